@@ -1,0 +1,1 @@
+"""isoproof: does it really isolate?"""
