@@ -1,0 +1,381 @@
+"""What probes share: system calls by name, attempts that report their errno, children with a deadline.
+
+A probe runs in a container that may have no libc wrapper, no /proc and no rights, so calls go straight to
+`syscall(2)` and a denied act is a fact, never an exception. Nothing here judges, and nothing here imports more than
+a start of a few milliseconds allows (no re, json, pathlib, typing, subprocess).
+"""
+
+from __future__ import annotations
+
+import _json
+import ctypes
+import errno
+import os
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIGKILL = 9  # the module `signal` builds its enums on import, which costs three milliseconds
+
+# clone(2), unshare(2), setns(2)
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# mount(2), umount2(2)
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_NOSYMFOLLOW = 256
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MNT_DETACH = 2
+
+# fsopen(2), fsmount(2), fspick(2), open_tree(2), move_mount(2), mount_setattr(2)
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSPICK_CLOEXEC = 1
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+MOVE_MOUNT_F_EMPTY_PATH = 4
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+MOUNT_ATTR_RDONLY = 1
+
+# ptrace(2), kcmp(2), prlimit(2), ioprio_get(2)
+PTRACE_ATTACH = 16
+PTRACE_DETACH = 17
+PTRACE_SEIZE = 0x4206
+KCMP_FILE = 0
+KCMP_VM = 1
+RLIMIT_NOFILE = 7
+IOPRIO_WHO_PROCESS = 1
+PRIO_PROCESS = 0
+
+# Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
+SYSCALLS_BY_MACHINE = {
+    "accept4": (288, 242), "acct": (163, 89), "add_key": (248, 217), "adjtimex": (159, 171),
+    "bind": (49, 200), "bpf": (321, 280), "capget": (125, 90), "capset": (126, 91), "chdir": (80, 49),
+    "chroot": (161, 51), "clock_adjtime": (305, 266), "clock_gettime": (228, 113),
+    "clock_settime": (227, 112), "clone": (56, 220), "close": (3, 57), "connect": (42, 203),
+    "copy_file_range": (326, 285), "delete_module": (176, 106), "dup3": (292, 24), "execve": (59, 221),
+    "exit": (60, 93), "fallocate": (285, 47), "fanotify_init": (300, 262), "fanotify_mark": (301, 263),
+    "fchdir": (81, 50), "fchmodat": (268, 53), "fchownat": (260, 54), "fcntl": (72, 25),
+    "finit_module": (313, 273), "flock": (73, 32), "get_robust_list": (274, 100), "getpgid": (121, 155),
+    "getpid": (39, 172), "getpriority": (140, 141), "getsid": (124, 156), "getsockopt": (55, 209),
+    "gettid": (186, 178), "getxattr": (191, 8), "init_module": (175, 105), "inotify_add_watch": (254, 27),
+    "inotify_init1": (294, 26), "io_setup": (206, 0), "ioctl": (16, 29), "ioprio_get": (252, 31),
+    "ioprio_set": (251, 30), "kcmp": (312, 272), "kexec_load": (246, 104), "keyctl": (250, 219),
+    "kill": (62, 129), "listxattr": (194, 11), "mbind": (237, 235), "memfd_create": (319, 279),
+    "migrate_pages": (256, 238), "mincore": (27, 232), "mknodat": (259, 33), "mlock": (149, 228),
+    "mount": (165, 40), "move_pages": (279, 239), "mq_open": (240, 180), "mq_unlink": (241, 181),
+    "msgctl": (71, 187), "msgget": (68, 186), "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265), "openat": (257, 56), "perf_event_open": (298, 241),
+    "personality": (135, 92), "pivot_root": (155, 41), "prctl": (157, 167), "preadv2": (327, 286),
+    "prlimit64": (302, 261), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "ptrace": (101, 117), "quotactl": (179, 60), "reboot": (169, 142), "recvmsg": (47, 212),
+    "request_key": (249, 218), "rseq": (334, 293), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "sched_getaffinity": (204, 123), "sched_getattr": (315, 275),
+    "sched_getparam": (143, 121), "sched_getscheduler": (145, 120), "sched_rr_get_interval": (148, 127),
+    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setscheduler": (144, 119),
+    "seccomp": (317, 277), "semctl": (66, 191), "semget": (64, 190), "sendmsg": (46, 211),
+    "sendto": (44, 206), "setdomainname": (171, 162), "setgroups": (116, 159), "sethostname": (170, 161),
+    "setns": (308, 268), "setpriority": (141, 140), "setresgid": (119, 149), "setresuid": (117, 147),
+    "setsockopt": (54, 208), "settimeofday": (164, 170), "setxattr": (188, 5), "shmat": (30, 196),
+    "shmctl": (31, 195), "shmget": (29, 194), "signalfd4": (289, 74), "socket": (41, 198),
+    "statfs": (137, 43), "statx": (332, 291), "swapoff": (168, 225), "swapon": (167, 224),
+    "symlinkat": (266, 36), "sync": (162, 81), "syslog": (103, 116), "tgkill": (234, 131),
+    "timerfd_create": (283, 85), "tkill": (200, 130), "umount2": (166, 39), "uname": (63, 160),
+    "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58),
+}
+SYSCALLS = {
+    "cachestat": 451, "clone3": 435, "close_range": 436, "faccessat2": 439, "fsconfig": 431, "fsmount": 432,
+    "fsopen": 430, "fspick": 433, "io_uring_enter": 426, "io_uring_register": 427, "io_uring_setup": 425,
+    "landlock_add_rule": 445, "landlock_create_ruleset": 444, "landlock_restrict_self": 446,
+    "listmount": 458, "lsm_get_self_attr": 459, "lsm_list_modules": 461, "lsm_set_self_attr": 460,
+    "memfd_secret": 447, "mount_setattr": 442, "move_mount": 429, "open_tree": 428, "openat2": 437,
+    "pidfd_getfd": 438, "pidfd_open": 434, "pidfd_send_signal": 424, "process_madvise": 440,
+    "process_mrelease": 448, "quotactl_fd": 443, "statmount": 457,
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def syscall_number(name: str) -> int:
+    """The number of a system call on this machine; KeyError if it is not in the tables above."""
+    if name in SYSCALLS:
+        return SYSCALLS[name]
+    machine = os.uname().machine
+    if machine not in ("x86_64", "aarch64"):
+        raise RuntimeError(f"find number of {name}: no table for {machine}; add one to probes/_kernel.py")
+    return SYSCALLS_BY_MACHINE[name][machine == "aarch64"]
+
+
+def syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> int:
+    """Make a system call and return its result.
+
+    An argument is a number (negative ones and 64-bit ones too), None for a null pointer, str or bytes for the address
+    of a string that ends in NUL, or a bytearray for the address of a buffer which the kernel may write.
+    Raises OSError with the errno that the kernel gave.
+    """
+    result = _libc.syscall(ctypes.c_long(syscall_number(name)), *[_argument(each) for each in arguments])
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+    return int(result)
+
+
+def _argument(value: int | str | bytes | bytearray | None) -> object:
+    if value is None:
+        return ctypes.c_long(0)
+    if isinstance(value, int):
+        return ctypes.c_ulong(value & 0xFFFF_FFFF_FFFF_FFFF)
+    if isinstance(value, str):
+        return ctypes.c_char_p(os.fsencode(value))
+    if isinstance(value, bytes):
+        return ctypes.c_char_p(value)
+    return (ctypes.c_char * len(value)).from_buffer(value)
+
+
+def errno_name(number: int | None) -> str:
+    """The name of an errno (13 is "EACCES"); a number without a name is given as text."""
+    return errno.errorcode.get(number or 0, str(number))
+
+
+def attempt(action: Callable[[], object]) -> dict[str, object]:
+    """Do it and report how that went: {"errno": None} on success, {"errno": "EPERM"} on an OSError.
+
+    A descriptor that the action opens stays open; for opening there is attempt_open.
+    """
+    try:
+        action()
+    except OSError as error:
+        return {"errno": errno_name(error.errno)}
+    return {"errno": None}
+
+
+def attempt_open(path: str, flags: int = os.O_RDONLY, directory: int | None = None) -> dict[str, object]:
+    """Open a path without reading or writing, close it, and report as attempt does."""
+    return attempt(lambda: os.close(os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)))
+
+
+def attempt_syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> dict[str, object]:
+    """Make a system call and report {"errno": None, "result": 0} or {"errno": "EPERM"}."""
+    try:
+        return {"errno": None, "result": syscall(name, *arguments)}
+    except OSError as error:
+        return {"errno": errno_name(error.errno)}
+
+
+def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
+    """The text of a file (at most `limit` bytes), or {"errno": "ENOENT"}; odd bytes are written as \\xNN."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        return {"errno": errno_name(error.errno)}
+    parts: list[bytes] = []
+    try:
+        while limit > 0 and (part := os.read(descriptor, min(limit, 65536))):
+            parts.append(part)
+            limit -= len(part)
+    except OSError as error:
+        return {"errno": errno_name(error.errno)}
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode(errors="backslashreplace")
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or "" where it cannot be read: for /proc files that may vanish between list and read."""
+    text = read(path)
+    return text if isinstance(text, str) else ""
+
+
+def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:
+    """The mounts of a process, one dict each, as proc_pid_mountinfo(5) names them; empty where it cannot be read.
+
+    Keys: id, parent (int); device ("major:minor"); root, point, type, source (str, octal escapes undone);
+    options, optional (["shared:1"]), super_options (list[str]).
+    """
+    return [_mount(line) for line in read_text(path).splitlines()]
+
+
+def _mount(line: str) -> dict[str, object]:
+    # The optional fields end with a lone "-"; a source with a space is escaped, so fields are split by spaces.
+    fields = line.split(" ")
+    end = fields.index("-", 6)
+    return {
+        "id": int(fields[0]),
+        "parent": int(fields[1]),
+        "device": fields[2],
+        "root": _unescape(fields[3]),
+        "point": _unescape(fields[4]),
+        "options": fields[5].split(","),
+        "optional": fields[6:end],
+        "type": fields[end + 1],
+        "source": _unescape(fields[end + 2]),
+        "super_options": [_unescape(option) for option in fields[end + 3].split(",")],
+    }
+
+
+def _unescape(text: str) -> str:
+    r"""Undo the kernel's \040 for a space, \011 tab, \012 newline, \134 backslash, \043 hash."""
+    if "\\" not in text:
+        return text
+    head, *tails = text.split("\\")
+    return head + "".join(
+        chr(int(tail[:3], 8)) + tail[3:] if tail[:3] in ("040", "011", "012", "134", "043") else "\\" + tail
+        for tail in tails
+    )
+
+
+def in_child(action: Callable[[], dict[str, object]], deadline: float = 5.0) -> dict[str, object]:
+    """Run an action in a forked child and return its facts, for acts that change or may end the process.
+
+    The answer is the action's dict; {"errno": "EPERM"} if it raised OSError; {"ended_by": "SIGKILL"} if a signal ended
+    the child; {"ended_by": "deadline"} if it was not done after `deadline` seconds (it is killed then);
+    {"exit": 3} if it left without an answer. Another exception of the action is raised here as RuntimeError.
+    """
+    end = time.monotonic() + deadline
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(receiver)
+            write_all(sender, encode(_outcome(action)).encode() + b"\n")
+        finally:
+            os._exit(0)
+    os.close(sender)
+    try:
+        line = read_line(receiver, child, end)
+    finally:
+        os.close(receiver)
+    status = wait_until(child, end)
+    if status is None:
+        os.kill(child, SIGKILL)
+        os.waitpid(child, 0)
+    if line is not None:
+        outcome = decode(line.decode())
+        if "error" in outcome:
+            raise RuntimeError(outcome["error"])
+        return outcome["facts"]  # type: ignore[return-value]
+    if status is None:
+        return {"ended_by": "deadline"}
+    return {"ended_by": signal_name(-status)} if status < 0 else {"exit": status}
+
+
+def _outcome(action: Callable[[], dict[str, object]]) -> dict[str, object]:
+    try:
+        return {"facts": action()}
+    except OSError as error:
+        return {"facts": {"errno": errno_name(error.errno)}}
+    except Exception as error:  # noqa: BLE001 (whatever a probe raises is a line of the report)
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def read_line(descriptor: int, child: int, end: float, limit: int = 1 << 18) -> bytes | None:
+    """Read one line that a child writes, without its newline; None if none came.
+
+    Gives up at the time `end` (of time.monotonic) and when the child has ended: a grandchild may hold the pipe open
+    for ever, so end of file is not waited for. Raises ValueError when the line is longer than `limit` bytes.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        remaining = 0.0 if ended else min(end - time.monotonic(), 0.02)
+        if poll.poll(max(remaining, 0.0) * 1000):
+            part = os.read(descriptor, 65536)
+            if not part:
+                return None
+            line += part
+            if len(line) > limit:
+                raise ValueError(f"line of more than {limit} bytes")
+        elif ended or time.monotonic() > end:
+            return None
+    return bytes(line[:-1])
+
+
+def wait_until(child: int, end: float) -> int | None:
+    """Reap a child and return its exit status (negative: the signal that ended it), or None at the time `end`."""
+    pause = 0.0002
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            return None
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the data; raises OSError (EPIPE: nobody reads any more)."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal: 9 is "SIGKILL"."""
+    import signal  # costs three milliseconds, and few probes end by a signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class _Context:
+    """What json.JSONDecoder would give to the scanner in C."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+
+
+def _refuse(value: object) -> object:
+    raise TypeError(f"a fact of type {type(value).__name__}, which is no JSON value")
+
+
+# `import json` would load `re` and cost as much as the interpreter itself; these are the parts of it written in C.
+_scan = _json.make_scanner(_Context)  # type: ignore[arg-type]
+_encoder = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False)
+
+
+def encode(value: object) -> str:
+    """JSON text of a value on one line, ASCII only; TypeError or ValueError for what JSON has no word for."""
+    return "".join(_encoder(value, 0))
+
+
+def decode(text: str) -> dict[str, object]:
+    """The object that a JSON text holds; ValueError if it holds something else, or is followed by something."""
+    try:
+        value, end = _scan(text, 0)
+    except (StopIteration, ImportError):  # ImportError: the kit has no json.JSONDecodeError to raise
+        raise ValueError(f"no JSON: {text[:40]!r}") from None
+    if not isinstance(value, dict) or text[end:].strip():
+        raise ValueError(f"not one JSON object: {text[:40]!r}")
+    return value
