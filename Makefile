@@ -1,0 +1,59 @@
+# On a fresh machine: `make verify` checks this machine's isolation, `make test` tests the project itself.
+# Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
+
+.DEFAULT_GOAL := help
+.PHONY: help verify prove bench test lint format environment clean
+
+VENV := .venv
+ARGS :=
+# Tried in this order; the first that is Python 3.11 or later makes the environment.
+PYTHON := python3 python3.14 python3.13 python3.12 python3.11
+
+PYTEST := $(VENV)/bin/python -m pytest
+STAMP := $(VENV)/.complete
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+verify: environment ## run every check on this machine: pytest scenarios/
+	$(PYTEST) scenarios/ $(ARGS)
+
+prove: environment ## the same, and prove that each check goes red when its isolation is broken
+	$(PYTEST) scenarios/ --prove $(ARGS)
+
+bench: environment ## measure the start-up latency of the runtimes
+	$(PYTEST) scenarios/test_startup_latency.py --benchmark-only $(ARGS)
+
+test: environment ## run the project's own tests: pytest tests/
+	$(PYTEST) tests/ $(ARGS)
+
+lint: environment ## run only the linters, the type checker and the rules of the repository
+	$(PYTEST) tests/test_repository.py $(ARGS)
+
+format: environment ## let ruff fix and format the sources
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+environment: $(STAMP) ## make .venv with isoproof and its developers' tools in it
+
+# Made anew when pyproject.toml changes. The stamp comes last, so an interrupted attempt is repeated from the start.
+# pip is upgraded because dependency groups need 25.1, and Debian 12 brings 23.0.
+$(STAMP): pyproject.toml
+	@python=$$(for candidate in $(PYTHON); do \
+	    $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$candidate && break; \
+	done); \
+	if [ -z "$$python" ]; then \
+	    echo 'make: no Python 3.11 or later found as: $(PYTHON); install one, or name it: make PYTHON=FILE' >&2; exit 2; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "make: $$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; \
+	fi; \
+	set -ex; \
+	$$python -m venv --clear $(VENV); \
+	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+	$(VENV)/bin/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
