@@ -1,0 +1,156 @@
+"""What this machine is, as far as it decides a verdict: kernel, privileges, cgroups, security modules, versions.
+
+The facts stand in every report, in one line under every failure, and are what `requires:` of a scenario asks. They are read
+from /proc and /sys alone, so that they cost a few milliseconds and need no privilege.
+"""
+
+import ctypes
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+CONTROLLERS = ("memory", "pids", "cpu")
+SECURITY_MODULES = (  # by their number, LSM_ID_CAPABILITY and on (include/uapi/linux/lsm.h)
+    *("capability", "selinux", "smack", "tomoyo", "apparmor", "yama", "loadpin"),
+    *("safesetid", "lockdown", "bpf", "landlock", "ima", "evm", "ipe"),
+)
+LSM_ID_CAPABILITY = 100
+LSM_LIST_MODULES = 461
+PACKAGES = ("isoproof", "pytest", "msgspec", "PyYAML", "simpleeval")
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """The facts, read once in a process; the caller must not change them."""
+    release = os.uname().release
+    return {
+        "kernel": kernel_version(release),
+        "release": release,
+        "machine": os.uname().machine,
+        "cpus": len(os.sched_getaffinity(0)),
+        "uid": os.geteuid(),
+        "rootless": os.geteuid() != 0,
+        "cgroup": cgroup_facts(),
+        "namespaces": sorted(_entries("/proc/self/ns")),
+        "lsms": security_modules(),
+        "python": platform.python_version(),
+        "versions": _versions(),
+    }
+
+
+def kernel_version(release: str) -> list[int]:
+    """The first two numbers of a kernel release; [0, 0] where there are none."""
+    numbers: list[int] = []
+    for part in release.split(".")[:2]:
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            return [0, 0]
+        numbers.append(int(digits))
+    return numbers if len(numbers) == 2 else [0, 0]
+
+
+def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> dict[str, Any]:
+    """Where limits can be set: for each controller the cgroup version that holds it, 0 for none.
+
+    `writable` says that all of them have a version and that a cgroup can be made below our own in every one: a cgroup
+    directory may be ours to read and still sit on a read-only mount. The texts are those of /proc/self/cgroup and
+    /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
+    """
+    memberships = _text("/proc/self/cgroup") if memberships is None else memberships
+    mounts = _text("/proc/self/mountinfo") if mounts is None else mounts
+    directories: dict[str, str] = {}
+    versions = dict.fromkeys(CONTROLLERS, 0)
+    for kind, options, root, point in _cgroup_mounts(mounts):
+        for line in memberships.splitlines():
+            _, controllers, path = line.split(":", 2)
+            if (kind == "cgroup2") != (controllers == ""):
+                continue
+            directory = _below(root, point, path)
+            if kind == "cgroup2":
+                held = set(_text(f"{directory}/cgroup.controllers").split())
+            else:
+                held = set(controllers.split(",")) & options
+            for controller in held & set(CONTROLLERS):
+                versions[controller] = 2 if kind == "cgroup2" else 1
+                directories[controller] = directory
+    writable = all(
+        controller in directories and os.access(directories[controller], os.W_OK)
+        for controller in CONTROLLERS
+    )
+    return {**versions, "writable": writable}
+
+
+def security_modules() -> list[str]:
+    """The active security modules, asked of the kernel where securityfs is not mounted; none where neither answers.
+
+    lsm_list_modules(2) is there from Linux 6.8 on and has one number on all machines.
+    """
+    if listed := _text("/sys/kernel/security/lsm").strip():
+        return listed.split(",")
+    identifiers = (ctypes.c_uint64 * 32)()
+    size = ctypes.c_uint32(ctypes.sizeof(identifiers))
+    libc = ctypes.CDLL(None, use_errno=True)
+    count = libc.syscall(
+        ctypes.c_long(LSM_LIST_MODULES), identifiers, ctypes.byref(size), ctypes.c_uint32(0)
+    )
+    names = dict(enumerate(SECURITY_MODULES, LSM_ID_CAPABILITY))
+    return [names.get(number, f"lsm-{number}") for number in identifiers[: max(count, 0)]]
+
+
+def one_line(known: dict[str, Any]) -> str:
+    """The facts in one line, as they stand under a failure."""
+    cgroup = known["cgroup"]
+    limits = " ".join(f"{name}=v{cgroup[name]}" if cgroup[name] else f"no {name}" for name in CONTROLLERS)
+    return (
+        f"Linux {known['release']} {known['machine']}, uid {known['uid']}{' (rootless)' if known['rootless'] else ''}, "
+        f"cgroup {limits}{'' if cgroup['writable'] else ' (not writable)'}, "
+        f"lsm {'+'.join(known['lsms']) or 'unknown'}, Python {known['python']}, "
+        f"isoproof {known['versions'].get('isoproof', 'checkout')}"
+    )
+
+
+def _cgroup_mounts(mounts: str) -> list[tuple[str, set[str], str, str]]:
+    """Of each cgroup mount: type, super-block options, root within the hierarchy, mount point."""
+    found = []
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        left, right = before.split(), after.split()
+        if len(left) >= 5 and len(right) >= 3 and right[0] in ("cgroup", "cgroup2"):
+            found.append((right[0], set(right[2].split(",")), left[3], left[4]))
+    return found
+
+
+def _below(root: str, point: str, path: str) -> str:
+    """The directory of cgroup `path` where the hierarchy's `root` is mounted on `point`."""
+    if root != "/" and (path == root or path.startswith(f"{root}/")):
+        path = path[len(root) :]
+    return os.path.normpath(f"{point}/{path}")
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what takes part in a verdict; a checkout that is not installed has none of its own."""
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms, and pytest has it loaded already
+
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,162 @@
+"""The one result list: what every report is rendered from, and the shape of reports/isolation.json.
+
+A result is one check on one runtime. It says all that a reader needs to judge it without the machine it came from: the
+claim, the outcome, the expressions that did not hold with the values of their parts, and how the check was proven.
+"""
+
+from collections import Counter
+from typing import Any, Literal
+
+import msgspec
+
+from harness.errors import BadInput
+
+FORMAT = 1
+LONGEST_TEXT = 16 * 1024
+
+Outcome = Literal["pass", "fail", "error", "skip", "xfail"]
+ProofOutcome = Literal["proven", "unproven", "error", "skip"]
+
+
+class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One expression of a check that did not hold, where it stands and what its parts were."""
+
+    expression: str
+    path: str
+    line: int
+    values: list[tuple[str, str]] = []
+
+
+class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One run of a check under one sabotage: proven if the check went red by a verdict."""
+
+    sabotage: str
+    outcome: ProofOutcome
+    reason: str = ""
+    milliseconds: float = 0.0
+
+
+class Result(msgspec.Struct, forbid_unknown_fields=True):
+    """One check on one runtime. `reason` is why it was skipped, erred, or was expected to fail.
+
+    `outcome` is None where only the check's proofs were run. `path` and `line` are where the check stands.
+    """
+
+    check: str
+    area: str
+    path: str
+    line: int
+    runtime: str
+    claim: str
+    severity: str
+    outcome: Outcome | None = None
+    reason: str = ""
+    failures: list[Failure] = []
+    milliseconds: float = 0.0
+    proofs: list[Proof] = []
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        return self.path, self.check, self.runtime
+
+
+class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A runtime that was put under test; `missing` says why it could not be."""
+
+    name: str
+    version: str
+    missing: str = ""
+
+
+class Results(msgspec.Struct, forbid_unknown_fields=True):
+    """Everything that one run found out. `started` is UTC in ISO 8601, `milliseconds` the wall time of the run."""
+
+    environment: dict[str, Any]
+    runtimes: list[Runtime]
+    results: list[Result]
+    started: str
+    milliseconds: float
+    format: int = FORMAT
+
+    def areas(self) -> dict[str, dict[str, dict[str, Result]]]:
+        """The results as a matrix: area -> check -> runtime, in the order in which they were found."""
+        matrix: dict[str, dict[str, dict[str, Result]]] = {}
+        for result in self.results:
+            matrix.setdefault(result.area, {}).setdefault(result.check, {})[result.runtime] = result
+        return matrix
+
+    def outcomes(self, runtime: str, area: str | None = None) -> Counter[str]:
+        """How often each outcome was seen on a runtime."""
+        return Counter(
+            result.outcome
+            for result in self.results
+            if result.runtime == runtime and area in (None, result.area) and result.outcome is not None
+        )
+
+    def proofs(self, runtime: str) -> tuple[int, int]:
+        """How many proofs of a runtime's checks were proven, and how many were tried; skipped ones were not."""
+        tried = [
+            proof
+            for result in self.results
+            if result.runtime == runtime
+            for proof in result.proofs
+            if proof.outcome != "skip"
+        ]
+        return sum(proof.outcome == "proven" for proof in tried), len(tried)
+
+
+def merge(results: list[Result]) -> list[Result]:
+    """One result for each check and runtime, by file and line.
+
+    The proofs of a check are items of their own, and may be run by another worker than the check, before or after it.
+    """
+    merged: dict[tuple[str, str, str], Result] = {}
+    for result in results:
+        known = merged.setdefault(result.identity, result)
+        if known is result:
+            continue
+        if result.outcome is not None:
+            result.proofs = known.proofs + result.proofs
+            merged[result.identity] = result
+        else:
+            known.proofs = known.proofs + result.proofs
+    return sorted(merged.values(), key=lambda result: (result.path, result.line))
+
+
+def printable(text: str) -> str:
+    """The text without anything that could act on a terminal or a page: what a container says is hostile input.
+
+    Control characters, surrogates and the marks that turn the direction of writing become their escapes; newlines stay.
+    Text beyond 16 KiB is cut, and says so.
+    """
+    safe = "".join(
+        character if character == "\n" or character.isprintable() else ascii(character)[1:-1]
+        for character in text[:LONGEST_TEXT]
+    )
+    return safe if len(text) <= LONGEST_TEXT else f"{safe}… ({len(text) - LONGEST_TEXT} more characters)"
+
+
+def to_json(results: Results) -> str:
+    return msgspec.json.format(msgspec.json.encode(results), indent=2).decode() + "\n"
+
+
+def from_json(text: str | bytes, path: str = "results") -> Results:
+    """The results of a file; BadInput names the file and what is wrong with it."""
+    try:
+        version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
+        if version != FORMAT:
+            raise BadInput(
+                f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof"
+            )
+        return msgspec.json.decode(text, type=Results)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not a result list of isoproof: {error}") from None
+
+
+def result_to_text(result: Result) -> str:
+    """One result in one line, as it travels from a worker to the process that writes the report."""
+    return msgspec.json.encode(result).decode()
+
+
+def result_from_text(text: str) -> Result:
+    return msgspec.json.decode(text, type=Result)
