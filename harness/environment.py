@@ -1,7 +1,8 @@
-"""What this machine is, as far as it decides a verdict: kernel, privileges, cgroups, security modules, versions.
+"""What this machine is, as far as it decides a verdict.
 
-The facts stand in every report, in one line under every failure, and are what `requires:` of a scenario asks. They are read
-from /proc and /sys alone, so that they cost a few milliseconds and need no privilege.
+Kernel, privileges, cgroups, security modules and versions stand in every report, in one line under every
+failure, and are what `requires:` of a scenario asks. They are read from /proc and /sys alone, so that they
+cost a few milliseconds and need no privilege.
 """
 
 import ctypes
@@ -54,9 +55,9 @@ def kernel_version(release: str) -> list[int]:
 def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> dict[str, Any]:
     """Where limits can be set: for each controller the cgroup version that holds it, 0 for none.
 
-    `writable` says that all of them have a version and that a cgroup can be made below our own in every one: a cgroup
-    directory may be ours to read and still sit on a read-only mount. The texts are those of /proc/self/cgroup and
-    /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
+    `writable` says that all of them have a version and that a cgroup can be made below our own in every one:
+    a cgroup directory may be ours to read and still sit on a read-only mount. The texts are those of
+    /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
     """
     memberships = _text("/proc/self/cgroup") if memberships is None else memberships
     mounts = _text("/proc/self/mountinfo") if mounts is None else mounts
@@ -83,7 +84,7 @@ def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> d
 
 
 def security_modules() -> list[str]:
-    """The active security modules, asked of the kernel where securityfs is not mounted; none where neither answers.
+    """The active security modules, asked of the kernel where securityfs is not mounted; else none.
 
     lsm_list_modules(2) is there from Linux 6.8 on and has one number on all machines.
     """
@@ -103,8 +104,9 @@ def one_line(known: dict[str, Any]) -> str:
     """The facts in one line, as they stand under a failure."""
     cgroup = known["cgroup"]
     limits = " ".join(f"{name}=v{cgroup[name]}" if cgroup[name] else f"no {name}" for name in CONTROLLERS)
+    rootless = " (rootless)" if known["rootless"] else ""
     return (
-        f"Linux {known['release']} {known['machine']}, uid {known['uid']}{' (rootless)' if known['rootless'] else ''}, "
+        f"Linux {known['release']} {known['machine']}, uid {known['uid']}{rootless}, "
         f"cgroup {limits}{'' if cgroup['writable'] else ' (not writable)'}, "
         f"lsm {'+'.join(known['lsms']) or 'unknown'}, Python {known['python']}, "
         f"isoproof {known['versions'].get('isoproof', 'checkout')}"

@@ -1,7 +1,8 @@
 """The one result list: what every report is rendered from, and the shape of reports/isolation.json.
 
-A result is one check on one runtime. It says all that a reader needs to judge it without the machine it came from: the
-claim, the outcome, the expressions that did not hold with the values of their parts, and how the check was proven.
+A result is one check on one runtime. It says all that a reader needs to judge it without the machine it came
+from: the claim, the outcome, the expressions that did not hold with the values of their parts, and how the
+check was proven.
 """
 
 from collections import Counter
@@ -69,7 +70,7 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Results(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything that one run found out. `started` is UTC in ISO 8601, `milliseconds` the wall time of the run."""
+    """All that one run found out. `started` is UTC in ISO 8601, `milliseconds` the wall time."""
 
     environment: dict[str, Any]
     runtimes: list[Runtime]
@@ -94,7 +95,7 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
         )
 
     def proofs(self, runtime: str) -> tuple[int, int]:
-        """How many proofs of a runtime's checks were proven, and how many were tried; skipped ones were not."""
+        """How many proofs of a runtime's checks were proven, and how many were tried (not skipped)."""
         tried = [
             proof
             for result in self.results
@@ -108,7 +109,8 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
 def merge(results: list[Result]) -> list[Result]:
     """One result for each check and runtime, by file and line.
 
-    The proofs of a check are items of their own, and may be run by another worker than the check, before or after it.
+    The proofs of a check are items of their own, and may be run by another worker than the check, before or
+    after it.
     """
     merged: dict[tuple[str, str, str], Result] = {}
     for result in results:
@@ -124,10 +126,10 @@ def merge(results: list[Result]) -> list[Result]:
 
 
 def printable(text: str) -> str:
-    """The text without anything that could act on a terminal or a page: what a container says is hostile input.
+    """The text without anything that could act on a terminal or a page: containers are hostile.
 
-    Control characters, surrogates and the marks that turn the direction of writing become their escapes; newlines stay.
-    Text beyond 16 KiB is cut, and says so.
+    Control characters, surrogates and the marks that turn the direction of writing become their escapes;
+    newlines stay. Text beyond 16 KiB is cut, and says so.
     """
     safe = "".join(
         character if character == "\n" or character.isprintable() else ascii(character)[1:-1]

@@ -1,6 +1,7 @@
 """Renderers of the one result list, one module for each format; none of them computes a verdict.
 
-A module here has `render(results) -> str` and `FILE`, the name under which a run leaves it in reports/ ("" if it does not).
+A module here has `render(results) -> str` and `FILE`, the name under which a run leaves it in reports/ (""
+if it does not).
 """
 
 from importlib import import_module

@@ -1,7 +1,8 @@
 """The matrix and the findings as Markdown, for a pull request or a job summary.
 
-GitHub cuts a job summary off at 1024 kB (the upload fails), so the findings end before that and say so. Every text that may
-come from a container is escaped: it must not become a link, an image or a table of its own.
+GitHub cuts a job summary off at 1024 kB (the upload fails), so the findings end before that and say so.
+Every text that may come from a container is escaped: it must not become a link, an image or a table of its
+own.
 """
 
 import re
@@ -34,7 +35,9 @@ def _heading(results: Results) -> list[str]:
     return [
         "# Isolation",
         "",
-        f"{_escaped(results.started)}, {results.milliseconds / 1000:.1f} s, {_escaped(environment.one_line(results.environment))}",
+        f"{_escaped(results.started)}, {results.milliseconds / 1000:.1f} s",
+        "",
+        _escaped(environment.one_line(results.environment)),
         "",
         *(
             f"- {_escaped(runtime.name)}: {_escaped(runtime.missing or runtime.version)}"
@@ -125,7 +128,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """One line of Markdown that shows the text as it is; no markup, no HTML, no autolinked address or mention."""
+    """One line of Markdown that shows the text as it is; no markup, HTML, address or mention."""
     flat = " ".join(printable(text).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
     flat = flat.replace("://", "&#58;//").replace("www.", "www&#46;")

@@ -75,10 +75,9 @@ def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator
 
 
 def failure(result: Result, environment_facts: dict[str, object]) -> str:
-    """Why a check is red, in one block: claim, expressions with their places and values, environment, how to see it again."""
-    text = [
-        f"{result.path}:{result.line}: {result.check} on {result.runtime}: {result.outcome} ({result.severity})"
-    ]
+    """Why a check is red, in one block, with the values of every part and how to see it again."""
+    heading = f"{result.check} on {result.runtime}: {result.outcome} ({result.severity})"
+    text = [f"{result.path}:{result.line}: {heading}"]
     text.append(f"  claim: {result.claim}")
     if result.reason:
         text.extend(_indented("reason: ", result.reason))
