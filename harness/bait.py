@@ -1,0 +1,176 @@
+"""What canaries are made of: processes, listeners, mounts, cgroups, each gone when its context ends."""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from harness.errors import HarnessError
+from harness.runtime.syscalls import MNT, MS, PR, invoke
+
+
+class Child:
+    """A forked process that has said it is ready; it dies with this one, and is ended and reaped on exit."""
+
+    def __init__(self, main: Callable[[int], None]) -> None:
+        receiver, sender = os.pipe()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run_child(main, sender, parent)
+        os.close(sender)
+        self.pidfd = os.pidfd_open(self.pid)
+        with os.fdopen(receiver, "rb") as pipe:
+            word = pipe.read(1)
+            if word != b".":
+                reason = pipe.read().decode(errors="replace") or "it ended without a word"
+                self.__exit__()
+                raise HarnessError(f"start canary process: {reason}")
+
+    def alive(self) -> bool:
+        """Whether it runs; a pidfd never means another process, whoever reaped this one (pidfd_open(2))."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    def pending_signals(self) -> list[str]:
+        """The signals that were sent to it and are blocked, by name; none once it has ended."""
+        if not self.alive():
+            return []
+        pending = 0
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(("SigPnd:", "ShdPnd:")):
+                pending |= int(line.split()[1], 16)
+        return [signal.Signals(number).name for number in range(1, 32) if pending >> (number - 1) & 1]
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):  # the host role is PID 1 and may have reaped it
+            os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+
+
+def _run_child(main: Callable[[int], None], ready: int, parent: int) -> NoReturn:
+    """The life of a forked child: nothing of the host role's stays open in it, and it never returns."""
+    try:
+        invoke("prctl", PR.SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # it died before we asked to be told
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        os.closerange(3, ready)
+        os.closerange(ready + 1, os.sysconf("SC_OPEN_MAX"))
+        main(ready)
+    except BaseException as failure:
+        os.write(ready, f"!{type(failure).__name__}: {failure}".encode())
+    finally:
+        os._exit(1)
+
+
+def wait_for_ever() -> NoReturn:
+    """Sleeps until a signal ends the process."""
+    while True:
+        signal.pause()
+
+
+def entries_of(directory: Path) -> list[str]:
+    """Everything below a directory, as relative paths."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+def listen(family: int, address: str | tuple[str, int]) -> socket.socket:
+    """A stream socket that listens and never blocks; OSError if the host has no such family or address."""
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.bind(address)
+        listener.listen(64)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def visitors(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accepts everyone who has connected up to now."""
+    while True:
+        try:
+            visitor, _ = listener.accept()
+        except BlockingIOError:
+            return
+        with visitor:
+            yield visitor
+
+
+@contextlib.contextmanager
+def tmpfs(directory: Path) -> Iterator[None]:
+    """A tmpfs, mounted for as long as the context lasts."""
+    point = os.fsencode(directory)
+    invoke("mount", b"tmpfs", point, b"tmpfs", MS.NOSUID | MS.NODEV, b"mode=755,size=4m")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # EINVAL: a container with power over our mounts was here first
+            invoke("umount2", point, MNT.DETACH)
+
+
+def mounts_at(directory: Path) -> list[str]:
+    """The mount points at and below a directory."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if Path(point).is_relative_to(directory)]
+
+
+def innermost_pid(pid: int) -> int | None:
+    """What a process is called in the pid namespace it lives in (proc_pid_status(5), NSpid)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    return None
+
+
+def own_cgroups() -> dict[str, Path]:
+    """Where the host role's own cgroup is seen, by controller ("" is the unified hierarchy): cgroups(7)."""
+    paths: dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        paths |= dict.fromkeys(controllers.split(","), path)
+    found: dict[str, Path] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, after = (part.split() for part in line.split(" - "))
+        root, point, kind, options = before[3], before[4], after[0], after[2].split(",")
+        controllers_here = {"cgroup": options, "cgroup2": [""]}.get(kind, [])
+        for name in paths.keys() & controllers_here:
+            if Path(paths[name]).is_relative_to(root):
+                found[name] = Path(point) / Path(paths[name]).relative_to(root)
+    return found
+
+
+@contextlib.contextmanager
+def new_cgroup(path: Path) -> Iterator[Path]:
+    """A cgroup in one hierarchy, for as long as the context lasts."""
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
+def delegate_memory(cgroup: Path) -> None:
+    """Gives the memory controller to the children of a unified cgroup (cgroups(7))."""
+    try:
+        (cgroup / "cgroup.subtree_control").write_text("+memory")
+    except OSError as failure:
+        raise HarnessError(
+            f"write +memory to {cgroup}/cgroup.subtree_control: {errno.errorcode.get(failure.errno or 0)} "
+            f"({failure.strerror}); a memory nest needs a delegated cgroup without processes of its own"
+        ) from failure
