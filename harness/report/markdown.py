@@ -129,7 +129,6 @@ def _row(cells: list[str]) -> str:
 
 def _escaped(text: str) -> str:
     """One line of Markdown that shows the text as it is; no markup, HTML, address or mention."""
-    flat = " ".join(printable(text).split())
+    flat = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", " ".join(printable(text).split()))
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
-    flat = flat.replace("://", "&#58;//").replace("www.", "www&#46;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", flat)
+    return flat.replace("://", "&#58;//").replace("www.", "www&#46;")

@@ -1,0 +1,256 @@
+"""The result list: what it counts, how it travels, what it refuses to read; and the reports made from it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import environment, report
+from harness.errors import BadInput
+from harness.report import markdown, terminal
+from harness.results import (
+    LONGEST_TEXT,
+    Failure,
+    Outcome,
+    Proof,
+    Result,
+    Results,
+    Runtime,
+    from_json,
+    merge,
+    printable,
+    result_from_text,
+    result_to_text,
+    to_json,
+)
+
+ENVIRONMENT = {
+    "release": "6.18.0",
+    "machine": "x86_64",
+    "uid": 0,
+    "rootless": False,
+    "cgroup": {"memory": 1, "pids": 1, "cpu": 1, "writable": True},
+    "lsms": ["landlock"],
+    "python": "3.11.7",
+    "versions": {"isoproof": "0.1.0"},
+}
+
+
+def a_result(check: str = "uts-a", outcome: Outcome | None = "pass", **changes: Any) -> Result:
+    fields: dict[str, Any] = {
+        "check": check,
+        "area": "uts",
+        "path": "scenarios/uts.yaml",
+        "line": 7,
+        "runtime": "builtin",
+        "claim": "The hostname is its own",
+        "severity": "leak",
+        "outcome": outcome,
+    }
+    return Result(**{**fields, **changes})
+
+
+def a_failure(value: str = "'host'") -> Failure:
+    return Failure(
+        "inside.identity.hostname != host.identity.hostname",
+        "scenarios/uts.yaml",
+        9,
+        [("inside.identity.hostname", value), ("host.identity.hostname", "'host'")],
+    )
+
+
+def some_results(*results: Result) -> Results:
+    runtimes = [Runtime("builtin", "0.1.0"), Runtime("runc", "1.1.5")]
+    return Results(ENVIRONMENT, runtimes, merge(list(results)), "2026-11-23T20:00:00+00:00", 1234.5)
+
+
+def test_results_survive_json() -> None:
+    results = some_results(
+        a_result(outcome="fail", failures=[a_failure()], proofs=[Proof("skip-ns=uts", "proven")]),
+        a_result("uts-b", outcome=None, reason="…"),
+    )
+    assert from_json(to_json(results)) == results
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "not a result list"),
+        ("[]", "not a result list"),
+        ("{}", "result format None is not 1"),
+        ('{"format": 2}', "result format 2 is not 1"),
+        ('{"format": 1}', "missing required field `environment`"),
+    ],
+)
+def test_a_file_that_is_no_result_list_is_one_line(text: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(sentence)) as caught:
+        from_json(text, "old.json")
+    assert str(caught.value).startswith("old.json: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    document = json.loads(to_json(some_results(a_result())))
+    document["results"][0]["verdict"] = "pass"
+    with pytest.raises(BadInput, match="verdict"):
+        from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("check_comes_first", [True, False])
+def test_a_check_and_its_proofs_become_one_result(check_comes_first: bool) -> None:
+    check = a_result(outcome="pass")
+    proof = a_result(outcome=None, proofs=[Proof("skip-ns=uts", "proven")])
+    [result] = merge([check, proof] if check_comes_first else [proof, check])
+    assert result.outcome == "pass"
+    assert [proof.sabotage for proof in result.proofs] == ["skip-ns=uts"]
+
+
+def test_results_are_ordered_by_file_and_line() -> None:
+    late, early, other = (
+        a_result("c", line=30),
+        a_result("a", line=9),
+        a_result("b", path="scenarios/net.yaml"),
+    )
+    assert merge([late, early, other]) == [other, early, late]
+
+
+def test_counts_keep_runtimes_and_areas_apart() -> None:
+    results = some_results(
+        a_result("a"),
+        a_result("b", outcome="fail"),
+        a_result("a", runtime="runc", outcome="error"),
+        a_result("c", area="pid"),
+        a_result("d", outcome=None),
+    )
+    assert results.outcomes("builtin") == {"pass": 2, "fail": 1}
+    assert results.outcomes("builtin", "uts") == {"pass": 1, "fail": 1}
+    assert results.outcomes("runc") == {"error": 1}
+
+
+def test_skipped_proofs_are_not_counted_as_tried() -> None:
+    proofs = [Proof("a", "proven"), Proof("b", "unproven"), Proof("c", "error"), Proof("d", "skip")]
+    assert some_results(a_result(proofs=proofs)).proofs("builtin") == (1, 3)
+
+
+def test_a_result_travels_as_one_line() -> None:
+    result = a_result(outcome="fail", reason="two\nlines", failures=[a_failure()])
+    assert "\n" not in result_to_text(result)
+    assert result_from_text(result_to_text(result)) == result
+
+
+@pytest.mark.parametrize(
+    ("hostile", "safe"),
+    [
+        ("\x1b[2Jgone", "\\x1b[2Jgone"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\ud800", "\\ud800"),
+        ("bell\a\r", "bell\\x07\\r"),
+        ("two\nlines", "two\nlines"),
+        ("größe ✓", "größe ✓"),
+    ],
+)
+def test_printable_text_acts_on_no_terminal(hostile: str, safe: str) -> None:
+    assert printable(hostile) == safe
+    assert printable(safe) == safe
+
+
+def test_printable_text_is_bounded() -> None:
+    text = printable("x" * (LONGEST_TEXT + 5))
+    assert text.endswith("… (5 more characters)")
+    assert len(text) < LONGEST_TEXT + 50
+
+
+def test_the_matrix_fits_80_columns_and_needs_no_colours() -> None:
+    results = some_results(
+        a_result(proofs=[Proof("skip-ns=uts", "proven"), Proof("b", "unproven", "stays green")]),
+        a_result(runtime="runc", outcome="xfail", reason="issue 12"),
+        a_result(
+            "uts-with-a-name-that-is-longer-than-what-a-terminal-of-eighty-columns-can-show", outcome="fail"
+        ),
+        a_result("x" * 200, outcome="skip", reason="no cgroup v2"),
+    )
+    text = terminal.render(results).partition("builtin    runc")[2]
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(r"^uts +1 of 3 +0 of 1$", text, re.MULTILINE)
+    assert re.search(r"^  uts-a +pass 1/2 +xfail$", text, re.MULTILINE)
+    assert re.search(r"^fail +1 +0$", text, re.MULTILINE)
+    assert re.search(r"^proven +1 of 2 +-$", text, re.MULTILINE)
+    assert "skip on builtin, 1 x: no cgroup v2" in text
+    assert "unproven on builtin, 1 x: stays green" in text
+    assert "xfail on runc, 1 x: issue 12" in text
+
+
+def test_a_brief_matrix_shows_areas_alone() -> None:
+    lines = [
+        "".join(piece.text for piece in line)
+        for line in terminal.lines(some_results(a_result()), brief=True)
+    ]
+    assert any(line.startswith("uts ") for line in lines)
+    assert not any("uts-a" in line for line in lines)
+
+
+def test_reasons_are_folded() -> None:
+    results = some_results(
+        *(a_result(f"uts-{number}", outcome="skip", reason="same") for number in range(40))
+    )
+    assert terminal.render(results).count("same") == 1
+
+
+def test_a_failure_explains_itself() -> None:
+    text = terminal.failure(a_result(outcome="fail", failures=[a_failure()]), ENVIRONMENT)
+    assert text.splitlines() == [
+        "scenarios/uts.yaml:7: uts-a on builtin: fail (leak)",
+        "  claim: The hostname is its own",
+        "  scenarios/uts.yaml:9: inside.identity.hostname != host.identity.hostname",
+        "      inside.identity.hostname = 'host'",
+        "      host.identity.hostname = 'host'",
+        f"  on: {environment.one_line(ENVIRONMENT)}",
+        "  again: pytest --runtime builtin 'scenarios/uts.yaml::uts-a[builtin]'",
+    ]
+
+
+HOSTILE = [
+    "[a](http://evil.example)",
+    "![x](//evil.example/x.png)",
+    "<script>alert(1)</script>",
+    "| a | b |",
+    "`code` **bold** @someone #1",
+    "\n## heading\n",
+    "https://evil.example www.evil.example",
+    "\x1b]8;;x\a",
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_what_a_container_says_is_no_markdown(hostile: str) -> None:
+    failing = a_result(outcome="fail", reason=hostile, failures=[a_failure(hostile)])
+    plain = a_result(outcome="fail", reason="x", failures=[a_failure("x")])
+    text, shape = (markdown.render(some_results(result)) for result in (failing, plain))
+    assert len(text.splitlines()) == len(shape.splitlines())
+    unescaped = re.sub(r"\\.", "", text)
+    for active in ("](", "<script", "`", "**bold", "@", "://", " www.", "\x1b"):
+        assert active not in unescaped
+    assert len(re.findall(r"(?<!\\)\|", text)) == len(re.findall(r"(?<!\\)\|", shape))
+
+
+def test_markdown_stays_below_the_limit_of_a_job_summary() -> None:
+    results = [a_result(f"uts-{number}", outcome="error", reason="x" * LONGEST_TEXT) for number in range(80)]
+    text = markdown.render(some_results(*results))
+    assert len(text.encode()) <= 1000 * 1024
+    assert text.endswith("isolation.json has all of it.\n")
+
+
+def test_every_report_with_a_file_is_written(tmp_path: Path) -> None:
+    written = report.write_all(some_results(a_result()), tmp_path / "reports")
+    assert {"isolation.json", "isolation.md"} <= {path.name for path in written}
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == sorted(
+        path.name for path in written
+    )
+    assert from_json((tmp_path / "reports" / "isolation.json").read_text()) == some_results(a_result())
+
+
+def test_an_unknown_report_format_says_which_there_are() -> None:
+    with pytest.raises(BadInput, match="no such report format: pdf; there are json, markdown, terminal"):
+        report.load("pdf")
