@@ -1,8 +1,8 @@
 """What probes share: system calls by name, attempts that report their errno, children with a deadline.
 
-A probe runs in a container that may have no libc wrapper, no /proc and no rights, so calls go straight to
-`syscall(2)` and a denied act is a fact, never an exception. Nothing here judges, and nothing here imports more than
-a start of a few milliseconds allows (no re, json, pathlib, typing, subprocess).
+A probe runs in a container that may have no /proc and no rights, and asks for calls that libc does not wrap. So calls
+go straight to syscall(2), and a denied act is a fact, never an exception. Nothing here judges, and nothing here
+imports more than a start of a few milliseconds allows (no re, json, pathlib, typing, subprocess).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 SIGKILL = 9  # the module `signal` builds its enums on import, which costs three milliseconds
 
@@ -29,6 +30,11 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+
+NAMESPACES = [
+    *("cgroup", "ipc", "mnt", "net", "user", "uts"),
+    *("pid", "pid_for_children", "time", "time_for_children"),
+]
 
 # mount(2), umount2(2)
 MS_RDONLY = 1
@@ -132,8 +138,8 @@ def syscall_number(name: str) -> int:
 def syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> int:
     """Make a system call and return its result.
 
-    An argument is a number (negative ones and 64-bit ones too), None for a null pointer, str or bytes for the address
-    of a string that ends in NUL, or a bytearray for the address of a buffer which the kernel may write.
+    An argument is a number (negative ones and 64-bit ones too), None for a null pointer, str or bytes for the
+    address of a string that ends in NUL, or a bytearray for the address of a buffer which the kernel may write.
     Raises OSError with the errno that the kernel gave.
     """
     result = _libc.syscall(ctypes.c_long(syscall_number(name)), *[_argument(each) for each in arguments])
@@ -204,13 +210,13 @@ def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
 
 
 def read_text(path: str) -> str:
-    """The text of a file, or "" where it cannot be read: for /proc files that may vanish between list and read."""
+    """The text of a file, or "" where it cannot be read: a process may vanish between list and read."""
     text = read(path)
     return text if isinstance(text, str) else ""
 
 
 def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:
-    """The mounts of a process, one dict each, as proc_pid_mountinfo(5) names them; empty where it cannot be read.
+    """The mounts of a process, one dict each, from proc_pid_mountinfo(5); empty where it cannot be read.
 
     Keys: id, parent (int); device ("major:minor"); root, point, type, source (str, octal escapes undone);
     options, optional (["shared:1"]), super_options (list[str]).
@@ -219,7 +225,7 @@ def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:
 
 
 def _mount(line: str) -> dict[str, object]:
-    # The optional fields end with a lone "-"; a source with a space is escaped, so fields are split by spaces.
+    # A lone "-" ends the optional fields; spaces within a field are escaped.
     fields = line.split(" ")
     end = fields.index("-", 6)
     return {
@@ -247,37 +253,50 @@ def _unescape(text: str) -> str:
     )
 
 
+def namespaces(process: str = "self") -> dict[str, object]:
+    """The inode of every entry of /proc/PID/ns, None where it cannot be read: namespaces(7)."""
+    return {name: _inode(f"/proc/{process}/ns/{name}") for name in NAMESPACES}
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
 def in_child(action: Callable[[], dict[str, object]], deadline: float = 5.0) -> dict[str, object]:
     """Run an action in a forked child and return its facts, for acts that change or may end the process.
 
-    The answer is the action's dict; {"errno": "EPERM"} if it raised OSError; {"ended_by": "SIGKILL"} if a signal ended
-    the child; {"ended_by": "deadline"} if it was not done after `deadline` seconds (it is killed then);
+    The answer is the action's dict; {"errno": "EPERM"} if it raised OSError; {"ended_by": "SIGKILL"} if a signal
+    ended the child; {"ended_by": "deadline"} if it was not done after `deadline` seconds (it is killed then);
     {"exit": 3} if it left without an answer. Another exception of the action is raised here as RuntimeError.
     """
     end = time.monotonic() + deadline
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(receiver)
-            write_all(sender, encode(_outcome(action)).encode() + b"\n")
-        finally:
-            os._exit(0)
-    os.close(sender)
+    report, report_end = os.pipe()
     try:
-        line = read_line(receiver, child, end)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(report)
+                write_all(report_end, encode(_outcome(action)).encode() + b"\n")
+            finally:
+                os._exit(0)
+        try:
+            line = read_line(report, child, end)
+            late = line is None and not has_ended(child)
+        finally:
+            os.kill(child, SIGKILL)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
-        os.close(receiver)
-    status = wait_until(child, end)
-    if status is None:
-        os.kill(child, SIGKILL)
-        os.waitpid(child, 0)
+        os.close(report)
+        os.close(report_end)
     if line is not None:
         outcome = decode(line.decode())
         if "error" in outcome:
             raise RuntimeError(outcome["error"])
-        return outcome["facts"]  # type: ignore[return-value]
-    if status is None:
+        return dict(outcome["facts"])
+    if late:
         return {"ended_by": "deadline"}
     return {"ended_by": signal_name(-status)} if status < 0 else {"exit": status}
 
@@ -287,45 +306,34 @@ def _outcome(action: Callable[[], dict[str, object]]) -> dict[str, object]:
         return {"facts": action()}
     except OSError as error:
         return {"facts": {"errno": errno_name(error.errno)}}
-    except Exception as error:  # noqa: BLE001 (whatever a probe raises is a line of the report)
+    except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def read_line(descriptor: int, child: int, end: float, limit: int = 1 << 18) -> bytes | None:
     """Read one line that a child writes, without its newline; None if none came.
 
-    Gives up at the time `end` (of time.monotonic) and when the child has ended: a grandchild may hold the pipe open
-    for ever, so end of file is not waited for. Raises ValueError when the line is longer than `limit` bytes.
+    Gives up at the time `end` (of time.monotonic) and when the child has ended. End of file is no sign of that, as
+    a grandchild may hold the pipe open for ever: the caller keeps the writing end open, so that there is none.
+    Raises ValueError for a line of more than `limit` bytes.
     """
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     line = bytearray()
     while not line.endswith(b"\n"):
-        ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        remaining = 0.0 if ended else min(end - time.monotonic(), 0.02)
-        if poll.poll(max(remaining, 0.0) * 1000):
-            part = os.read(descriptor, 65536)
-            if not part:
-                return None
-            line += part
+        ended = has_ended(child)
+        if poll.poll(0 if ended else 5):
+            line += os.read(descriptor, 65536)
             if len(line) > limit:
-                raise ValueError(f"line of more than {limit} bytes")
+                raise ValueError(f"a line of more than {limit} bytes")
         elif ended or time.monotonic() > end:
             return None
     return bytes(line[:-1])
 
 
-def wait_until(child: int, end: float) -> int | None:
-    """Reap a child and return its exit status (negative: the signal that ended it), or None at the time `end`."""
-    pause = 0.0002
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
-            return None
-        time.sleep(pause)
-        pause = min(pause * 2, 0.02)
+def has_ended(child: int) -> bool:
+    """Whether a child is a zombie; it stays one, so that its pid and process group keep their meaning."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -360,18 +368,19 @@ def _refuse(value: object) -> object:
     raise TypeError(f"a fact of type {type(value).__name__}, which is no JSON value")
 
 
-# `import json` would load `re` and cost as much as the interpreter itself; these are the parts of it written in C.
+# `import json` loads `re` and costs as much as the interpreter itself; this is the part of it written in C.
 _scan = _json.make_scanner(_Context)  # type: ignore[arg-type]
-_encoder = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False)
+_quote = _json.encode_basestring_ascii
+_encoder = _json.make_encoder(None, _refuse, _quote, None, ": ", ", ", False, False, False)
 
 
 def encode(value: object) -> str:
-    """JSON text of a value on one line, ASCII only; TypeError or ValueError for what JSON has no word for."""
+    """JSON text of a value, one line of ASCII; TypeError or ValueError for what JSON cannot say."""
     return "".join(_encoder(value, 0))
 
 
-def decode(text: str) -> dict[str, object]:
-    """The object that a JSON text holds; ValueError if it holds something else, or is followed by something."""
+def decode(text: str) -> dict[str, Any]:
+    """The object that a JSON text holds; ValueError if it holds something else or something more."""
     try:
         value, end = _scan(text, 0)
     except (StopIteration, ImportError):  # ImportError: the kit has no json.JSONDecodeError to raise
