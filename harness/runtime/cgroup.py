@@ -1,0 +1,176 @@
+"""Control groups: how much of the machine a container may use. cgroups(7).
+
+Version 1 has a tree for each controller, version 2 one tree for all; a host may have both at once, so every mounted
+hierarchy is looked at for itself. The container's cgroups are made below the caller's own, never beside them, except where
+version 2 does not allow that (see `harness.runtime.inspect`).
+"""
+
+import errno
+import os.path
+
+from harness.runtime.config import Config
+from harness.runtime.errors import StartError
+from harness.runtime.step import Call, Hierarchy, Host, Saved, Step
+from harness.runtime.syscalls import AT_FDCWD, O
+
+AT_REMOVEDIR = 0x200
+
+
+def wanted(config: Config) -> bool:
+    """Return whether the container gets cgroups of its own."""
+    linux = config.get("linux", {})
+    mounted = any(mount.get("type") == "cgroup" for mount in config.get("mounts", []))
+    return bool(linux.get("resources") or linux.get("cgroupsPath") or mounted)
+
+
+def directory(hierarchy: Hierarchy, config: Config, host: Host) -> str:
+    """Return where the container's cgroup of this hierarchy is, as a path of the host."""
+    path = config.get("linux", {}).get("cgroupsPath", "")
+    if path.startswith("/"):
+        return os.path.normpath(hierarchy.point + path)
+    return os.path.join(hierarchy.parent, path or host.name)
+
+
+def used(config: Config, host: Host) -> list[Hierarchy]:
+    """Return the hierarchies in which the container gets a cgroup.
+
+    All of them as root, so that nothing of the container is counted elsewhere; an ordinary user only has what was
+    delegated, so only those that are needed. Raises StartError where a limit has no controller on this host.
+    """
+    if not wanted(config):
+        return []
+    missing = set(limits(config)) - {name for hierarchy in host.hierarchies for name in hierarchy.controllers}
+    if missing:
+        name = min(missing)
+        raise StartError(
+            f"limit {name}: no mounted cgroup hierarchy has the controller {name}; see /proc/self/mountinfo"
+        )
+    if not host.rootless:
+        return list(host.hierarchies)
+    return [hierarchy for hierarchy in host.hierarchies if hierarchy.controllers & set(limits(config))]
+
+
+def limits(config: Config) -> dict[str, Config]:
+    """Return what the config limits, by controller."""
+    resources = config.get("linux", {}).get("resources", {})
+    return {name: resources[name] for name in ("memory", "pids", "cpu") if resources.get(name)}
+
+
+def make(config: Config, host: Host) -> list[Step]:
+    """Make the cgroups and set their limits, on the host's side and before there is anything to be limited."""
+    steps = []
+    for hierarchy in used(config, host):
+        steps += _enable(hierarchy, config)
+        for path in _missing(hierarchy, config, host):
+            calls = (Call("mkdirat", (AT_FDCWD, path, 0o755), (errno.EEXIST,)),)
+            undo = (Call("unlinkat", (AT_FDCWD, path, AT_REMOVEDIR), (errno.ENOENT,)),)
+            steps.append(
+                Step(f"cgroup:{path}", "the cgroup that the container will be counted in: cgroups(7)", calls, undo)
+            )
+            if hierarchy.cpus:
+                calls = _write(f"{path}/cpuset.cpus", hierarchy.cpus) + _write(f"{path}/cpuset.mems", hierarchy.mems)
+                steps.append(
+                    Step(f"cpuset:{path}", "a new version 1 cpuset is empty and admits nobody: cpuset(7)", calls)
+                )
+        for name, values in limits(config).items():
+            if name in hierarchy.controllers:
+                path = directory(hierarchy, config, host)
+                calls = tuple(
+                    call
+                    for file, text in _files(name, values, hierarchy.version)
+                    for call in _write(f"{path}/{file}", text)
+                )
+                steps.append(Step(f"limit:{name}", "in force before the first instruction: cgroups(7)", calls))
+    return steps
+
+
+def join(config: Config, host: Host) -> list[Step]:
+    """Move the child into its version 1 cgroups.
+
+    By its own hand and by `tasks`: moving a single task spares the kernel the lock and the grace period that
+    `cgroup.procs` costs. Version 2 needs no step: the child is born there (CLONE_INTO_CGROUP).
+    """
+    steps = []
+    for hierarchy in used(config, host):
+        if hierarchy.version == 1:
+            name = ",".join(sorted(hierarchy.controllers)) or os.path.basename(hierarchy.point)
+            calls = _write(f"{directory(hierarchy, config, host)}/tasks", "0")
+            steps.append(
+                Step(f"join:{name}", "first of all, so that the start itself is already counted: cgroups(7)", calls)
+            )
+    return steps
+
+
+def born_into(config: Config, host: Host) -> str:
+    """Return the version 2 cgroup into which the child is to be cloned, or nothing."""
+    for hierarchy in used(config, host):
+        if hierarchy.version == 2:
+            return directory(hierarchy, config, host)
+    return ""
+
+
+def _enable(hierarchy: Hierarchy, config: Config) -> list[Step]:
+    steps = []
+    for name in sorted(set(limits(config)) & hierarchy.enable):
+        path = f"{hierarchy.parent}/cgroup.subtree_control"
+        why = "version 2 gives a controller to children only when told to: cgroups(7)"
+        steps.append(Step(f"enable:{name}", why, _write(path, f"+{name}"), _write(path, f"-{name}", (errno.EBUSY,))))
+    return steps
+
+
+def _missing(hierarchy: Hierarchy, config: Config, host: Host) -> list[str]:
+    """Return the directories to be made, outermost first."""
+    end = directory(hierarchy, config, host)
+    base = hierarchy.parent if end.startswith(hierarchy.parent + "/") else hierarchy.point
+    paths = []
+    path = base
+    for part in os.path.relpath(end, base).split("/"):
+        path = os.path.join(path, part)
+        paths.append(path)
+    return paths
+
+
+def _files(name: str, values: Config, version: int) -> list[tuple[str, str]]:
+    """Return what is written into which file, in the order in which the kernel accepts it."""
+    files = []
+    if name == "memory":
+        limit, swap = values.get("limit"), values.get("swap")
+        if limit is not None:
+            files.append(("memory.limit_in_bytes" if version == 1 else "memory.max", _bound(limit, version)))
+        if swap is not None and version == 1:
+            files.append(("memory.memsw.limit_in_bytes", str(swap)))
+        elif swap is not None:
+            files.append(("memory.swap.max", "max" if swap == -1 else str(max(0, swap - max(0, limit or 0)))))
+    elif name == "pids":
+        limit = values.get("limit", -1)
+        files.append(("pids.max", str(limit) if limit > 0 else "max"))
+    else:
+        quota, period, shares = values.get("quota"), values.get("period"), values.get("shares")
+        if version == 1:
+            files += [("cpu.cfs_period_us", str(period))] if period is not None else []
+            files += [("cpu.cfs_quota_us", str(quota))] if quota is not None else []
+            files += [("cpu.shares", str(shares))] if shares is not None else []
+        else:
+            if quota is not None or period is not None:
+                files.append(("cpu.max", f"{'max' if quota in (None, -1) else quota} {period or 100_000}"))
+            if shares is not None:
+                files.append(("cpu.weight", str(weight(shares))))
+    return files
+
+
+def weight(shares: int) -> int:
+    """Return version 2's cpu.weight (1 to 10000) for version 1's cpu.shares (2 to 262144), linearly as runc does."""
+    return 1 + (shares - 2) * 9999 // 262142
+
+
+def _bound(limit: int, version: int) -> str:
+    return "max" if version == 2 and limit == -1 else str(limit)
+
+
+def _write(path: str, text: str, allowed: tuple[int, ...] = ()) -> tuple[Call, ...]:
+    opened = Saved("file")
+    return (
+        Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
+        Call("write", (opened, text, len(text)), allowed),
+        Call("close", (opened,)),
+    )

@@ -1,0 +1,354 @@
+"""Every field of a config.json that this runtime honours, in one table, and the reader that holds a config to it.
+
+A config is a JSON object of the OCI runtime-spec. `read` returns it unchanged or raises ConfigError with one line that
+names the field: nothing is dropped in silence. What the runtime-spec knows and this runtime does not is refused as not
+supported, what neither knows is refused as unknown, with the nearest known name.
+"""
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.runtime.errors import BundleError, ConfigError
+from harness.runtime.syscalls import CLONE
+
+Config = dict[str, Any]
+
+NAMESPACES = {
+    "mount": CLONE.NEWNS,
+    "pid": CLONE.NEWPID,
+    "uts": CLONE.NEWUTS,
+    "ipc": CLONE.NEWIPC,
+    "network": CLONE.NEWNET,
+    "cgroup": CLONE.NEWCGROUP,
+    "user": CLONE.NEWUSER,
+    "time": CLONE.NEWTIME,
+}
+
+# In the order of their numbers, from 0: include/uapi/linux/capability.h
+CAPABILITIES = tuple(
+    "CAP_" + name
+    for name in (
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+        "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+        "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    ).split()
+)
+
+# In the order of their numbers, from 0: include/uapi/asm-generic/resource.h
+RLIMITS = tuple(
+    "RLIMIT_" + name
+    for name in (
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
+    ).split()
+)
+
+PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable")
+
+BIGGEST = 2**63 - 1
+LIMITLESS = 2**64 - 1
+
+
+class Kind:
+    """What a value may be; `expected` says it in words, `accepts` decides."""
+
+    expected = "anything"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A string without NUL, which the kernel would take for its end."""
+
+    expected = "a text without NUL"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return isinstance(value, str) and "\0" not in value
+
+
+@dataclass(frozen=True)
+class AbsolutePath(Text):
+    """A path that starts at the root."""
+
+    expected = "an absolute path"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return Text.accepts(self, value) and isinstance(value, str) and value.startswith("/")
+
+
+@dataclass(frozen=True)
+class Assignment(Text):
+    """A variable of the environment."""
+
+    expected = "a text NAME=value"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return Text.accepts(self, value) and isinstance(value, str) and value.find("=") > 0
+
+
+@dataclass(frozen=True)
+class Flag(Kind):
+    """true or false."""
+
+    expected = "true or false"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Whole(Kind):
+    """A whole number from `low` to `high`."""
+
+    low: int = 0
+    high: int = BIGGEST
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """The kind in words."""
+        return f"a whole number from {self.low} to {self.high}"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class OneOf(Kind):
+    """One of a few names."""
+
+    names: tuple[str, ...]
+    what: str
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """The kind in words."""
+        return f"a known {self.what}"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return value in self.names
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: its path (`[]` stands for each item of a list, `*` for each key of a map), kind and meaning."""
+
+    path: str
+    kind: Kind
+    meaning: str
+    unit: str = ""
+
+
+ID = Whole(0, 2**32 - 2)
+
+FIELDS = (
+    Field("ociVersion", Text(), "Version of the runtime-spec that the config was written for"),
+    Field("root.path", Text(), "The directory that becomes /, relative to the bundle or absolute"),
+    Field("root.readonly", Flag(), "Whether the root is mounted read-only"),
+    Field("hostname", Text(), "Name of the host in the UTS namespace"),
+    Field("domainname", Text(), "NIS domain name in the UTS namespace"),
+    Field("process.args[]", Text(), "The program and its arguments"),
+    Field("process.env[]", Assignment(), "The whole environment of the program"),
+    Field("process.cwd", AbsolutePath(), "Working directory, inside"),
+    Field(
+        "process.terminal", OneOf((False,), "value: only false, a terminal of its own is not supported yet"), "Terminal"
+    ),  # type: ignore[arg-type]
+    Field("process.user.uid", ID, "User, inside"),
+    Field("process.user.gid", ID, "Group, inside"),
+    Field("process.user.umask", Whole(0, 0o777), "File mode creation mask"),
+    Field("process.user.additionalGids[]", ID, "Supplementary groups, inside"),
+    Field("process.capabilities.bounding[]", OneOf(CAPABILITIES, "capability"), "Bounding set"),
+    Field("process.capabilities.effective[]", OneOf(CAPABILITIES, "capability"), "Effective set"),
+    Field("process.capabilities.inheritable[]", OneOf(CAPABILITIES, "capability"), "Inheritable set"),
+    Field("process.capabilities.permitted[]", OneOf(CAPABILITIES, "capability"), "Permitted set"),
+    Field("process.capabilities.ambient[]", OneOf(CAPABILITIES, "capability"), "Ambient set"),
+    Field("process.noNewPrivileges", Flag(), "Whether execve(2) can no longer grant privileges"),
+    Field("process.rlimits[].type", OneOf(RLIMITS, "rlimit"), "Which limit of getrlimit(2)"),
+    Field("process.rlimits[].soft", Whole(0, LIMITLESS), "The limit in force"),
+    Field("process.rlimits[].hard", Whole(0, LIMITLESS), "The ceiling for the soft limit"),
+    Field("process.oomScoreAdj", Whole(-1000, 1000), "Preference of the out-of-memory killer"),
+    Field("mounts[].destination", AbsolutePath(), "Where the mount goes, inside"),
+    Field("mounts[].type", Text(), "Type of the file system; `bind` or none with the option bind"),
+    Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),
+    Field("mounts[].options[]", Text(), "Options, by the names of mount(8)"),
+    Field("linux.namespaces[].type", OneOf(tuple(NAMESPACES), "namespace"), "A namespace of its own"),
+    Field("linux.uidMappings[].containerID", ID, "First user id inside"),
+    Field("linux.uidMappings[].hostID", ID, "First user id outside"),
+    Field("linux.uidMappings[].size", Whole(1, 2**32 - 1), "How many ids"),
+    Field("linux.gidMappings[].containerID", ID, "First group id inside"),
+    Field("linux.gidMappings[].hostID", ID, "First group id outside"),
+    Field("linux.gidMappings[].size", Whole(1, 2**32 - 1), "How many ids"),
+    Field("linux.rootfsPropagation", OneOf(PROPAGATIONS, "propagation"), "Propagation of the root mount"),
+    Field("linux.maskedPaths[]", AbsolutePath(), "Paths that read as empty"),
+    Field("linux.readonlyPaths[]", AbsolutePath(), "Paths that cannot be written"),
+    Field("linux.sysctl.*", Text(), "Kernel parameters of the container's own namespaces"),
+    Field(
+        "linux.cgroupsPath",
+        Text(),
+        "Where the cgroup is made: absolute from the hierarchy's root, else below the caller",
+    ),
+    Field("linux.resources.memory.limit", Whole(-1), "Memory that may be used", "bytes"),
+    Field("linux.resources.memory.swap", Whole(-1), "Memory and swap together", "bytes"),
+    Field("linux.resources.pids.limit", Whole(-1), "Number of tasks"),
+    Field("linux.resources.cpu.quota", Whole(-1), "CPU time in each period", "microseconds"),
+    Field("linux.resources.cpu.period", Whole(1000, 1_000_000), "Length of the period", "microseconds"),
+    Field("linux.resources.cpu.shares", Whole(2, 262_144), "Weight against the neighbours, 1024 being usual"),
+    Field("annotations.*", Text(), "Notes; `isoproof.init` = `true` runs the program under a PID 1 that reaps"),
+)
+
+# What the runtime-spec knows and this runtime cannot do yet.
+UNSUPPORTED = frozenset(
+    (
+        "hooks linux.seccomp linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel "
+        "linux.timeOffsets linux.memoryPolicy linux.namespaces[].path linux.resources.devices linux.resources.blockIO "
+        "linux.resources.hugepageLimits linux.resources.network linux.resources.rdma linux.resources.unified "
+        "linux.resources.memory.reservation linux.resources.memory.kernel linux.resources.memory.kernelTCP "
+        "linux.resources.memory.swappiness linux.resources.memory.disableOOMKiller linux.resources.memory.useHierarchy "
+        "linux.resources.memory.checkBeforeUpdate linux.resources.cpu.burst linux.resources.cpu.realtimeRuntime "
+        "linux.resources.cpu.realtimePeriod linux.resources.cpu.cpus linux.resources.cpu.mems linux.resources.cpu.idle "
+        "mounts[].uidMappings mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize "
+        "process.ioPriority process.scheduler process.execCPUAffinity process.commandLine process.user.username "
+        "solaris windows vm zos freebsd"
+    ).split()
+)
+
+KINDS = {field.path: field.kind for field in FIELDS}
+
+
+def _branches() -> frozenset[str]:
+    """Return every path that leads to a field without being one: `process`, `process.user`, `mounts`, `mounts[]`."""
+    found = set()
+    for path in KINDS:
+        parts = path.replace("[]", ".[]").split(".")[:-1]
+        for end in range(1, len(parts) + 1):
+            found.add(".".join(parts[:end]).replace(".[]", "[]"))
+    return frozenset(found)
+
+
+BRANCHES = _branches()
+KNOWN = sorted(set(KINDS) | BRANCHES)
+
+
+def read(value: object) -> Config:
+    """Hold a value to the table and return it as a config.
+
+    Raises ConfigError for the first field that is unknown, not supported, of the wrong kind, or missing.
+    """
+    if not isinstance(value, dict):
+        raise ConfigError(f"config.json: expected an object, found {_kind_of(value)}")
+    _walk(value, "", "")
+    _demand(value)
+    return value
+
+
+def read_file(path: Path) -> Config:
+    """Read a config.json.
+
+    Raises BundleError where the file cannot be read, ConfigError where it holds no config.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"read {path}: {error.strerror}: a bundle is a directory with a config.json") from error
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    try:
+        return read(value)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("config.json", str(path), 1)) from None
+
+
+def namespaces(config: Config) -> set[str]:
+    """Return the types of the namespaces that the config asks for."""
+    return {entry["type"] for entry in config.get("linux", {}).get("namespaces", [])}
+
+
+def _walk(value: object, path: str, shown: str) -> None:
+    if path in UNSUPPORTED:
+        raise ConfigError(f"config.json: {shown}: this runtime does not support it yet; take it out")
+    kind = KINDS.get(path)
+    if kind is not None:
+        if not kind.accepts(value):
+            raise ConfigError(f"config.json: {shown}: expected {kind.expected}, found {_kind_of(value)}")
+    elif path and path not in BRANCHES:
+        near = difflib.get_close_matches(path, KNOWN, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"config.json: {shown}: unknown field{hint}")
+    elif f"{path}[]" in KINDS or f"{path}[]" in BRANCHES:
+        if not isinstance(value, list):
+            raise ConfigError(f"config.json: {shown}: expected a list, found {_kind_of(value)}")
+        for index, item in enumerate(value):
+            _walk(item, f"{path}[]", f"{shown}[{index}]")
+    elif not isinstance(value, dict):
+        raise ConfigError(f"config.json: {shown}: expected an object, found {_kind_of(value)}")
+    else:
+        for key, item in value.items():
+            dot = "." if path else ""
+            free = f"{path}.*" in KINDS
+            _walk(item, f"{path}{dot}*" if free else f"{path}{dot}{key}", f"{shown}{dot}{key}")
+
+
+def _demand(config: Config) -> None:
+    """Hold the config to what no single field can say."""
+    if not config.get("root", {}).get("path"):
+        raise ConfigError("config.json: root.path: missing; it names the directory that becomes /")
+    if not config.get("process", {}).get("args"):
+        raise ConfigError("config.json: process.args: missing; it names the program to run")
+    wanted = [entry.get("type") for entry in config.get("linux", {}).get("namespaces", [])]
+    if None in wanted:
+        raise ConfigError("config.json: linux.namespaces: an entry has no type")
+    for name in wanted:
+        if wanted.count(name) > 1:
+            raise ConfigError(f"config.json: linux.namespaces: {name} is listed twice")
+    if "mount" not in wanted:
+        raise ConfigError(
+            "config.json: linux.namespaces: mount is missing; without it the host's own mounts would change"
+        )
+    for field, kind in (("hostname", "uts"), ("domainname", "uts")):
+        if config.get(field) and kind not in wanted:
+            raise ConfigError(
+                f"config.json: {field}: needs a namespace of type {kind}; without it the host would be renamed"
+            )
+        if len(config.get(field, "").encode()) > 64:
+            raise ConfigError(f"config.json: {field}: longer than the 64 bytes that the kernel takes")
+    linux = config.get("linux", {})
+    if "user" in wanted and not (linux.get("uidMappings") and linux.get("gidMappings")):
+        raise ConfigError("config.json: linux.uidMappings: a user namespace needs uidMappings and gidMappings")
+    if "user" not in wanted and (linux.get("uidMappings") or linux.get("gidMappings")):
+        raise ConfigError("config.json: linux.uidMappings: has no effect without a namespace of type user")
+    for index, mount in enumerate(config.get("mounts", [])):
+        if "destination" not in mount:
+            raise ConfigError(f"config.json: mounts[{index}].destination: missing")
+    for index, limit in enumerate(config.get("process", {}).get("rlimits", [])):
+        if set(limit) != {"type", "soft", "hard"}:
+            raise ConfigError(f"config.json: process.rlimits[{index}]: needs type, soft and hard")
+        if limit["soft"] > limit["hard"]:
+            raise ConfigError(f"config.json: process.rlimits[{index}].soft: above the hard limit")
+    for kind in ("uidMappings", "gidMappings"):
+        for index, entry in enumerate(linux.get(kind, [])):
+            if set(entry) != {"containerID", "hostID", "size"}:
+                raise ConfigError(f"config.json: linux.{kind}[{index}]: needs containerID, hostID and size")
+
+
+def _kind_of(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,151 @@
+"""The reference executor: Python, in the child and on the host's side, that makes the calls of a plan one after the other.
+
+The child is a copy of the launcher made by a bare clone3(2), so the launcher should be small and have one thread. All
+arguments are laid out in memory before the clone; the child only makes calls, and reports the first that fails.
+"""
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from harness.runtime.step import (
+    ERROR_DESCRIPTOR,
+    GO_DESCRIPTOR,
+    Argument,
+    Call,
+    Filled,
+    Packed,
+    Plan,
+    Saved,
+    Step,
+    Strings,
+)
+from harness.runtime.syscalls import CLONE, clone_args, libc, number
+
+FAILURE = struct.Struct("=3i")
+SIGCHLD = 17
+
+Results = dict[str, int]
+_syscall = libc.syscall
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call laid out for the kernel; what only an earlier call can tell is filled in by a function."""
+
+    number: int
+    arguments: tuple[object, ...]
+    allowed: tuple[int, ...]
+    saves: str
+
+
+def prepare(call: Call) -> Prepared:
+    """Lay out the arguments of a call in memory."""
+    return Prepared(
+        number(call.name), tuple(_laid_out(argument) for argument in call.arguments), call.allowed, call.saves
+    )
+
+
+def _laid_out(argument: Argument) -> object:
+    match argument:
+        case None:
+            return ctypes.c_long(0)
+        case int():
+            return ctypes.c_long(argument if argument < 2**63 else argument - 2**64)
+        case str():
+            return ctypes.create_string_buffer(argument.encode(errors="surrogateescape"))
+        case Packed():
+            return ctypes.create_string_buffer(argument.value, max(1, len(argument.value)))
+        case Strings():
+            return (ctypes.c_char_p * (len(argument.values) + 1))(*argument.values, None)
+        case Saved():
+            return lambda results: ctypes.c_long(results[argument.name])
+        case Filled():
+            return lambda results: ctypes.create_string_buffer(argument.template.format(**results).encode())
+
+
+def perform(prepared: Prepared, results: Results) -> int:
+    """Make a call and return 0 or its errno, allowed or not."""
+    arguments = [argument(results) if callable(argument) else argument for argument in prepared.arguments]
+    result: int = _syscall(ctypes.c_long(prepared.number), *arguments)
+    if prepared.saves:
+        results[prepared.saves] = result
+    return ctypes.get_errno() if result < 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Where a plan stopped: the step, the call in it, and the errno."""
+
+    step: Step
+    call: Call
+    number: int
+
+
+def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
+    """Run a step on the host's side.
+
+    Returns where it failed, and whether its work is all its own: a call that ended in an allowed errno found the work
+    already done, and what was not done here is not to be undone here.
+    """
+    own_work = True
+    for call in step.calls:
+        code = perform(prepare(call), results)
+        if code and code not in call.allowed:
+            return Failed(step, call, code), own_work
+        own_work = own_work and not code
+    return None, own_work
+
+
+def prepare_all(steps: Iterable[Step]) -> list[tuple[int, int, Prepared]]:
+    """Lay out all calls of a list of steps, each with the index of its step and its own in it."""
+    return [(at, index, prepare(call)) for at, step in enumerate(steps) for index, call in enumerate(step.calls)]
+
+
+def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: int) -> tuple[int, int]:
+    """Clone the child that carries out the plan's steps; return its process id and a pidfd.
+
+    `error` is the writing end on which a failure is reported, `go` the reading end on which the child waits for its id
+    maps, `into` the descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError.
+    """
+    prepared = prepare_all(plan.steps)
+    pidfd = ctypes.c_int(-1)
+    flags = plan.flags | CLONE.PIDFD | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
+    arguments = clone_args(flags=flags, pidfd=ctypes.addressof(pidfd), exit_signal=SIGCHLD, cgroup=max(into, 0))
+    pid: int = _syscall(
+        ctypes.c_long(number("clone3")), ctypes.byref(arguments), ctypes.c_long(ctypes.sizeof(arguments))
+    )
+    if pid == 0:
+        try:
+            _be_the_child(prepared, streams, error, go, plan.shim)
+        finally:
+            os._exit(125)
+    if pid < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return pid, pidfd.value
+
+
+def _be_the_child(
+    prepared: list[tuple[int, int, Prepared]],
+    streams: tuple[int, int, int],
+    error: int,
+    go: int,
+    shim: Callable[[], None] | None,
+) -> None:
+    """Make the calls; the last one does not return."""
+    for target, source in enumerate(streams):
+        os.dup2(source, target)
+    os.dup2(error, ERROR_DESCRIPTOR, inheritable=False)
+    os.dup2(go, GO_DESCRIPTOR, inheritable=False)
+    results: Results = {}
+    last_step = prepared[-1][0]
+    for at, index, call in prepared:
+        if at == last_step and index == 0 and shim is not None:
+            shim()
+        code = perform(call, results)
+        if code and code not in call.allowed:
+            os.write(ERROR_DESCRIPTOR, FAILURE.pack(at, index, code))
+            os._exit(125)

@@ -1,0 +1,258 @@
+"""What a plan must know of the host and of the bundle, read before anything is done."""
+
+import contextlib
+import itertools
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.runtime import cgroup
+from harness.runtime.config import Config, namespaces
+from harness.runtime.errors import BadInput, BundleError, StartError
+from harness.runtime.privileges import candidates
+from harness.runtime.step import Hierarchy, Host
+from harness.runtime.syscalls import ARCHITECTURES, RESOLVE_IN_ROOT, O, invoke, open_how
+
+OLDEST_KERNEL = (5, 12)
+_serial = itertools.count(1)
+
+
+def kernel_version() -> tuple[int, int]:
+    """Return the first two numbers of the kernel's version."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(itertools.takewhile(str.isdigit, minor)) or 0)
+
+
+def host(config: Config, bundle: Path) -> Host:
+    """Look at the host with the eyes of one config and its bundle.
+
+    Raises BadInput where this host or this user cannot run it, BundleError where the bundle is not whole, StartError
+    where no cgroup can be had.
+    """
+    check_machine()
+    if os.geteuid() != 0 and "user" not in namespaces(config):
+        raise BadInput(
+            "config.json: linux.namespaces: an ordinary user needs a namespace of type user, with uidMappings and "
+            "gidMappings; or start it as root"
+        )
+    rootfs = find_rootfs(config, bundle)
+    find_program(config, rootfs)
+    return Host(
+        name=f"isoproof-{os.getpid()}-{next(_serial)}",
+        rootfs=str(rootfs),
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        kernel=kernel_version(),
+        last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
+        hierarchies=tuple(hierarchies(set(cgroup.limits(config)))) if cgroup.wanted(config) else (),
+        files=frozenset(
+            mount["source"]
+            for mount in config.get("mounts", [])
+            if mount.get("source", "").startswith("/")
+            and os.path.exists(mount["source"])
+            and not os.path.isdir(mount["source"])
+        ),
+    )
+
+
+def check_machine() -> None:
+    """Raise BadInput where no container can be made at all."""
+    if sys.platform != "linux":
+        raise BadInput(
+            f"this is {sys.platform}: containers are made of Linux; see the Vagrantfile for a guest that has it"
+        )
+    if os.uname().machine not in ARCHITECTURES:
+        raise BadInput(f"this machine is a {os.uname().machine}: only {' and '.join(ARCHITECTURES)} are known")
+    if kernel_version() < OLDEST_KERNEL:
+        raise BadInput(f"this is Linux {os.uname().release}: 5.12 or later is needed, for mount_setattr(2)")
+
+
+def find_rootfs(config: Config, bundle: Path) -> Path:
+    """Return the directory that is to become the root.
+
+    Raises BundleError where it is none, or is the host's own root.
+    """
+    rootfs = (bundle / config["root"]["path"]).resolve()
+    if not rootfs.is_dir():
+        raise BundleError(f"open {rootfs}: no such directory; root.path in config.json names it")
+    if os.path.samefile(rootfs, "/"):
+        raise BundleError("root.path is the host's own root; a container needs a directory of its own")
+    return rootfs
+
+
+def find_program(config: Config, rootfs: Path) -> None:
+    """Raise BundleError where the program is surely not there, instead of starting a container that cannot run."""
+    paths = candidates(config)
+    covered = [mount["destination"].rstrip("/") + "/" for mount in config.get("mounts", [])]
+    for path in paths:
+        absolute = os.path.normpath(os.path.join(config["process"].get("cwd", "/"), path))
+        if any((absolute + "/").startswith(destination) for destination in covered):
+            return
+    root = os.open(rootfs, O.PATH)
+    try:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                absolute = os.path.join(config["process"].get("cwd", "/"), path)
+                os.close(resolve(root, absolute))
+                return
+    finally:
+        os.close(root)
+    raise BundleError(
+        f"execute {config['process']['args'][0]}: ENOENT (no such file in {rootfs}); see process.args and PATH"
+    )
+
+
+def resolve(root: int, path: str, flags: int = O.PATH) -> int:
+    """Open a path the way a process in that root would see it: no symlink and no `..` leads out. openat2(2)."""
+    how = open_how(flags | O.CLOEXEC, RESOLVE_IN_ROOT)
+    return invoke("openat2", root, path.encode() + b"\0", how, len(how))
+
+
+def missing_places(config: Config, rootfs: Path) -> list[str]:
+    """Return the paths in the root that mounting will have to make, outermost first, so that they can be removed again."""
+    missing: list[str] = []
+    covered: list[str] = []
+    root = os.open(rootfs, O.PATH)
+    try:
+        for mount in config.get("mounts", []):
+            destination = os.path.normpath(mount["destination"])
+            if not any(destination.startswith(above + "/") for above in covered):
+                missing += [path for path in _ancestry(destination) if path not in missing and not _exists(root, path)]
+            covered.append(destination)
+    finally:
+        os.close(root)
+    return missing
+
+
+def remove_places(rootfs: Path, places: list[str]) -> None:
+    """Remove what `missing_places` named, innermost first; what the container has filled is left, for it is the user's."""
+    root = os.open(rootfs, O.PATH)
+    try:
+        for path in reversed(places):
+            with contextlib.suppress(OSError):
+                parent = resolve(root, os.path.dirname(path))
+                try:
+                    name = os.path.basename(path)
+                    kind = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                    if stat.S_ISDIR(kind.st_mode):
+                        os.rmdir(name, dir_fd=parent)
+                    elif stat.S_ISREG(kind.st_mode) and kind.st_size == 0:
+                        os.unlink(name, dir_fd=parent)
+                finally:
+                    os.close(parent)
+    finally:
+        os.close(root)
+
+
+def _ancestry(path: str) -> list[str]:
+    parts = path.strip("/").split("/")
+    return ["/" + "/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _exists(root: int, path: str) -> bool:
+    try:
+        os.close(resolve(root, path))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def hierarchies(needed: set[str]) -> Iterator[Hierarchy]:
+    """Yield every mounted cgroup hierarchy, with the place in it below which cgroups can be made.
+
+    `needed` are the controllers that version 2 must hand down to the new cgroup.
+    """
+    own = _own_cgroups()
+    seen = set()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        root, point = (_unescape(field) for field in left.split()[3:5])
+        kind, _source, options = right.split()[:3]
+        if kind == "cgroup2":
+            name, version = "", 2
+            controllers = frozenset(_words(f"{point}/cgroup.controllers"))
+        elif kind == "cgroup":
+            name = next((key for key in own if key and set(key.split(",")) <= set(options.split(","))), "")
+            version = 1
+            controllers = frozenset(part for part in name.split(",") if not part.startswith("name="))
+        else:
+            continue
+        if name in seen or name not in own:
+            continue
+        seen.add(name)
+        here = os.path.normpath(f"{point}/{os.path.relpath(own[name], root)}")
+        if not here.startswith(point) or not os.path.isdir(here):
+            here = point
+        parent, enable = _delegating(here, point, needed & controllers) if version == 2 else (here, frozenset())
+        cpuset = "cpuset" in controllers and version == 1
+        yield Hierarchy(
+            point=point,
+            version=version,
+            controllers=controllers,
+            own=here,
+            parent=parent,
+            options=tuple(_remount_options(name)) if version == 1 else (),
+            enable=enable,
+            cpus=_text(f"{parent}/cpuset.effective_cpus") if cpuset else "",
+            mems=_text(f"{parent}/cpuset.effective_mems") if cpuset else "",
+        )
+
+
+def _own_cgroups() -> dict[str, str]:
+    """Return where the caller stands, by the names of the controllers of a hierarchy (`` for version 2)."""
+    result = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _number, controllers, path = line.split(":", 2)
+            result[controllers] = path
+    return result
+
+
+def _remount_options(name: str) -> list[str]:
+    """Return what mounts this version 1 hierarchy once more: cgroups(7)."""
+    options = []
+    for part in name.split(","):
+        options += ["none", part] if part.startswith("name=") else [part]
+    return options
+
+
+def _delegating(own: str, point: str, needed: set[str] | frozenset[str]) -> tuple[str, frozenset[str]]:
+    """Return the nearest version 2 cgroup, from the own one upwards, that can hand down these controllers.
+
+    A version 2 cgroup with processes in it hands down none (the root excepted), so a login session's own cgroup is
+    usually passed over for its parent. Raises StartError where no cgroup can.
+    """
+    directory = own
+    while True:
+        enabled = set(_words(f"{directory}/cgroup.subtree_control"))
+        free = not _words(f"{directory}/cgroup.procs") or not os.path.exists(f"{directory}/cgroup.type")
+        if needed <= enabled or (free and needed <= set(_words(f"{directory}/cgroup.controllers"))):
+            if os.access(directory, os.W_OK):
+                return directory, frozenset(needed - enabled)
+        if directory == point:
+            break
+        directory = os.path.dirname(directory)
+    raise StartError(
+        f"limit {', '.join(sorted(needed))}: no cgroup from {own} upwards hands the controller down "
+        "(cgroup.subtree_control); start it in one that does: systemd-run --scope -p Delegate=yes"
+    )
+
+
+def _words(path: str) -> list[str]:
+    return _text(path).split()
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _unescape(field: str) -> str:
+    """Undo the octal escapes of mountinfo: proc_pid_mountinfo(5)."""
+    return field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")

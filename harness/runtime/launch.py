@@ -1,0 +1,224 @@
+"""From a config and a bundle to a running container, and back to a host on which nothing is left of it."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.runtime import inspect, supervise
+from harness.runtime.config import Config
+from harness.runtime.errors import StartError
+from harness.runtime.forked import FAILURE, Failed, Results, clone, run_here
+from harness.runtime.plan import plan as compile_plan
+from harness.runtime.step import Plan, Step
+from harness.runtime.syscalls import O, explain_errno
+
+Streams = tuple[int, int, int]
+Alteration = Callable[[Plan], Plan]
+PATIENCE = 2.0  # seconds that the kernel gets to let go of a cgroup whose last process has just died
+LOWEST_FREE = 10  # descriptors below are the child's: its standard streams, the error pipe, the go pipe
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One running container of ours."""
+
+    pid: int
+    pidfd: int
+
+    def wait(self, deadline: float | None = None) -> int:
+        """Wait for the first process and return its exit status as shells do; 124 when the deadline (seconds) was over."""
+        return supervise.wait(self.pid, self.pidfd, deadline)
+
+
+def run(
+    config: Config, bundle: Path, streams: Streams, deadline: float | None = None, alter: Alteration | None = None
+) -> int:
+    """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
+
+    `alter` is applied to the plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been
+    done, StartError for a failed start; in every case nothing stays behind.
+    """
+    host = inspect.host(config, bundle)
+    plan = compile_plan(config, host)
+    places = inspect.missing_places(config, Path(host.rootfs))
+    try:
+        with start(alter(plan) if alter else plan, streams) as cell:
+            return cell.wait(deadline)
+    finally:
+        inspect.remove_places(Path(host.rootfs), places)
+
+
+@contextlib.contextmanager
+def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
+    """Start a container; leaving the context ends it and undoes everything.
+
+    Raises StartError where a step fails.
+    """
+    results: Results = {}
+    with contextlib.ExitStack() as undo:
+        for step in plan.before:
+            _run(step, results, undo)
+        undo.callback(_kill_leftovers, plan)
+        cell = _clone(plan, streams, results, undo)
+        for step in plan.after:
+            _run(step, results, undo)
+        yield cell
+
+
+def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.ExitStack) -> Cell:
+    """Clone the child, let it go when the host's side is done, and wait until it has become the program or failed."""
+    with contextlib.ExitStack() as descriptors:
+
+        def keep(descriptor: int) -> int:
+            descriptors.callback(_close, descriptor)
+            return descriptor
+
+        error_reader, error_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
+        go_reader, go_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
+        raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
+        into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
+        try:
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into)
+        except OSError as error:
+            raise StartError(
+                _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
+            ) from error
+        undo.callback(os.close, pidfd)
+        undo.callback(_end, pid, pidfd)
+        results["pid"] = pid
+        for step in plan.between:
+            _run(step, results, undo)
+        os.write(go_writer, b"!")
+        _close(error_writer)
+        report = os.read(error_reader, FAILURE.size)
+    if report:
+        at, index, number = FAILURE.unpack(report)
+        step = plan.steps[at]
+        raise _error(Failed(step, step.calls[index], number))
+    return Cell(pid, pidfd)
+
+
+def _raise_above(descriptor: int) -> int:
+    """Move a descriptor out of the way of those that the child arranges for itself."""
+    raised = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)
+    os.close(descriptor)
+    return raised
+
+
+def _close(descriptor: int) -> None:
+    """Close a descriptor that may be closed already."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def _end(pid: int, pidfd: int) -> None:
+    """Kill the first process, if it has not ended, and reap it, if nobody has."""
+    supervise.kill(pidfd)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> None:
+    """Run a step on the host's side and remember how to undo it."""
+    failed, own_work = run_here(step, results)
+    if failed:
+        raise _error(failed)
+    if own_work and step.undo:
+        undo.callback(_undo, step)
+
+
+def _undo(step: Step) -> None:
+    """Undo a step; the kernel may need a moment to let go.
+
+    Raises StartError, with the object's name, for what stays behind all the same.
+    """
+    taken_back = Step(f"undo {step.name}", step.why, step.undo)
+    end = time.monotonic() + PATIENCE
+    while True:
+        failed, _ = run_here(taken_back, {})
+        if not failed:
+            return
+        if failed.number != errno.EBUSY or time.monotonic() > end:
+            raise _error(failed)
+        time.sleep(0.002)
+
+
+def _kill_leftovers(plan: Plan) -> None:
+    """Kill what the first process has left behind in the container's cgroups, where no PID namespace has done it."""
+    if not plan.kill_leftovers:
+        return
+    directories = [step.name.partition(":")[2] for step in plan.before if step.name.startswith("cgroup:")]
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        left = {pid for directory in directories for pid in _members(directory)}
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _members(directory: str) -> list[int]:
+    try:
+        return [int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()]
+    except OSError:
+        return []
+
+
+def _error(failed: Failed) -> StartError:
+    status = 125
+    if failed.step.name == "execute":
+        status = 127 if failed.number == errno.ENOENT else 126
+    return StartError(
+        _sentence(failed.step.name, str(failed.call), failed.number), failed.step.name, failed.number, status
+    )
+
+
+def _sentence(step: str, call: str, number: int) -> str:
+    """Say what failed, why that is likely, and what to do about it."""
+    text = f"{step}: {call}: {explain_errno(number)}"
+    for (name, code), cause in CAUSES.items():
+        if code == number and (step == name or step.startswith(name + ":")):
+            return f"{text}; {cause}"
+    if number == errno.ENOSYS:
+        return f"{text}; the kernel is too old for it, or a seccomp filter around this process hides it"
+    if number == errno.EPERM and os.geteuid() != 0:
+        return f"{text}; an ordinary user may not, not even in a user namespace here"
+    return text
+
+
+CAUSES = {
+    ("clone", errno.EPERM): "new namespaces need root, or a user namespace, which this kernel restricts "
+    "(kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone, or the filter of an outer container)",
+    ("clone", errno.ENOSPC): "the limit of namespaces is reached: user.max_*_namespaces",
+    (
+        "open:/proc",
+        errno.EPERM,
+    ): "parts of the /proc around this process are covered, so the kernel refuses a fresh one",
+    (
+        "mount:/proc",
+        errno.ENOTDIR,
+    ): "the image has a symlink or a file in the place of /proc, which could lead other steps astray",
+    (
+        "mount:/sys",
+        errno.ENOTDIR,
+    ): "the image has a symlink or a file in the place of /sys, which could lead other steps astray",
+    ("execute", errno.ENOENT): "no such program in the root, or its interpreter (#! line, ELF loader) is missing",
+    ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
+    ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
+    ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
+    ("limit", errno.EACCES): "this cgroup is not delegated to this user",
+    (
+        "cgroup",
+        errno.EACCES,
+    ): "this cgroup is not delegated to this user; try systemd-run --user --scope -p Delegate=yes",
+    ("cgroup", errno.EROFS): "the cgroup file system around this process is read-only",
+    ("working-directory", errno.ENOENT): "process.cwd is not there in the root",
+}

@@ -1,0 +1,74 @@
+"""What a container is: the story, top to bottom.
+
+A process like any other, born into namespaces of its own, that makes itself a world before it becomes the program. Each
+line below is one step; the order is the whole art, so each says why it stands where it stands. The steps themselves are
+in the modules named for their subject. `plan` is pure: it asks the kernel nothing and does nothing.
+"""
+
+from harness.runtime import cgroup, devices, idmap, mounts, namespaces, network, privileges, supervise, sysctl
+from harness.runtime.config import Config
+from harness.runtime.step import Host, Plan
+
+
+def plan(config: Config, host: Host) -> Plan:
+    """Compile a config that has been read (`config.read`) to the plan of its start on this host.
+
+    Raises ConfigError where fields that are right by themselves do not fit together, StartError where this host lacks
+    what the config asks for.
+    """
+    mounts.check(config)
+    steps = [
+        *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
+        *cgroup.join(config, host),  # as early as can be, so that the start itself is already counted and limited
+        *namespaces.enter_cgroup_namespace(config),  # after the join, or its root would be the launcher's cgroup
+        privileges.new_session(),  # before anything of the container runs in the launcher's session
+        privileges.reset_signals(),
+        *privileges.set_oom_score(config),  # while /proc is still the host's, hence surely a real one
+        *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already
+        *namespaces.set_names(config),
+        *network.raise_loopback(config),
+        mounts.open_root(host),  # while the host's tree is there to take from, and its peer groups still mean something
+        *mounts.open_sources(config, host),
+        *devices.open_nodes(config),
+        mounts.stop_propagation(),  # before the first mount is attached, or the host would get it too
+        *mounts.switch_root(host),  # from here on there is no outside: no path and no symlink leads to the host
+        privileges.clear_umask(),  # before the first directory or device node is made
+        *mounts.attach(config, host),  # in the order of the config, as the runtime-spec demands
+        *devices.make(config),  # on the /dev that has just been mounted
+        *mounts.protect(config),  # after /proc and /sys are there, before anybody can use them
+        *mounts.lock_root(config),  # last of the mounts, because places for them had to be made in the root
+        *privileges.set_rlimits(config),  # while hard limits may still be raised
+        *privileges.drop_bounding(config, host),  # while CAP_SETPCAP is still there
+        privileges.become_user(config, host),
+        privileges.set_capabilities(config),  # after the change of ids, which clears them
+        *privileges.forbid_new_privileges(config),
+        privileges.die_with_launcher(),  # after the change of ids, which would clear it
+        privileges.close_descriptors(),  # after everything that needed one, before the working directory is entered
+        privileges.enter_directory(config),  # with the rights of the user
+        privileges.execute(config),
+    ]
+    return Plan(
+        before=tuple(cgroup.make(config, host)),
+        flags=namespaces.clone_flags(config),
+        into=cgroup.born_into(config, host),
+        between=tuple(idmap.write_maps(config, host)),
+        steps=tuple(steps),
+        shim=supervise.shim if supervise.shim_wanted(config) else None,
+    )
+
+
+def explain(plan: Plan) -> str:
+    """Return the plan as text: every step with its reason and its system calls, in order."""
+    into = f", into the cgroup {plan.into}" if plan.into else ""
+    shim = "; the first process stays behind to reap, the program is its child" if plan.shim else ""
+    parts = (
+        ("on the host, before there is a child", plan.before),
+        (f"clone3({plan.flags}){into}; on the host, while the child waits", plan.between),
+        (f"in the child{shim}", plan.steps),
+    )
+    lines = []
+    for title, steps in parts:
+        lines.append(f"# {title}")
+        for step in steps:
+            lines += [f"{step.name}: {step.why}", *(f"    {call}" for call in step.calls)]
+    return "\n".join(lines)

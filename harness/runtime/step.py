@@ -1,0 +1,180 @@
+"""What a plan is made of: system calls as plain data, grouped into steps.
+
+A step can be printed, timed, left out or made to fail, because it does nothing by itself; an executor runs it
+(`harness.runtime.forked`). What only the kernel can tell (a descriptor it returned, the number of a process) is kept under
+a name by one call and asked for by `Saved` or `Filled` in a later one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from harness.runtime.syscalls import CLONE
+
+# Where the child finds the pipe on which it reports a failed call, and the one on which it waits for the host's side.
+ERROR_DESCRIPTOR = 3
+GO_DESCRIPTOR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The result that an earlier call left under this name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"${self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A text with the results of earlier calls filled in: `/proc/{pid}/uid_map`."""
+
+    template: str
+
+    def __str__(self) -> str:
+        return f'"{self.template}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Strings:
+    """An array of pointers to strings, ended by a null pointer, as execve(2) takes it."""
+
+    values: tuple[bytes, ...]
+
+    def __str__(self) -> str:
+        return "[" + ", ".join(f'"{value.decode(errors="backslashreplace")}"' for value in self.values) + "]"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A kernel struct, with the words that say what is in it."""
+
+    value: bytes
+    meaning: str
+
+    def __str__(self) -> str:
+        return "{" + self.meaning + "}"
+
+
+Argument = int | str | Saved | Filled | Strings | Packed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One system call.
+
+    `allowed` are the errnos that are as good as success here (a directory that is there already); `saves` is the name
+    under which the result is kept.
+    """
+
+    name: str
+    arguments: tuple[Argument, ...]
+    allowed: tuple[int, ...] = ()
+    saves: str = ""
+
+    def __str__(self) -> str:
+        text = ", ".join(_shown(argument) for argument in self.arguments)
+        kept = f" -> ${self.saves}" if self.saves else ""
+        return f"{self.name}({text}){kept}"
+
+
+def _shown(argument: Argument) -> str:
+    if argument is None:
+        return "NULL"
+    if isinstance(argument, str):
+        return f'"{argument}"'
+    return "AT_FDCWD" if argument == -100 else str(argument)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A few calls with one purpose; `why` is one line in kernel words, with its manual page.
+
+    `undo` takes back on the host's side what `calls` did there, and is left out where a call found its work already done
+    (an allowed errno), for that was not ours. Steps inside the container need none: what they make goes with its
+    namespaces.
+    """
+
+    name: str
+    why: str
+    calls: tuple[Call, ...]
+    undo: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A config, compiled.
+
+    `before` runs on the host's side, then the child is cloned with `flags` (into the version 2 cgroup `into`, where there
+    is one), `between` runs on the host's side while the child waits, `steps` run in the child and end in execve(2),
+    `after` runs on the host's side when the program has started. When the first process has ended, whatever is left in
+    the container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is the first process of the
+    container and runs the program as its child.
+    """
+
+    flags: CLONE
+    steps: tuple[Step, ...]
+    before: tuple[Step, ...] = ()
+    between: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+    into: str = ""
+    kill_leftovers: bool = True
+    shim: Callable[[], None] | None = None
+
+    def without(self, *names: str) -> "Plan":
+        """Return this plan without the steps of these names, wherever they stand."""
+        kept = {part: tuple(step for step in getattr(self, part) if step.name not in names) for part in PARTS}
+        return replace(self, **kept)
+
+    def exchange(self, name: str, *steps: Step) -> "Plan":
+        """Return this plan with the child's step of this name replaced by others.
+
+        Raises KeyError where the plan has no such step: an exchange that changes nothing would be a lie.
+        """
+        if name not in [step.name for step in self.steps]:
+            raise KeyError(name)
+        result: list[Step] = []
+        for step in self.steps:
+            result.extend(steps if step.name == name else [step])
+        return replace(self, steps=tuple(result))
+
+
+PARTS = ("before", "between", "steps", "after")
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One mounted cgroup hierarchy: where it is, which controllers it has, and where the caller stands in it.
+
+    `own` and `parent` are directories on the host: the caller's own cgroup, and the one below which new cgroups are made.
+    `options` is what mount(8) would be given to mount it again.
+    """
+
+    point: str
+    version: int
+    controllers: frozenset[str]
+    own: str
+    parent: str
+    options: tuple[str, ...] = ()
+    enable: frozenset[str] = frozenset()
+    cpus: str = ""
+    mems: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a plan must know of the host; read once by `harness.runtime.inspect`, so that planning itself stays pure."""
+
+    name: str
+    rootfs: str
+    uid: int = 0
+    gid: int = 0
+    kernel: tuple[int, int] = (0, 0)
+    last_capability: int = 40
+    hierarchies: tuple[Hierarchy, ...] = ()
+    files: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def rootless(self) -> bool:
+        """Whether an ordinary user asks."""
+        return self.uid != 0

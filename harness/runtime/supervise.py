@@ -1,0 +1,100 @@
+"""What is to be done while a container runs: wait for it, pass on signals, keep its deadline, reap its orphans."""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+from collections.abc import Iterator
+
+from harness.runtime.config import Config
+from harness.runtime.step import ERROR_DESCRIPTOR
+from harness.runtime.syscalls import invoke, libc
+
+PR_SET_DUMPABLE = 4
+DEADLINE_STATUS = 124  # as timeout(1)
+PASSED_ON = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    signal.SIGCONT,
+)
+FINAL = (signal.SIGINT, signal.SIGTERM)
+
+
+def shim_wanted(config: Config) -> bool:
+    """Return whether the program is to run under a PID 1 that reaps, as `docker run --init` has it."""
+    return bool(config.get("annotations", {}).get("isoproof.init") == "true")
+
+
+def shim() -> None:
+    """Fork; the child returns to become the program, the parent stays as PID 1, reaps and ends when the program ends."""
+    program = os.fork()
+    if program == 0:
+        return
+    # The shim is still a copy of the launcher: nobody inside may look into its memory or its environment.
+    libc.prctl(PR_SET_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0)
+    os.close(ERROR_DESCRIPTOR)
+    for number in PASSED_ON:
+        signal.signal(number, lambda number, _frame: _signal(program, number))
+    while True:
+        pid, status = os.wait()
+        if pid == program:
+            os._exit(exit_status(status))
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def exit_status(status: int) -> int:
+    """Return a status of wait(2) as shells do: the exit status, or 128 and the number of the signal."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def wait(pid: int, pidfd: int, deadline: float | None) -> int:
+    """Wait for a container's first process and return its exit status as shells do.
+
+    `deadline` is in seconds from now; when it is over the process is killed and the status is 124.
+    """
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if poll.poll(None if deadline is None else deadline * 1000):
+        return exit_status(os.waitpid(pid, 0)[1])
+    kill(pidfd)
+    os.waitpid(pid, 0)
+    return DEADLINE_STATUS
+
+
+def kill(pidfd: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to the process behind a pidfd; one that has ended already is no error."""
+    with contextlib.suppress(ProcessLookupError):
+        invoke("pidfd_send_signal", pidfd, number, 0, 0)
+
+
+@contextlib.contextmanager
+def signals_passed_on(pidfd: int) -> Iterator[None]:
+    """Pass the launcher's signals on to the container while the context lasts.
+
+    A program that runs as PID 1 does not get a signal for which it has no handler, SIGINT and SIGTERM included; so the
+    second of these two kills it.
+    """
+    seen = 0
+
+    def handler(number: int, _frame: object) -> None:
+        nonlocal seen
+        seen += number in FINAL
+        kill(pidfd, signal.SIGKILL if seen > 1 else number)
+
+    previous = {number: signal.signal(number, handler) for number in PASSED_ON}
+    try:
+        yield
+    finally:
+        for number, action in previous.items():
+            signal.signal(number, action)
