@@ -1,0 +1,53 @@
+"""What the project's own tests share: the two ways to be skipped, and Hypothesis's profiles."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from typing import NoReturn
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile(
+    "ci", deadline=None, derandomize=True, print_blob=True, max_examples=300
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], NoReturn]:
+    """Skip for a thing that this machine lacks: `missing("vagrant is not installed")`.
+
+    With ISOPROOF_MUST_RUN=1 the test fails instead: where all is installed, a skip is a hole in the tests.
+    """
+
+    def skip_or_fail(reason: str) -> NoReturn:
+        if os.environ.get("ISOPROOF_MUST_RUN") == "1":
+            pytest.fail(f"ISOPROOF_MUST_RUN=1, but {reason}", pytrace=False)
+        pytest.skip(reason)
+
+    return skip_or_fail
+
+
+@pytest.fixture(scope="session")
+def needs_namespaces(missing: Callable[[str], NoReturn]) -> None:
+    """For tests that make namespaces: as root, or as a user who may make a user namespace and mount in it.
+
+    unshare(1) is asked to do just that, for nothing less says enough: Ubuntu lets everyone make a user
+    namespace, but gives no capabilities in it.
+    """
+    privilege = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    try:
+        attempt = subprocess.run(["unshare", *privilege, "--mount", "true"], capture_output=True, text=True)
+    except FileNotFoundError:
+        missing("unshare(1) is not installed")
+    if attempt.returncode != 0:
+        missing(f"no namespaces can be made here: {attempt.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def needs_root() -> None:
+    """For tests that need real root. Another user is not a missing feature, so this always skips."""
+    if os.geteuid() != 0:
+        pytest.skip("not root")
