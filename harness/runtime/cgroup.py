@@ -25,7 +25,7 @@ def wanted(config: Config) -> bool:
 
 def directory(hierarchy: Hierarchy, config: Config, host: Host) -> str:
     """Return where the container's cgroup of this hierarchy is, as a path of the host."""
-    path = config.get("linux", {}).get("cgroupsPath", "")
+    path: str = config.get("linux", {}).get("cgroupsPath", "")
     if path.startswith("/"):
         return os.path.normpath(hierarchy.point + path)
     return os.path.join(hierarchy.parent, path or host.name)
@@ -59,18 +59,28 @@ def limits(config: Config) -> dict[str, Config]:
 def make(config: Config, host: Host) -> list[Step]:
     """Make the cgroups and set their limits, on the host's side and before there is anything to be limited."""
     steps = []
+    calls: tuple[Call, ...]
     for hierarchy in used(config, host):
         steps += _enable(hierarchy, config)
         for path in _missing(hierarchy, config, host):
             calls = (Call("mkdirat", (AT_FDCWD, path, 0o755), (errno.EEXIST,)),)
             undo = (Call("unlinkat", (AT_FDCWD, path, AT_REMOVEDIR), (errno.ENOENT,)),)
             steps.append(
-                Step(f"cgroup:{path}", "the cgroup that the container will be counted in: cgroups(7)", calls, undo)
+                Step(
+                    f"cgroup:{path}",
+                    "the cgroup that the container will be counted in: cgroups(7)",
+                    calls,
+                    undo,
+                )
             )
             if hierarchy.cpus:
                 calls = _write(f"{path}/cpuset.cpus", hierarchy.cpus) + _write(f"{path}/cpuset.mems", hierarchy.mems)
                 steps.append(
-                    Step(f"cpuset:{path}", "a new version 1 cpuset is empty and admits nobody: cpuset(7)", calls)
+                    Step(
+                        f"cpuset:{path}",
+                        "a new version 1 cpuset is empty and admits nobody: cpuset(7)",
+                        calls,
+                    )
                 )
         for name, values in limits(config).items():
             if name in hierarchy.controllers:
@@ -96,7 +106,11 @@ def join(config: Config, host: Host) -> list[Step]:
             name = ",".join(sorted(hierarchy.controllers)) or os.path.basename(hierarchy.point)
             calls = _write(f"{directory(hierarchy, config, host)}/tasks", "0")
             steps.append(
-                Step(f"join:{name}", "first of all, so that the start itself is already counted: cgroups(7)", calls)
+                Step(
+                    f"join:{name}",
+                    "first of all, so that the start itself is already counted: cgroups(7)",
+                    calls,
+                )
             )
     return steps
 

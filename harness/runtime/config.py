@@ -107,6 +107,22 @@ class Flag(Kind):
 
 
 @dataclass(frozen=True)
+class Never(Kind):
+    """A flag that cannot be set yet."""
+
+    because: str
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """The kind in words."""
+        return f"false ({self.because})"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return value is False
+
+
+@dataclass(frozen=True)
 class Whole(Kind):
     """A whole number from `low` to `high`."""
 
@@ -161,9 +177,7 @@ FIELDS = (
     Field("process.args[]", Text(), "The program and its arguments"),
     Field("process.env[]", Assignment(), "The whole environment of the program"),
     Field("process.cwd", AbsolutePath(), "Working directory, inside"),
-    Field(
-        "process.terminal", OneOf((False,), "value: only false, a terminal of its own is not supported yet"), "Terminal"
-    ),  # type: ignore[arg-type]
+    Field("process.terminal", Never("a terminal of its own is not supported yet"), "Must be false"),
     Field("process.user.uid", ID, "User, inside"),
     Field("process.user.gid", ID, "Group, inside"),
     Field("process.user.umask", Whole(0, 0o777), "File mode creation mask"),

@@ -7,7 +7,14 @@ from harness.runtime.step import Call, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, MOVE_MOUNT, OPEN_TREE, S_IFCHR, S_IFREG
 
 # name: (major, minor); Documentation/admin-guide/devices.txt of the kernel
-DEFAULT = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+DEFAULT = {
+    "null": (1, 3),
+    "zero": (1, 5),
+    "full": (1, 7),
+    "random": (1, 8),
+    "urandom": (1, 9),
+    "tty": (5, 0),
+}
 
 LINKS = {
     "fd": "/proc/self/fd",
@@ -38,7 +45,11 @@ def open_nodes(config: Config) -> list[Step]:
     flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC
     calls = [Call("open_tree", (AT_FDCWD, f"/dev/{name}", flags), saves=f"dev-{name}") for name in DEFAULT]
     return [
-        Step("open-devices", "mknod(2) is not allowed in a user namespace, so the host's nodes are bound", tuple(calls))
+        Step(
+            "open-devices",
+            "mknod(2) is not allowed in a user namespace, so the host's nodes are bound",
+            tuple(calls),
+        )
     ]
 
 

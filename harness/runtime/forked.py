@@ -44,7 +44,10 @@ class Prepared:
 def prepare(call: Call) -> Prepared:
     """Lay out the arguments of a call in memory."""
     return Prepared(
-        number(call.name), tuple(_laid_out(argument) for argument in call.arguments), call.allowed, call.saves
+        number(call.name),
+        tuple(_laid_out(argument) for argument in call.arguments),
+        call.allowed,
+        call.saves,
     )
 
 

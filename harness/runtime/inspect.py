@@ -74,7 +74,7 @@ def find_rootfs(config: Config, bundle: Path) -> Path:
 
     Raises BundleError where it is none, or is the host's own root.
     """
-    rootfs = (bundle / config["root"]["path"]).resolve()
+    rootfs: Path = (bundle / config["root"]["path"]).resolve()
     if not rootfs.is_dir():
         raise BundleError(f"open {rootfs}: no such directory; root.path in config.json names it")
     if os.path.samefile(rootfs, "/"):

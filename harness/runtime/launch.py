@@ -37,7 +37,11 @@ class Cell:
 
 
 def run(
-    config: Config, bundle: Path, streams: Streams, deadline: float | None = None, alter: Alteration | None = None
+    config: Config,
+    bundle: Path,
+    streams: Streams,
+    deadline: float | None = None,
+    alter: Alteration | None = None,
 ) -> int:
     """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
 
@@ -210,7 +214,10 @@ CAUSES = {
         "mount:/sys",
         errno.ENOTDIR,
     ): "the image has a symlink or a file in the place of /sys, which could lead other steps astray",
-    ("execute", errno.ENOENT): "no such program in the root, or its interpreter (#! line, ELF loader) is missing",
+    (
+        "execute",
+        errno.ENOENT,
+    ): "no such program in the root, or its interpreter (#! line, ELF loader) is missing",
     ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",

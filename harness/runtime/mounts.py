@@ -57,7 +57,19 @@ DATA = {
     "sysfs": set(),
     "mqueue": set(),
     "devpts": {"newinstance", "ptmxmode", "mode", "uid", "gid", "max"},
-    "tmpfs": {"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge", "mpol", "noswap", "inode32", "inode64"},
+    "tmpfs": {
+        "size",
+        "mode",
+        "uid",
+        "gid",
+        "nr_inodes",
+        "nr_blocks",
+        "huge",
+        "mpol",
+        "noswap",
+        "inode32",
+        "inode64",
+    },
     "cgroup": set(),
     "cgroup2": {"nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot"},
 }
@@ -212,7 +224,11 @@ def switch_root(host: Host) -> list[Step]:
             "the old root lies over the new one now; without it no path leads out",
             (Call("umount2", (".", MNT.DETACH)),),
         ),
-        Step("enter-root", "the working directory must not stay behind in the old tree", (Call("chdir", ("/",)),)),
+        Step(
+            "enter-root",
+            "the working directory must not stay behind in the old tree",
+            (Call("chdir", ("/",)),),
+        ),
     ]
 
 
@@ -249,6 +265,7 @@ def protect(config: Config) -> list[Step]:
     steps = []
     linux = config.get("linux", {})
     absent = (errno.ENOENT,)
+    calls: tuple[Call, ...]
     if linux.get("maskedPaths"):
         calls = (
             Call("openat", (AT_FDCWD, "/dev/null", O.PATH | O.CLOEXEC), saves="null"),
@@ -258,10 +275,17 @@ def protect(config: Config) -> list[Step]:
     for path in linux.get("readonlyPaths", []):
         calls = (
             Call(
-                "open_tree", (AT_FDCWD, path, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE), absent, saves="path"
+                "open_tree",
+                (AT_FDCWD, path, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE),
+                absent,
+                saves="path",
             ),
             Call("mount_setattr", _attributes(Saved("path"), AT.RECURSIVE, MOUNT_ATTR.RDONLY), (errno.EBADF,)),
-            Call("move_mount", (Saved("path"), "", AT_FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH), (errno.EBADF, *absent)),
+            Call(
+                "move_mount",
+                (Saved("path"), "", AT_FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH),
+                (errno.EBADF, *absent),
+            ),
             Call("close", (Saved("path"),), (errno.EBADF,)),
         )
         steps.append(Step(f"read-only:{path}", "kernel parameters of the whole machine: proc(5)", calls))
@@ -269,11 +293,17 @@ def protect(config: Config) -> list[Step]:
         misfit = (errno.ENOENT, errno.ENOTDIR)
         calls = (
             Call("mount", ("/dev/null", path, None, MS.BIND, None), misfit),
-            Call("mount", ("tmpfs", path, "tmpfs", MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, "size=0k"), misfit),
+            Call(
+                "mount",
+                ("tmpfs", path, "tmpfs", MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, "size=0k"),
+                misfit,
+            ),
         )
         steps.append(
             Step(
-                f"mask:{path}", "tells about the whole machine; one of the two fits, file or directory: proc(5)", calls
+                f"mask:{path}",
+                "tells about the whole machine; one of the two fits, file or directory: proc(5)",
+                calls,
             )
         )
     return steps
@@ -298,7 +328,12 @@ def _handle(index: int) -> str:
 
 
 def _attributes(
-    where: int | Saved, deep: AT, attr_set: int = 0, attr_clr: int = 0, propagation: MS = MS(0), path: str = ""
+    where: int | Saved,
+    deep: AT,
+    attr_set: int = 0,
+    attr_clr: int = 0,
+    propagation: MS = MS(0),
+    path: str = "",
 ) -> tuple[int | Saved, str, int, Packed, int]:
     """Return the arguments of mount_setattr(2)."""
     flags = deep if path else deep | AT.EMPTY_PATH

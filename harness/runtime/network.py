@@ -21,4 +21,10 @@ def raise_loopback(config: Config) -> list[Step]:
         Call("ioctl", (Saved("socket"), SIOCSIFFLAGS, request)),
         Call("close", (Saved("socket"),)),
     )
-    return [Step("loopback", "a new network namespace has lo, but down: network_namespaces(7), netdevice(7)", calls)]
+    return [
+        Step(
+            "loopback",
+            "a new network namespace has lo, but down: network_namespaces(7), netdevice(7)",
+            calls,
+        )
+    ]

@@ -5,7 +5,17 @@ line below is one step; the order is the whole art, so each says why it stands w
 in the modules named for their subject. `plan` is pure: it asks the kernel nothing and does nothing.
 """
 
-from harness.runtime import cgroup, devices, idmap, mounts, namespaces, network, privileges, supervise, sysctl
+from harness.runtime import (
+    cgroup,
+    devices,
+    idmap,
+    mounts,
+    namespaces,
+    network,
+    privileges,
+    supervise,
+    sysctl,
+)
 from harness.runtime.config import Config
 from harness.runtime.step import Host, Plan
 

@@ -31,7 +31,9 @@ def reset_signals() -> Step:
 def new_session() -> Step:
     """Leave the launcher's session, and with it its terminal."""
     return Step(
-        "session", "or the container could push input into the launcher's terminal: setsid(2)", (Call("setsid", ()),)
+        "session",
+        "or the container could push input into the launcher's terminal: setsid(2)",
+        (Call("setsid", ()),),
     )
 
 
@@ -85,7 +87,9 @@ def become_user(config: Config, host: Host) -> Step:
         Call("umask", (user.get("umask", DEFAULT_UMASK),)),
     ]
     return Step(
-        "user", "groups before ids, for afterwards there is no right to change them: credentials(7)", tuple(calls)
+        "user",
+        "groups before ids, for afterwards there is no right to change them: credentials(7)",
+        tuple(calls),
     )
 
 
@@ -108,7 +112,9 @@ def set_capabilities(config: Config) -> Step:
         for number in sorted(numbers(config, "ambient"))
     ]
     return Step(
-        "capabilities", "after the ids, because changing them clears capabilities: capabilities(7)", tuple(calls)
+        "capabilities",
+        "after the ids, because changing them clears capabilities: capabilities(7)",
+        tuple(calls),
     )
 
 
@@ -117,7 +123,13 @@ def forbid_new_privileges(config: Config) -> list[Step]:
     if not config["process"].get("noNewPrivileges"):
         return []
     calls = (Call("prctl", (PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0)),)
-    return [Step("no-new-privileges", "set-user-ID programs of the image grant nothing from here on: prctl(2)", calls)]
+    return [
+        Step(
+            "no-new-privileges",
+            "set-user-ID programs of the image grant nothing from here on: prctl(2)",
+            calls,
+        )
+    ]
 
 
 def die_with_launcher() -> Step:
@@ -130,7 +142,9 @@ def close_descriptors() -> Step:
     """Close whatever the launcher or the steps before have left open, but for the error pipe, which execve(2) closes."""
     calls = (Call("close_range", (ERROR_DESCRIPTOR + 1, 2**32 - 1, 0)),)
     return Step(
-        "descriptors", "before the working directory, which must not be entered through one: close_range(2)", calls
+        "descriptors",
+        "before the working directory, which must not be entered through one: close_range(2)",
+        calls,
     )
 
 

@@ -123,8 +123,17 @@ class Plan:
 
     def without(self, *names: str) -> "Plan":
         """Return this plan without the steps of these names, wherever they stand."""
-        kept = {part: tuple(step for step in getattr(self, part) if step.name not in names) for part in PARTS}
-        return replace(self, **kept)
+
+        def kept(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+            return tuple(step for step in steps if step.name not in names)
+
+        return replace(
+            self,
+            before=kept(self.before),
+            between=kept(self.between),
+            steps=kept(self.steps),
+            after=kept(self.after),
+        )
 
     def exchange(self, name: str, *steps: Step) -> "Plan":
         """Return this plan with the child's step of this name replaced by others.
@@ -137,9 +146,6 @@ class Plan:
         for step in self.steps:
             result.extend(steps if step.name == name else [step])
         return replace(self, steps=tuple(result))
-
-
-PARTS = ("before", "between", "steps", "after")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,173 @@
+"""Knobs that change how our runtime carries a config out."""
+
+import os
+from dataclasses import replace
+
+from harness.runtime.step import ERROR_DESCRIPTOR, Argument, Call, Filled, Packed, Plan, Saved, Step
+from harness.runtime.supervise import exit_status
+from harness.runtime.syscalls import AT_FDCWD, CLONE, MOVE_MOUNT, O
+
+LATE = b"\0" * 8 + (200_000_000).to_bytes(8, "little")  # a struct timespec of 200 ms
+WIDTH = 10  # of a process id written with trailing blanks, which the kernel strips
+
+
+def skip_ns_mnt(plan: Plan) -> Plan:
+    """Stay in the host's mount namespace; without one of its own the container can only be put in a chroot(2)."""
+    plan = chroot_instead_of_pivot(replace(plan, flags=plan.flags & ~CLONE.NEWNS))
+    return plan.without("private")
+
+
+def no_sethostname(plan: Plan) -> Plan:
+    """Make the UTS namespace but leave it the host's name."""
+    return _without(plan, "hostname")
+
+
+def no_setdomainname(plan: Plan) -> Plan:
+    """Make the UTS namespace but leave it the host's domain name."""
+    return _without(plan, "domainname")
+
+
+def no_fork_after_unshare(plan: Plan) -> Plan:
+    """Make the PID namespace by unshare(2) and do not fork, so that only the program's children enter it."""
+    enter = Step("late-pid-namespace", "sabotage", (Call("unshare", (CLONE.NEWPID,)),))
+    plan = replace(plan, flags=plan.flags & ~CLONE.NEWPID)
+    return _before(plan, "user", enter)
+
+
+def no_reaper(plan: Plan) -> Plan:
+    """Run the program under a PID 1 that never reaps."""
+    return replace(plan, shim=_careless_shim)
+
+
+def no_cgroup_kill(plan: Plan) -> Plan:
+    """Leave alive what the first process leaves behind."""
+    return replace(plan, kill_leftovers=False)
+
+
+def no_root_switch(plan: Plan) -> Plan:
+    """Neither pivot_root(2) nor chroot(2)."""
+    return _without(plan, "attach-root", "pivot-root", "drop-old-root")
+
+
+def chroot_instead_of_pivot(plan: Plan) -> Plan:
+    """Use chroot(2), which can be climbed out of."""
+    chroot = Step("chroot", "sabotage", (Call("chroot", (".",)),))
+    return _without(plan.exchange("pivot-root", chroot), "drop-old-root")
+
+
+def keep_old_root(plan: Plan) -> Plan:
+    """Leave the host's tree where pivot_root(2) has put it."""
+    return _without(plan, "drop-old-root")
+
+
+def leak_cwd(plan: Plan) -> Plan:
+    """Leave the working directory in the host's tree."""
+    take = Step(
+        "keep-host-root",
+        "sabotage",
+        (Call("openat", (AT_FDCWD, "/", O.PATH | O.CLOEXEC), saves="host-root"),),
+    )
+    go_back = Step("leave-root", "sabotage", (Call("fchdir", (Saved("host-root"),)),))
+    return _before(_before(_without(plan, "working-directory"), "open-root", take), "descriptors", go_back)
+
+
+def naive_path_join(plan: Plan) -> Plan:
+    """Mount before the root is switched, at paths joined as text, so that symlinks of the image lead to the host."""
+    rootfs = next(call.arguments[1] for step in plan.steps if step.name == "open-root" for call in step.calls)
+    moved = []
+    for step in plan.steps:
+        if step.name.startswith("mount:"):
+            joined = [replace(call, arguments=_joined(call, str(rootfs))) for call in step.calls]
+            moved.append(replace(step, calls=tuple(joined)))
+    attach = next(step for step in plan.steps if step.name == "attach-root")
+    plan = plan.without(*(step.name for step in moved))
+    first = replace(attach, calls=attach.calls[:1])
+    rest = replace(attach, name="enter-new-root", calls=attach.calls[1:])
+    return plan.exchange("attach-root", first, *moved, rest)
+
+
+def allow_symlink_proc(plan: Plan) -> Plan:
+    """Follow a symlink that the image has in the place of /proc."""
+    step = next(step for step in plan.steps if step.name == "mount:/proc")
+    calls = []
+    for call in step.calls:
+        if call.name == "move_mount":
+            flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS
+            call = replace(call, arguments=(*call.arguments[:4], flags))
+        calls.append(call)
+    return plan.exchange("mount:/proc", replace(step, calls=tuple(calls)))
+
+
+def lo_down(plan: Plan) -> Plan:
+    """Leave lo down."""
+    return _without(plan, "loopback")
+
+
+def skip_join(plan: Plan, controller: str) -> Plan:
+    """Set the limit but do not join the cgroup of this controller."""
+    joins = [step.name for step in plan.steps if step.name.startswith("join:")]
+    found = [name for name in joins if controller in name.removeprefix("join:").split(",")]
+    if not found and plan.into:
+        return replace(plan, into="")
+    return _without(plan, *found)
+
+
+def join_late(plan: Plan) -> Plan:
+    """Join the cgroups from outside, 200 ms after the program has started."""
+    joins = [step for step in plan.steps if step.name.startswith("join:")]
+    files = [str(call.arguments[1]) for step in joins for call in step.calls if call.name == "openat"]
+    if plan.into:
+        files.append(f"{plan.into}/cgroup.procs")
+    calls = [Call("nanosleep", (Packed(LATE, "200 ms"), None))]
+    for path in files:
+        calls += _write_pid(path, Filled(f"{{pid:<{WIDTH}}}"), WIDTH)
+    plan = plan.without(*(step.name for step in joins))
+    return replace(plan, into="", after=(Step("join-late", "sabotage", tuple(calls)),))
+
+
+def cgns_before_move(plan: Plan) -> Plan:
+    """Make the cgroup namespace before the cgroups are joined, so that its root is the launcher's."""
+    enter = next(step for step in plan.steps if step.name == "cgroup-namespace")
+    joins = [step for step in plan.steps if step.name.startswith("join:")]
+    if plan.into:
+        joins.append(Step("join:late", "sabotage", _write_pid(f"{plan.into}/cgroup.procs", "0", 1)))
+    others = [step for step in plan.steps if step is not enter and step not in joins]
+    first = 1 if others[0].name == "wait-for-maps" else 0
+    return replace(plan, into="", steps=(*others[:first], enter, *joins, *others[first:]))
+
+
+def _write_pid(path: str, pid: Argument, size: int) -> tuple[Call, ...]:
+    return (
+        Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
+        Call("write", (Saved("file"), pid, size)),
+        Call("close", (Saved("file"),)),
+    )
+
+
+def _without(plan: Plan, *names: str) -> Plan:
+    """Leave out steps that must be there: a sabotage that changes nothing would prove nothing."""
+    for name in names:
+        plan = plan.exchange(name)
+    return plan
+
+
+def _before(plan: Plan, name: str, step: Step) -> Plan:
+    there = next(other for other in plan.steps if other.name == name)
+    return plan.exchange(name, step, there)
+
+
+def _joined(call: Call, rootfs: str) -> tuple[Argument, ...]:
+    """Return the arguments of a call with the root put before every path inside."""
+    return tuple(
+        f"{rootfs}{argument}" if isinstance(argument, str) and argument.startswith("/") else argument
+        for argument in call.arguments
+    )
+
+
+def _careless_shim() -> None:
+    program = os.fork()
+    if program == 0:
+        return
+    os.close(ERROR_DESCRIPTOR)
+    _, status = os.waitpid(program, 0)
+    os._exit(exit_status(status))
