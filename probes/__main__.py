@@ -2,16 +2,16 @@
 
     python -I -S -B /isoproof/probes REQUEST
 
-REQUEST is `{"nonce": "…", "observe": [{"name": …, "probe": …, "arguments": {…}, "deadline": 5.0}, …]}`.
-Each line on standard output bears the nonce, the name, the probe and one of `facts` (what it saw), `error` (why
-there is no trustworthy observation) and `ready` (a handshake: the runner then waits on standard input for one line
-`{"name": …, "reply": {…}}`).
+REQUEST is `{"nonce": "…", "observe": [{"name": …, "probe": …, "arguments": {…}, "deadline": 5.0}, …]}`. Each
+line on standard output bears the nonce, the name, the probe and one of `facts` (what it saw), `error` (why
+there is no trustworthy observation) and `ready` (a handshake: the runner then waits on standard input for
+one line `{"name": …, "reply": {…}}`).
 
-The first line is always `init`, observed in the runner's own process before it has changed anything. Every other
-probe has a forked child in a process group of its own, and is killed with that group when it is done or at its
-deadline: a probe that hangs, crashes or spoils its process costs one line and no other. As process 1 the runner
-reaps orphans between probes. Exit status: 0 all were reported, 1 nobody read the lines to the end, 2 the request
-makes no sense.
+The first line is always `init`, observed in the runner's own process before it has changed anything. Every
+other probe has a forked child in a process group of its own, and is killed with that group when it is done
+or at its deadline: a probe that hangs, crashes or spoils its process costs one line and no other. As process
+1 the runner reaps orphans between probes. Exit status: 0 all were reported, 1 nobody read the lines to the
+end, 2 the request makes no sense.
 
 The host role imports observe_all from here, to make the same observations outside.
 """
@@ -48,9 +48,10 @@ def observe_all(
 ) -> None:
     """Run the requested probes one after the other, each in a forked child.
 
-    `emit` gets a dict for every line: name, probe and one of facts, error, ready. `receive` is called with the
-    name after a ready line and returns the reply for the probe; if it raises, the probe is given up. Afterwards no
-    child, process group or descriptor of a probe is left. An exception of `emit` passes through.
+    `emit` gets a dict for every line: name, probe and one of facts, error, ready. `receive` is called with
+    the name after a ready line and returns the reply for the probe; if it raises, the probe is given up.
+    Afterwards no child, process group or descriptor of a probe is left. An exception of `emit` passes
+    through.
     """
     for request in requests:
         head: Facts = {"name": request["name"], "probe": request["probe"]}

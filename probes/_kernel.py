@@ -1,8 +1,9 @@
 """What probes share: system calls by name, attempts that report their errno, children with a deadline.
 
-A probe runs in a container that may have no /proc and no rights, and asks for calls that libc does not wrap. So calls
-go straight to syscall(2), and a denied act is a fact, never an exception. Nothing here judges, and nothing here
-imports more than a start of a few milliseconds allows (no re, json, pathlib, typing, subprocess).
+A probe runs in a container that may have no /proc and no rights, and asks for calls that libc does not wrap.
+So calls go straight to syscall(2), and a denied act is a fact, never an exception. Nothing here judges, and
+nothing here imports more than a start of a few milliseconds allows (no re, json, pathlib, typing,
+subprocess).
 """
 
 from __future__ import annotations
@@ -138,9 +139,9 @@ def syscall_number(name: str) -> int:
 def syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> int:
     """Make a system call and return its result.
 
-    An argument is a number (negative ones and 64-bit ones too), None for a null pointer, str or bytes for the
-    address of a string that ends in NUL, or a bytearray for the address of a buffer which the kernel may write.
-    Raises OSError with the errno that the kernel gave.
+    An argument is a number (negative ones and 64-bit ones too), None for a null pointer, str or bytes for
+    the address of a string that ends in NUL, or a bytearray for the address of a buffer which the kernel may
+    write. Raises OSError with the errno that the kernel gave.
     """
     result = _libc.syscall(ctypes.c_long(syscall_number(name)), *[_argument(each) for each in arguments])
     if result == -1:
@@ -268,9 +269,10 @@ def _inode(path: str) -> int | None:
 def in_child(action: Callable[[], dict[str, object]], deadline: float = 5.0) -> dict[str, object]:
     """Run an action in a forked child and return its facts, for acts that change or may end the process.
 
-    The answer is the action's dict; {"errno": "EPERM"} if it raised OSError; {"ended_by": "SIGKILL"} if a signal
-    ended the child; {"ended_by": "deadline"} if it was not done after `deadline` seconds (it is killed then);
-    {"exit": 3} if it left without an answer. Another exception of the action is raised here as RuntimeError.
+    The answer is the action's dict; {"errno": "EPERM"} if it raised OSError; {"ended_by": "SIGKILL"} if a
+    signal ended the child; {"ended_by": "deadline"} if it was not done after `deadline` seconds (it is
+    killed then); {"exit": 3} if it left without an answer. Another exception of the action is raised here as
+    RuntimeError.
     """
     end = time.monotonic() + deadline
     report, report_end = os.pipe()
@@ -313,9 +315,9 @@ def _outcome(action: Callable[[], dict[str, object]]) -> dict[str, object]:
 def read_line(descriptor: int, child: int, end: float, limit: int = 1 << 18) -> bytes | None:
     """Read one line that a child writes, without its newline; None if none came.
 
-    Gives up at the time `end` (of time.monotonic) and when the child has ended. End of file is no sign of that, as
-    a grandchild may hold the pipe open for ever: the caller keeps the writing end open, so that there is none.
-    Raises ValueError for a line of more than `limit` bytes.
+    Gives up at the time `end` (of time.monotonic) and when the child has ended. End of file is no sign of
+    that, as a grandchild may hold the pipe open for ever: the caller keeps the writing end open, so that
+    there is none. Raises ValueError for a line of more than `limit` bytes.
     """
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
