@@ -127,15 +127,13 @@ def test_shell_scripts_parse() -> None:
         run(["bash", "-n", str(script)])
 
 
-def test_shellcheck(missing: Missing) -> None:
-    if not shutil.which("shellcheck"):
-        missing("shellcheck is not installed")
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+def test_shellcheck() -> None:
     run(["shellcheck", *map(str, shell_scripts())])
 
 
-def test_vagrantfile_is_valid(missing: Missing, tmp_path: Path) -> None:
-    if not shutil.which("vagrant"):
-        missing("vagrant is not installed")
+@pytest.mark.skipif(not shutil.which("vagrant"), reason="vagrant is not installed")
+def test_vagrantfile_is_valid(tmp_path: Path) -> None:
     # Vagrant writes to both folders; neither the user's nor the checkout's shall change.
     environment = ["-u", "VAGRANT_DEFAULT_PROVIDER"]
     environment += [f"VAGRANT_HOME={tmp_path / 'home'}", f"VAGRANT_DOTFILE_PATH={tmp_path / 'dot'}"]
