@@ -1,0 +1,74 @@
+"""runc, the reference runtime of the Open Container Initiative."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from harness.backends import Config, Exit, Streams, cgroups_writable
+from harness.runtime.cgroup import wanted
+
+REFUSED = 1  # the status of runc itself for a container that it did not start
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _executable() -> str | None:
+    return shutil.which("runc", path=os.environ.get("PATH", "") + ":" + SEARCH)
+
+
+def available() -> str | None:
+    """Return why runc cannot be used here, or None."""
+    return None if _executable() else "runc is not installed (Debian's package runc has it)"
+
+
+def version() -> str:
+    """Return the first line of `runc --version`."""
+    output = subprocess.run([_executable() or "runc", "--version"], capture_output=True, text=True, check=False).stdout
+    return output.partition("\n")[0].removeprefix("runc version ").strip()
+
+
+def unsupported(config: Config) -> list[str]:
+    """Return what of a config runc cannot express, or this user cannot have."""
+    lacking = []
+    if wanted(config) and not cgroups_writable():
+        lacking.append("cgroups, which are not delegated to this user")
+    if config.get("annotations", {}).get("isoproof.init") == "true":
+        lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")
+    return lacking
+
+
+def run(config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
+    """Run a container by `runc run`, with a state folder of its own below the bundle."""
+    (bundle / "config.json").write_text(json.dumps(config))
+    state, log = bundle / "runc-state", bundle / "runc.log"
+    name = f"isoproof-{os.getpid()}"
+    command = [_executable() or "runc", "--root", str(state), "--log", str(log)]
+    process = subprocess.Popen(
+        [*command, "run", "--bundle", str(bundle), name],
+        stdin=io[0],
+        stdout=io[1],
+        stderr=io[2],
+        start_new_session=True,
+    )
+    try:
+        status = process.wait(deadline)
+    except subprocess.TimeoutExpired:
+        status = 124
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        subprocess.run([*command, "delete", "--force", name], capture_output=True, check=False)
+    return Exit(status, _complaint(log) if status == REFUSED else "")
+
+
+def _complaint(log: Path) -> str:
+    """Return what runc has logged of its failure; nothing, if the status was the program's own."""
+    with contextlib.suppress(OSError):
+        for line in reversed(log.read_text(errors="replace").splitlines()):
+            if "level=error" in line:
+                return line.partition("msg=")[2].strip('"')
+    return ""

@@ -1,0 +1,351 @@
+"""The host role: what stands outside the container under test, inside the outer sandbox.
+
+It is the first process of the sandbox. For every request, one JSON object on a line, it places the canaries, observes the
+host, has a launcher start the container, reads what the probes say, acts when a probe waits for it, observes the host once
+more and answers with one line. The request and the answer:
+
+    {"runtime", "config", "image", "canaries": {name: {"kind", …}}, "sabotage": [knob], "kit", "deadline",
+     "inside": {name: {"probe", "args", "meanwhile": canary, "deadline"}},
+     "host": {name: {"probe", "args", "during": name inside}}, "host_after": {name: {"probe", "args"}}}
+
+    {"inside": {name: {"facts"} | {"error"}}, "host": {…}, "host_after": {…}, "canary": {name: facts}, "config": as asked,
+     "start": {"ran", "refused", "message", "status"}, "container": {…}, "milliseconds", "error"}
+"""
+
+import contextlib
+import copy
+import json
+import os
+import re
+import secrets
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness import canaries, rootfs, sabotage
+from harness.backends import Exit, load
+from harness.observation import Collector, Ready
+from harness.outer import WORK
+from harness.runtime.launch import Alteration
+from harness.runtime.syscalls import invoke
+from harness.shapes import KIT
+
+Facts = dict[str, Any]
+
+FIRST_PID = 20_000  # above any number that a process inside gets, so that a host's number cannot be mistaken for one
+ADDRESS = "192.0.2.1"  # TEST-NET-1, an address of the host that is not loopback: RFC 5737
+REFERENCE = re.compile(r"(canary|container)(\.[a-z_][a-z0-9_]*)+\Z")
+SURVIVAL = 1.0  # seconds within which the processes of an ended container must be gone
+SIOCSIFADDR = 0x8916
+SIOCSIFFLAGS = 0x8914
+STDERR_LIMIT = 16 << 10
+
+
+def main() -> None:
+    """Serve requests until there are no more; the process is PID 1 of the outer sandbox."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    _settle()
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        try:
+            answer = Run(request).carry_out()
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer).encode() + b"\n")
+
+
+def _settle() -> None:
+    """Make the sandbox a host: process numbers of its own, an address beside loopback, a cgroup of its own for this process."""
+    with contextlib.suppress(OSError):
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(FIRST_PID))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control, contextlib.suppress(OSError):
+        import fcntl
+
+        address = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton(ADDRESS))
+        fcntl.ioctl(control, SIOCSIFADDR, address)
+    _leave_root_cgroup()
+
+
+def _leave_root_cgroup() -> None:
+    """On version 2 a cgroup with processes in it cannot hand controllers down, so this process takes one beside them."""
+    from harness.runtime.inspect import hierarchies
+
+    for hierarchy in hierarchies(set()):
+        if hierarchy.version == 2 and hierarchy.controllers and os.access(hierarchy.point, os.W_OK):
+            with contextlib.suppress(OSError):
+                own = Path(hierarchy.point, "host")
+                own.mkdir()
+                (own / "cgroup.procs").write_text("0")
+
+
+class Run:
+    """One run: a container under probes, with a host around it that watches."""
+
+    def __init__(self, request: Facts) -> None:
+        self.request = request
+        self.nonce = secrets.token_hex(16)
+        self.directory = Path(WORK, f"run-{self.nonce[:8]}")
+        self.canaries: dict[str, canaries.Canary] = {}
+        self.known: Facts = {"canary": {}, "container": {"nonce": self.nonce}}
+        self.host: dict[str, Facts] = {}
+        self.stderr = ""
+        self.collector = Collector(self.nonce, request["inside"], self._handshakes())
+
+    def carry_out(self) -> Facts:
+        """Do the run and return the answer; nothing of it is left in the sandbox."""
+        begin = time.monotonic()
+        with contextlib.ExitStack() as undo:
+            undo.callback(_reap)
+            self._prepare(undo)
+            asked = self._asked()
+            self.host.update(self._observe(self._host_probes(None)))
+            ended = self._launch(asked)
+            survivors = self._survivors()
+            self.known["canary"] = {name: canary.facts() for name, canary in self.canaries.items()}
+            after = self._observe(self.request.get("host_after", {}))
+        inside = self.collector.finish()
+        ran = "facts" in inside["init"]
+        return {
+            "inside": inside,
+            "host": self.host,
+            "host_after": after,
+            "canary": self.known["canary"],
+            "config": asked,
+            "start": {
+                "ran": ran,
+                "refused": bool(ended.refused) and not ran,
+                "message": ended.refused or self.stderr.strip(),
+                "status": ended.status,
+            },
+            "container": self.known["container"] | {"survivors": survivors},
+            "milliseconds": (time.monotonic() - begin) * 1000,
+            "error": None,
+        }
+
+    def _prepare(self, undo: contextlib.ExitStack) -> None:
+        """Make the bundle, on file systems of its own, and place the canaries."""
+        self.directory.mkdir()
+        undo.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        root = self.directory / "rootfs"
+        root.mkdir()
+        invoke("mount", b"tmpfs", str(root).encode(), b"tmpfs", 0, b"mode=755,size=64m")
+        undo.callback(invoke, "umount2", str(root).encode(), 2)
+        _install_kit(Path(self.request["kit"]))
+        self.known["container"] |= {"rootfs": str(root), "bundle": str(self.directory), "kit": KIT}
+        for name, wanted in self.request.get("canaries", {}).items():
+            arguments = {key: value for key, value in wanted.items() if key != "kind"}
+            canary = canaries.place(wanted["kind"], arguments, self.directory, self.nonce)
+            undo.callback(canary.close)
+            self.canaries[name] = canary
+            self.known["canary"][name] = canary.facts()
+        rootfs.make_rootfs(root, self._resolved(self.request.get("image", {})))
+
+    def _asked(self) -> Facts:
+        """Return the config as it was asked for, with everything in it that only now is known."""
+        asked: Facts = self._resolved(self.request["config"])
+        observe = [
+            {
+                "name": name,
+                "probe": entry["probe"],
+                "arguments": self._resolved(entry.get("args") or {}),
+                "deadline": entry.get("deadline"),
+            }
+            for name, entry in self.request["inside"].items()
+        ]
+        asked["process"]["args"] = rootfs.command(json.dumps({"nonce": self.nonce, "observe": observe}))
+        return asked
+
+    def _launch(self, asked: Facts) -> Exit:
+        """Have a launcher run the container, and attend to its output until both have ended."""
+        knobs = self.request.get("sabotage", [])
+        backend = load(self.request["runtime"])
+        config = sabotage.sabotaged_config(knobs, asked)
+        alter: Alteration | None = (lambda plan: sabotage.sabotaged_plan(knobs, plan)) if knobs else None
+        deadline = float(self.request["deadline"])
+        stdin, stdout, stderr, result = (os.pipe() for _ in range(4))
+        launcher = os.fork()
+        if launcher == 0:
+            for ours in (stdin[1], stdout[0], stderr[0], result[0]):
+                os.close(ours)
+            streams = (stdin[0], stdout[1], stderr[1])
+
+            def start() -> Exit:
+                if alter and self.request["runtime"] == "builtin":
+                    return backend.run(config, self.directory, streams, deadline, alter)  # type: ignore[call-arg]
+                return backend.run(config, self.directory, streams, deadline)
+
+            _be_the_launcher(start, result[1])
+        for theirs in (stdin[0], stdout[1], stderr[1], result[1]):
+            os.close(theirs)
+        try:
+            report = self._attend(stdin[1], stdout[0], stderr[0], result[0], time.monotonic() + deadline + 1)
+        finally:
+            for ours in (stdin[1], stdout[0], stderr[0], result[0]):
+                os.close(ours)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(launcher, signal.SIGKILL)
+            os.waitpid(launcher, 0)
+        if not report:
+            return Exit(125, "the launcher has ended without a word")
+        return Exit(**json.loads(report))
+
+    def _attend(self, replies: int, stdout: int, stderr: int, result: int, end: float) -> bytes:
+        """Read everything that comes until the launcher has reported and the output has ended; return the report."""
+        report, said = b"", b""
+        open_pipes = {stdout, stderr, result}
+        while open_pipes and time.monotonic() < end:
+            for pipe in select.select(list(open_pipes), [], [], max(0.0, end - time.monotonic()))[0]:
+                data = os.read(pipe, 1 << 16)
+                if not data:
+                    open_pipes.discard(pipe)
+                elif pipe == stdout:
+                    for ready in self.collector.feed(data):
+                        self._shake_hands(ready, replies)
+                elif pipe == stderr:
+                    said = (said + data)[:STDERR_LIMIT]
+                else:
+                    report += data
+            if result not in open_pipes:
+                # What still holds the output open has outlived its container; it gets no say.
+                end = min(end, time.monotonic() + 0.5)
+        self.stderr = said.decode(errors="backslashreplace")
+        return report
+
+    def _shake_hands(self, ready: Ready, replies: int) -> None:
+        """Act while a probe waits: host probes that are due now, and the canary's deed; then let the probe go on."""
+        self.known["container"]["pid"] = self._first_process()
+        self.host.update(self._observe(self._host_probes(ready.name)))
+        reply: Facts = {}
+        canary = self.request["inside"][ready.name].get("meanwhile")
+        if canary:
+            context = {"ready": ready.facts, "nonce": self.nonce, "pid": self.known["container"]["pid"]}
+            reply = self.canaries[canary].act(context)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(replies, json.dumps({"name": ready.name, "reply": reply}).encode() + b"\n")
+
+    def _handshakes(self) -> list[str]:
+        """Return the probes inside that must wait for the host."""
+        waited_for = {entry.get("during") for entry in self.request.get("host", {}).values()}
+        return [name for name, entry in self.request["inside"].items() if entry.get("meanwhile") or name in waited_for]
+
+    def _host_probes(self, during: str | None) -> dict[str, Facts]:
+        return {name: entry for name, entry in self.request.get("host", {}).items() if entry.get("during") == during}
+
+    def _observe(self, wanted: dict[str, Facts]) -> dict[str, Facts]:
+        """Observe the host by the same probes that look from inside."""
+        requests = [
+            {
+                "name": name,
+                "probe": entry["probe"],
+                "arguments": self._resolved(entry.get("args") or {}),
+                "deadline": entry.get("deadline"),
+            }
+            for name, entry in wanted.items()
+        ]
+        seen: dict[str, Facts] = {}
+
+        def emit(line: Facts) -> None:
+            seen[line["name"]] = {key: line[key] for key in ("facts", "error") if key in line}
+
+        _runner().observe_all(requests, emit, lambda _name: {})
+        return seen
+
+    def _resolved(self, value: Any) -> Any:
+        """Return a value with every text that is a reference (`canary.bait.pid`) replaced by what it stands for."""
+        if isinstance(value, dict):
+            return {key: self._resolved(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._resolved(item) for item in value]
+        if not isinstance(value, str) or not REFERENCE.match(value) or value == "container.command":
+            return value
+        found: Any = self.known
+        for key in value.split("."):
+            if not isinstance(found, dict) or key not in found:
+                raise KeyError(f"{value}: there is no {key}")
+            found = found[key]
+        return copy.deepcopy(found)
+
+    def _processes(self) -> list[int]:
+        """Return the container's processes, oldest first: those that bear the nonce in their command line."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError):
+                    if self.nonce.encode() in Path("/proc", entry, "cmdline").read_bytes():
+                        stat = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                        if stat[0] not in "ZX":
+                            found.append((int(stat[19]), int(entry)))
+        return [pid for _start, pid in sorted(found)]
+
+    def _first_process(self) -> int | None:
+        return next(iter(self._processes()), None)
+
+    def _survivors(self) -> int:
+        """Return how many processes the container has left behind after a second, and kill them."""
+        end = time.monotonic() + SURVIVAL
+        while self._processes() and time.monotonic() < end:
+            time.sleep(0.01)
+        left = self._processes()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(left)
+
+
+def _be_the_launcher(start: Callable[[], Exit], result: int) -> None:
+    """Run a backend in a process of its own, with an ordinary user's rights where the user is one; does not return."""
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.geteuid() != 0:
+            _drop_capabilities()
+        ended = start()
+        os.write(result, json.dumps({"status": ended.status, "refused": ended.refused}).encode())
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(0)
+
+
+def _drop_capabilities() -> None:
+    """Give up what the sandbox's user namespace has granted: the launcher is to be an ordinary user's."""
+    header = struct.pack("=Ii", 0x20080522, 0)
+    invoke("prctl", 47, 4, 0, 0, 0)
+    invoke("capset", header, bytes(24))
+
+
+def _install_kit(source: Path) -> None:
+    """Copy the kit to its own tmpfs, once, so that no path of the machine shows where it is mounted."""
+    if not os.listdir(KIT):
+        shutil.copytree(source, KIT, symlinks=True, dirs_exist_ok=True)
+
+
+def _runner() -> Any:
+    """Return the probes' runner, from the kit."""
+    if "probe_runner" not in sys.modules:
+        import importlib.util
+
+        spec = importlib.util.spec_from_file_location("probe_runner", f"{KIT}/probes/__main__.py")
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["probe_runner"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["probe_runner"]
+
+
+def _reap() -> None:
+    """Reap whatever has become this process's child, as PID 1 must."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

@@ -1,0 +1,133 @@
+"""Named containers to start from, and the scenario's shorthand for a config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.runtime.config import Config
+from harness.runtime.privileges import SETS
+
+if TYPE_CHECKING:
+    from harness.scenario import Container
+
+KIT = "/isoproof"  # where the probe kit is, in every container
+PERIOD = 100_000  # microseconds; what quotas are counted in where the scenario names a share of one CPU
+
+# What the runtimes of today mask and protect by default (moby, containerd), because it tells about or changes the machine.
+MASKED = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+]
+READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+NAMESPACES = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
+
+
+def default(uid: int, gid: int) -> Config:
+    """Return the config of an ordinary container: all namespaces, three capabilities, no new privileges, nothing writable.
+
+    With a user namespace where an ordinary user asks. The strings `container.rootfs` and `container.kit` stand for paths
+    that are known only when the container is started.
+    """
+    devpts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
+    config: Config = {
+        "ociVersion": "1.0.2",
+        "root": {"path": "container.rootfs", "readonly": True},
+        "hostname": "cell",
+        "process": {
+            "args": ["container.command"],
+            "cwd": "/",
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "user": {"uid": 0, "gid": 0},
+            "capabilities": {kind: list(CAPABILITIES) for kind in SETS[:3]},
+            "noNewPrivileges": True,
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}],
+        },
+        "mounts": [
+            _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+            _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+            _mount("/dev/pts", "devpts", "devpts", *devpts, *(["gid=5"] if uid == 0 else [])),
+            _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
+            _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+            _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+            _mount(KIT, "bind", "container.kit", "bind", "ro", "nosuid", "nodev"),
+        ],
+        "linux": {
+            "namespaces": [{"type": name} for name in NAMESPACES],
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READONLY),
+        },
+    }
+    if uid != 0:
+        linux = config["linux"]
+        linux["namespaces"].append({"type": "user"})
+        linux["uidMappings"] = [{"containerID": 0, "hostID": uid, "size": 1}]
+        linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
+    return config
+
+
+SHAPES = {"default": default}
+
+
+def config(container: Container, uid: int, gid: int) -> Config:
+    """Return the config that a scenario's shorthand stands for.
+
+    `uid` and `gid` are those of the user who runs the harness: an ordinary user's containers have a user namespace.
+    """
+    result = SHAPES[container.shape](uid, gid)
+    process, linux = result["process"], result["linux"]
+    if container.hostname:
+        result["hostname"] = container.hostname
+    if container.domainname:
+        result["domainname"] = container.domainname
+    if container.readonly is not None:
+        result["root"]["readonly"] = container.readonly
+    if container.oom_score_adj is not None:
+        process["oomScoreAdj"] = container.oom_score_adj
+    for kind in SETS:
+        if container.grant:
+            granted = process["capabilities"].setdefault(kind, [])
+            granted += [f"CAP_{name}" for name in container.grant if f"CAP_{name}" not in granted]
+    resources = {
+        "memory": {"limit": container.memory} if container.memory else {},
+        "pids": {"limit": container.pids} if container.pids else {},
+        "cpu": {"quota": int(container.cpu * PERIOD), "period": PERIOD} if container.cpu else {},
+    }
+    if any(resources.values()):
+        linux["resources"] = {name: values for name, values in resources.items() if values}
+    if container.cgroup:
+        options = ("nosuid", "noexec", "nodev", "relatime", "ro")
+        result["mounts"].append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *options))
+    if container.sysctl:
+        linux["sysctl"] = dict(container.sysctl)
+    if container.init:
+        result["annotations"] = {"isoproof.init": "true"}
+    result["mounts"] += [dict(mount) for mount in container.mounts]
+    return merged(result, container.oci)
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Return a value with an RFC 7386 merge patch applied: objects merge, null removes, all else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def _mount(destination: str, kind: str, source: str, *options: str) -> Config:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
