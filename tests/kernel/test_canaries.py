@@ -1,0 +1,295 @@
+"""Every kind of bait: that it is there, that it tells what happened to it, that nothing of it stays."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import bait, canaries
+from harness.errors import HarnessError
+from tests.kernel.throwaway import in_throwaway
+
+pytestmark = pytest.mark.usefixtures("needs_namespaces")
+
+NONCE = "0123456789abcdef0123456789abcdef"
+NEED_CGROUPS = ("cgroup", "memory-nest")
+
+
+def facts_of(canary: canaries.Canary) -> dict[str, Any]:
+    return dict(canary.facts())
+
+
+def surroundings(workdir: Path) -> dict[str, object]:
+    """All that a canary could leave behind."""
+    return {
+        "files": sorted(os.listdir(workdir)),
+        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "processes": [name for name in os.listdir("/proc") if name.isdecimal()],
+        "interfaces": socket.if_nameindex(),
+        "descriptors": sorted(os.listdir("/proc/self/fd")),
+        "cgroups": sorted(str(path) for own in bait.own_cgroups().values() for path in own.glob("isoproof-*")),
+    }
+
+
+@pytest.mark.parametrize("kind", canaries.kinds())
+def test_nothing_of_a_canary_stays(kind: str, tmp_path: Path) -> None:
+    if kind in NEED_CGROUPS and os.geteuid() != 0:
+        pytest.skip("not root")
+
+    def story() -> None:
+        before = surroundings(tmp_path)
+        canary = canaries.place(kind, {}, tmp_path, NONCE)
+        assert facts_of(canary)
+        if kind != "signal":  # a sender has nothing to place
+            assert surroundings(tmp_path) != before
+        canary.close()
+        assert surroundings(tmp_path) == before
+
+    in_throwaway(story)
+
+
+def test_the_contract_names_every_kind() -> None:
+    assert set(canaries.kinds()) == {
+        *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
+        *("interface", "signal", "cgroup", "memory-nest", "burner"),
+    }
+
+
+def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="place canary dragon: no such kind; there are abstract, "):
+        canaries.place("dragon", {}, tmp_path, NONCE)
+
+
+def test_an_unknown_argument_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"^place canary file: .*'colour'$"):
+        canaries.place("file", {"colour": "blue"}, tmp_path, NONCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_actors_act(tmp_path: Path) -> None:
+    canary = canaries.place("file", {}, tmp_path, NONCE)
+    with pytest.raises(HarnessError, match="a File has nothing to do"):
+        canary.act({"ready": {}})
+    canary.close()
+
+
+def test_process_keeps_its_token_and_its_signals(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("process", {}, tmp_path, NONCE)
+        facts = facts_of(canary)
+        assert facts["alive"]
+        assert facts["signals"] == []
+        words = Path(f"/proc/{facts['pid']}/cmdline").read_text()
+        environment = Path(f"/proc/{facts['pid']}/environ").read_text()
+        assert f"isoproof-canary={facts['token']}" in words
+        assert facts["token"] in environment
+        for number in (signal.SIGWINCH, signal.SIGTERM, signal.SIGINT):
+            os.kill(facts["pid"], number)
+        assert facts_of(canary)["signals"] == ["SIGINT", "SIGTERM", "SIGWINCH"]
+        os.kill(facts["pid"], signal.SIGKILL)
+        os.waitpid(facts["pid"], 0)
+        assert not facts_of(canary)["alive"]
+        assert facts_of(canary)["signals"] == []
+        canary.close()
+
+    in_throwaway(story)
+
+
+def test_a_process_ends_with_the_host_role(tmp_path: Path) -> None:
+    def story() -> None:
+        receiver, sender = os.pipe()
+        host = os.fork()
+        if host == 0:
+            canary = canaries.place("process", {}, tmp_path, NONCE)
+            os.write(sender, str(facts_of(canary)["pid"]).encode())
+            os._exit(0)  # without close
+        os.waitpid(host, 0)
+        pid = int(os.read(receiver, 32))
+        reaped, status = os.waitpid(pid, 0)  # we are process 1, so it is ours now
+        assert reaped == pid
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+    in_throwaway(story)
+
+
+def test_file_notices_a_change(tmp_path: Path) -> None:
+    canary = canaries.place("file", {"name": "secret", "mode": 0o600}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    status = os.stat(facts["path"])
+    assert (status.st_dev, status.st_ino, status.st_mode & 0o777) == (facts["device"], facts["inode"], 0o600)
+    assert facts["unchanged"]
+    assert Path(facts["directory"], "secret").read_text() == facts["token"]
+    Path(facts["path"]).write_text("changed")
+    assert not facts_of(canary)["unchanged"]
+    Path(facts["path"]).unlink()
+    assert not facts_of(canary)["unchanged"]
+    canary.close()
+
+
+def test_directory_notices_a_guest(tmp_path: Path) -> None:
+    canary = canaries.place("directory", {}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    assert facts["before"] == facts["entries"] == ["resident"]
+    assert facts["mounts"] == []
+    Path(facts["path"], "x").mkdir()
+    assert facts_of(canary)["entries"] == ["resident", "x"]
+    canary.close()
+
+
+def test_volume_is_shared_and_mounts_below(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("volume", {}, tmp_path, NONCE)
+        path = facts_of(canary)["path"]
+        (line,) = [line for line in Path("/proc/self/mountinfo").open() if f" {path} " in line]
+        assert "shared:" in line
+        assert not facts_of(canary)["mounted"]
+        assert canary.act({"ready": {}}) == {"mounted": "below"}
+        assert facts_of(canary)["mounted"]
+        assert facts_of(canary)["mounts"] == [path, f"{path}/below"]
+        canary.close()
+
+    in_throwaway(story)
+
+
+def test_submounts_has_a_mount_of_its_own(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("submounts", {}, tmp_path, NONCE)
+        path = Path(facts_of(canary)["path"])
+        assert path.stat().st_dev != (path / "sub").stat().st_dev
+        (path / "sub" / "x").touch()
+        assert facts_of(canary)["entries"] == ["resident", "x"]
+        canary.close()
+
+    in_throwaway(story)
+
+
+def test_tcp_counts_its_visitors(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("tcp", {}, tmp_path, NONCE)
+        facts = facts_of(canary)
+        assert "127.0.0.1" in facts["addresses"]
+        assert "192.0.2.1" not in facts["addresses"]
+        assert facts["accepted"] == 0
+        assert len(facts["inodes"]) == len(facts["addresses"])
+        for address in facts["addresses"]:
+            socket.create_connection((address, facts["port"]), 1).close()
+        assert facts_of(canary)["accepted"] == facts_of(canary)["accepted"] == len(facts["addresses"])
+        canary.close()
+
+    in_throwaway(story)
+
+
+def test_socket_knows_its_visitors(tmp_path: Path) -> None:
+    canary = canaries.place("socket", {}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(facts["path"])
+    assert facts_of(canary)["peers"] == [{"pid": os.getpid(), "uid": os.geteuid(), "gid": os.getegid()}]
+    assert facts_of(canary)["accepted"] == 1
+    canary.close()
+
+
+def test_abstract_counts_its_visitors(tmp_path: Path) -> None:
+    canary = canaries.place("abstract", {}, tmp_path, NONCE)
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(f"\0{facts_of(canary)['name']}")
+    assert facts_of(canary)["accepted"] == 1
+    canary.close()
+
+
+def test_lock_is_held_under_the_name_that_proc_locks_gives(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("lock", {}, tmp_path, NONCE)
+        facts = facts_of(canary)
+        fields = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        assert [f[1:5] for f in fields if f[5] == facts["key"]] == [["POSIX", "ADVISORY", "WRITE", str(facts["pid"])]]
+        canary.close()
+
+    in_throwaway(story)
+
+
+def test_interface_is_heard_on_the_host_and_leaves_one_pair(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("interface", {}, tmp_path, NONCE)
+        facts = facts_of(canary)
+        assert facts["present"]
+        assert canary.act({"ready": {}})["heard"] >= 2  # type: ignore[operator]
+        assert sorted(name for _, name in socket.if_nameindex()) == sorted(["lo", *facts["names"]])
+        canary.close()
+
+    in_throwaway(story)
+
+
+WAIT_FOR_SIGNAL = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+print("ready", flush=True)
+received = signal.sigtimedwait({signal.SIGUSR1}, 5)
+print(received and received.si_pid)
+"""
+
+
+def test_signal_finds_the_process_by_its_inner_number(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("signal", {}, tmp_path, NONCE)
+        with pytest.raises(HarnessError, match="no process of this container has the pid 1 inside"):
+            canary.act({"ready": {"pid": 1}})
+        command = ["unshare", "--pid", "--fork", sys.executable, "-c", WAIT_FOR_SIGNAL, NONCE]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stdout is not None
+            assert waiting.stdout.readline() == "ready\n"
+            assert canary.act({"ready": {"pid": 1}}) == {"sent": "SIGUSR1"}
+            assert waiting.stdout.readline() == "0\n"
+        canary.close()
+
+    in_throwaway(story)
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_cgroup_is_there(tmp_path: Path) -> None:
+    canary = canaries.place("cgroup", {}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    assert facts["present"]
+    assert all(Path(path).is_dir() for path in facts["paths"])
+    canary.close()
+    assert not any(Path(path).exists() for path in facts["paths"])
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_memory_nest_kills_a_bystander_when_it_is_exceeded(tmp_path: Path) -> None:
+    def gorge(cgroup: str) -> None:
+        """Lives in a child of the nest without a limit of its own, and takes more than the nest has."""
+        Path(cgroup, "box").mkdir()
+        child = os.fork()
+        if child == 0:
+            Path(cgroup, "box", "cgroup.procs").write_text("0")
+            hoard = [bytearray(os.urandom(1 << 20)) for _ in range(40)]
+            os._exit(len(hoard))
+        os.waitpid(child, 0)
+        Path(cgroup, "box").rmdir()
+
+    def story() -> None:
+        canary = canaries.place("memory-nest", {"limit": 48, "victim": 12}, tmp_path, NONCE)
+        facts = facts_of(canary)
+        assert facts["alive"] == [True, True]
+        assert facts["oom_kill"] == 0
+        gorge(facts["path"])
+        facts = facts_of(canary)
+        assert facts["oom_kill"] > 0
+        assert False in facts["alive"]
+        canary.close()
+
+    in_throwaway(story)
+
+
+def test_burner_burns(tmp_path: Path) -> None:
+    canary = canaries.place("burner", {"cpu": min(os.sched_getaffinity(0))}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    assert facts["alive"]
+    assert Path(f"/proc/{facts['pid']}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+    canary.close()
