@@ -147,6 +147,7 @@ class Directory(Canary):
     def facts(self) -> Facts:
         return {
             "path": str(self.directory),
+            "climbing": "../" * 16 + str(self.directory).lstrip("/"),
             "token": self.token,
             "before": self.before,
             "entries": bait.entries_of(self.directory),
@@ -404,6 +405,7 @@ class MemoryNest(Canary):
     def facts(self) -> Facts:
         return {
             "path": str(self.nest),
+            "cgroup": f"{self.nest.name}/container",
             "pids": [child.pid for child in self.children],
             "alive": [child.alive() for child in self.children],
             "oom_kill": self._killed(self.nest) + self._killed(self.bystanders),
