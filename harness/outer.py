@@ -29,7 +29,14 @@ from harness.runtime.privileges import SETS
 from harness.shapes import KIT
 
 WORK = "/isoproof-work"  # where the host role may write
-OWN = ("proc", "sys", "lost+found", KIT.strip("/"), WORK.strip("/"))  # what is not taken over from the machine's root
+OWN = (
+    "proc",
+    "sys",
+    "dev",
+    "lost+found",
+    KIT.strip("/"),
+    WORK.strip("/"),
+)  # what is not taken over from the machine's root
 GRACE = 5.0  # seconds beyond the deadline of a request that the host role gets to answer
 PATIENCE = 10.0  # seconds that a sandbox gets to end
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -148,6 +155,13 @@ def config(root: Path) -> Config:
             "type": "cgroup",
             "source": "cgroup",
             "options": ["nosuid", "nodev", "noexec"],
+        },
+        {"destination": "/dev", "type": "tmpfs", "source": "dev", "options": ["nosuid", "mode=755"]},
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "ptmxmode=0666"],
         },
         {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "nodev", "mode=1777"]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "nodev", "noexec"]},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.runtime.config import Config
 from harness.runtime.privileges import SETS
+from harness.runtime.spec import example
 
 if TYPE_CHECKING:
     from harness.scenario import Container
@@ -13,66 +14,16 @@ if TYPE_CHECKING:
 KIT = "/isoproof"  # where the probe kit is, in every container
 PERIOD = 100_000  # microseconds; what quotas are counted in where the scenario names a share of one CPU
 
-# What the runtimes of today mask and protect by default (moby, containerd), because it tells about or changes the machine.
-MASKED = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-]
-READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
-CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
-NAMESPACES = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
-
 
 def default(uid: int, gid: int) -> Config:
-    """Return the config of an ordinary container: all namespaces, three capabilities, no new privileges, nothing writable.
+    """Return the config of an ordinary container with the probe kit in it.
 
-    With a user namespace where an ordinary user asks. The strings `container.rootfs` and `container.kit` stand for paths
-    that are known only when the container is started.
+    The strings `container.rootfs` and `container.kit` stand for paths that are known only when it is started.
     """
-    devpts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
-    config: Config = {
-        "ociVersion": "1.0.2",
-        "root": {"path": "container.rootfs", "readonly": True},
-        "hostname": "cell",
-        "process": {
-            "args": ["container.command"],
-            "cwd": "/",
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-            "user": {"uid": 0, "gid": 0},
-            "capabilities": {kind: list(CAPABILITIES) for kind in SETS[:3]},
-            "noNewPrivileges": True,
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}],
-        },
-        "mounts": [
-            _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
-            _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-            _mount("/dev/pts", "devpts", "devpts", *devpts, *(["gid=5"] if uid == 0 else [])),
-            _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
-            _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
-            _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
-            _mount(KIT, "bind", "container.kit", "bind", "ro", "nosuid", "nodev"),
-        ],
-        "linux": {
-            "namespaces": [{"type": name} for name in NAMESPACES],
-            "maskedPaths": list(MASKED),
-            "readonlyPaths": list(READONLY),
-        },
-    }
-    if uid != 0:
-        linux = config["linux"]
-        linux["namespaces"].append({"type": "user"})
-        linux["uidMappings"] = [{"containerID": 0, "hostID": uid, "size": 1}]
-        linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
+    config = example(uid, gid)
+    config["root"]["path"] = "container.rootfs"
+    config["process"]["args"] = ["container.command"]
+    config["mounts"].append(_mount(KIT, "bind", "container.kit", "bind", "ro", "nosuid", "nodev"))
     return config
 
 

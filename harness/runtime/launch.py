@@ -131,10 +131,11 @@ def _end(pid: int, pidfd: int) -> None:
 def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> None:
     """Run a step on the host's side and remember how to undo it."""
     failed, own_work = run_here(step, results)
+    nothing_done = failed is not None and failed.call is step.calls[0]
+    if step.undo and own_work and not nothing_done:
+        undo.callback(_undo, step)
     if failed:
         raise _error(failed)
-    if own_work and step.undo:
-        undo.callback(_undo, step)
 
 
 def _undo(step: Step) -> None:
@@ -208,11 +209,11 @@ CAUSES = {
     ): "parts of the /proc around this process are covered, so the kernel refuses a fresh one",
     (
         "mount:/proc",
-        errno.ENOTDIR,
+        errno.EINVAL,
     ): "the image has a symlink or a file in the place of /proc, which could lead other steps astray",
     (
         "mount:/sys",
-        errno.ENOTDIR,
+        errno.EINVAL,
     ): "the image has a symlink or a file in the place of /sys, which could lead other steps astray",
     (
         "execute",
