@@ -1,0 +1,207 @@
+"""The scenario language as authors write it; the docstrings of these classes are its reference.
+
+A scenario is one YAML file, a File here: one area, a container and the checks made in it. Editors read the schema
+that schema() makes of the classes; harness/scenario.schema.json holds it.
+"""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+CheckName = Annotated[str, Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
+Identifier = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, Meta(min_length=1)]
+Severity = Literal["escape", "leak", "dos", "hygiene"]
+
+
+class Size(int):
+    """A number of bytes, written with a binary unit: `64 MiB`."""
+
+    UNITS: ClassVar[dict[str, int]] = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+    @classmethod
+    def parse(cls, text: str) -> "Size":
+        """The size in a text; raises ValueError with the rest of a sentence about it."""
+        match = re.fullmatch(r"([0-9]{1,15}) ?(B|KiB|MiB|GiB|)", text)
+        if not match:
+            raise ValueError(f"expects a size such as 64 MiB, not {text!r}")
+        return cls(int(match[1]) * cls.UNITS[match[2]])
+
+
+class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What stands in the container's root besides the few empty directories that a probe needs.
+
+    directories: directories to make, with their parents
+    files: the text of each file, by its path
+    symlinks: the target of each symbolic link, by the link's path
+    """
+
+    directories: list[str] | None = None
+    files: dict[str, str] | None = None
+    symlinks: dict[str, str] | None = None
+
+
+class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The container that is asked for: shorthand over a shape.
+
+    A check's container is laid over the file's key by key: mappings merge, all else (lists too) replaces.
+
+    shape: the named container to start from; `default` if left out
+    hostname: the name of the machine, as uname(2) gives it
+    domainname: the NIS domain name
+    grant: capabilities added to all five sets, without CAP_
+    memory: the limit of memory, such as 64 MiB
+    pids: the limit of processes and threads
+    cpu: the share of one processor that may be used, such as 0.2
+    mounts: OCI mounts made after those of the shape
+    sysctl: kernel parameters by their dotted names
+    init: whether a small init is process 1 and the probes' runner its child
+    image: what stands in the root
+    readonly: whether the root is read-only
+    oom_score_adj: how readily the kernel kills when memory is short, -1000 to 1000
+    cgroup: whether the container has a cgroup of its own and sees it, read-only, at /sys/fs/cgroup
+    oci: a merge patch (RFC 7386) over the config that all of this makes; null removes a key
+    """
+
+    shape: Text | None = None
+    hostname: str | None = None
+    domainname: str | None = None
+    grant: list[Text] | None = None
+    memory: Size | None = None
+    pids: Annotated[int, Meta(ge=1)] | None = None
+    cpu: Annotated[float, Meta(gt=0)] | None = None
+    mounts: list[dict[str, Any]] | None = None
+    sysctl: dict[str, str] | None = None
+    init: bool | None = None
+    image: Image | None = None
+    readonly: bool | None = None
+    oom_score_adj: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
+    cgroup: bool | None = None
+    oci: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was asked for, without the keys that were left out."""
+        return _given(self)
+
+
+class Observe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One observation that takes more than naming its probe.
+
+    probe: the file in probes/, without .py
+    args: the arguments; `canary.NAME.fact` and `container.fact` stand for values known when the probe runs
+    meanwhile: the canary that acts while the probe waits for it
+    during: run on the host only, while the named probe waits inside
+    deadline: seconds that the probe may take
+    """
+
+    probe: Text
+    args: dict[str, Any] = {}
+    meanwhile: Text | None = None
+    during: Text | None = None
+    deadline: Annotated[float, Meta(gt=0, le=60)] = 5.0
+
+
+class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One claim about observations.
+
+    claim: what is promised, in one sentence
+    expect: expressions that must all be true, over inside, host, host_after, config, canary, container, start
+    sabotage: the knob that must turn the check red (`a + b` turns two at once), or several, each by itself
+    severity: what a failure means
+    why: what the kernel does here, and what happens without it
+    see: manual pages and other sources
+    container: laid over the file's, for this check
+    canaries: added to the file's
+    observe: added to the file's
+    alone: whether the check spoils its container and must have a launch of its own
+    refuses: whether the claim is that this container is not started; the file's container must start
+    requires: what the machine must have, expressions over environment, each with the reason to give if not
+    """
+
+    claim: Text
+    expect: Annotated[list[Text], Meta(min_length=1)]
+    sabotage: Text | Annotated[list[Text], Meta(min_length=1)]
+    severity: Severity
+    why: Text | None = None
+    see: Annotated[list[Text], Meta(min_length=1)] | None = None
+    container: Container | None = None
+    canaries: dict[Identifier, Text | dict[str, Any]] = {}
+    observe: dict[Identifier, Observe] = {}
+    alone: bool = False
+    refuses: bool = False
+    requires: dict[str, Text] = {}
+
+
+class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A scenario: a container and the checks made in it.
+
+    title: what the area is about, in one sentence
+    why: the kernel mechanism, for a reader who does not know it
+    container: the container of all checks
+    canaries: bait on the host: a kind, or a mapping with a kind and its arguments
+    observe: observations that need arguments; a probe without them is found by its name in `expect`
+    checks: the claims by name
+    """
+
+    title: Text
+    checks: Annotated[dict[CheckName, CheckEntry], Meta(min_length=1)]
+    why: Text | None = None
+    container: Container = Container()
+    canaries: dict[Identifier, Text | dict[str, Any]] = {}
+    observe: dict[Identifier, Observe] = {}
+
+
+class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A check that a runtime is known to fail: why, and where that is told."""
+
+    reason: Text
+    see: list[Text] = []
+
+
+class Skipped(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A check that cannot be made on a runtime, and why."""
+
+    reason: Text
+
+
+class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is known of a runtime (scenarios/known/NAME.yaml), by the names of checks."""
+
+    fails: dict[CheckName, Finding] = {}
+    skips: dict[CheckName, Skipped] = {}
+
+
+def _given(struct: Struct) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if isinstance(value, Struct):
+            given[name] = _given(value)
+        elif value is not None:
+            given[name] = int(value) if isinstance(value, Size) else value
+    return given
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of scenario files, with the reference as descriptions, for editors."""
+    hook = {"type": ["string", "integer"], "description": Size.__doc__}
+    (reference,), components = msgspec.json.schema_components([File], schema_hook=lambda _: hook)
+    for kind in (File, CheckEntry, Observe, Container, Image):
+        described = components[kind.__name__]
+        text, *fields = re.split(r"^(?:    )?(\w+): ", kind.__doc__ or "", flags=re.MULTILINE)
+        described["description"] = " ".join(text.split())
+        for name, meaning in zip(fields[::2], fields[1::2], strict=True):
+            field = _without_null(described["properties"][name])
+            described["properties"][name] = {**field, "description": " ".join(meaning.split())}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **reference, "$defs": components}
+
+
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """A field without the null, and the empty defaults, that stand for a key left out: nobody writes them."""
+    rest: dict[str, Any] = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+    choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        return {**rest, **choices[0]}
+    return rest | {"anyOf": choices} if choices else rest

@@ -1,0 +1,292 @@
+"""A scenario file, read, checked for mistakes, and each of its checks with all that it needs to be run and judged.
+
+What may stand in a file is told in harness/language.py. Here the mistakes are found that the types alone do not show
+(names of probes, knobs, canaries, expressions), and a check's observations are worked out from its expressions.
+`python -m harness.scenario > harness/scenario.schema.json` renews the schema.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from harness import expression, yamlfile
+from harness.errors import ScenarioError
+from harness.language import CheckEntry, Container, File, Known, Observe, Severity, schema
+from harness.yamlfile import Document, Where, did_you_mean
+
+HERE = Path(__file__).parent
+# In an installed package the probes stand inside the harness, in a checkout beside it.
+PROBES = HERE / "probes" if (HERE / "probes").is_dir() else HERE.parent / "probes"
+
+
+class Expectation(Struct, frozen=True):
+    """An expression that must be true, and the line on which it begins."""
+
+    text: str
+    line: int
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """A check with all that it needs to be run and judged.
+
+    `inside`, `host` and `host_after` are the observations to make, as the host role is asked for them.
+    `twin` is the container that must start if this check's must not.
+    """
+
+    name: str
+    path: str
+    line: int
+    claim: str
+    expect: list[Expectation]
+    sabotages: list[str]
+    severity: Severity
+    why: str | None
+    see: list[str]
+    container: Container
+    twin: Container | None
+    canaries: dict[str, dict[str, Any]]
+    inside: dict[str, dict[str, Any]]
+    host: dict[str, dict[str, Any]]
+    host_after: dict[str, dict[str, Any]]
+    alone: bool
+    requires: dict[str, str]
+
+
+class Scenario(Struct, frozen=True):
+    """A scenario file, read and found to be without mistakes."""
+
+    path: str
+    title: str
+    why: str | None
+    checks: list[Check]
+
+
+def load(path: Path | str) -> Scenario:
+    """The scenario in a file; raises ScenarioError with a line `path:line:column: sentence` for each mistake."""
+    document = yamlfile.read(path)
+    file = yamlfile.typed(document, File)
+    resolver = _Resolver(document, file)
+    checks = [resolver.check(name, entry) for name, entry in file.checks.items()]
+    resolver.require_use()
+    if resolver.problems:
+        raise ScenarioError("\n".join(resolver.problems))
+    return Scenario(document.path, file.title, file.why, checks)
+
+
+def load_known(path: Path | str) -> Known:
+    """What is known of a runtime; raises ScenarioError as load() does."""
+    document = yamlfile.read(path)
+    known = yamlfile.typed(document, Known)
+    for name in known.fails.keys() & known.skips.keys():
+        raise ScenarioError(document.key_problem(("skips", name), f"{name!r} stands under fails too"))
+    return known
+
+
+@cache
+def probe_names(folder: Path = PROBES) -> frozenset[str]:
+    """The probes that there are: the files of their folder whose names do not begin with an underscore."""
+    return frozenset(file.stem for file in folder.glob("*.py") if not file.name.startswith("_"))
+
+
+class _Resolver:
+    """Works out what each check of a file needs, and collects the mistakes on the way."""
+
+    def __init__(self, document: Document, file: File) -> None:
+        self.document = document
+        self.file = file
+        self.problems: dict[str, None] = {}  # a dict: a mistake of the file is seen again with each check
+        self.used: set[Where] = set()
+        self.require_canary_kinds((), file.canaries)
+        self.require_probes((), file.observe)
+
+    def check(self, name: str, entry: CheckEntry) -> Check:
+        where = ("checks", name)
+        self.require_canary_kinds(where, entry.canaries)
+        self.require_probes(where, entry.observe)
+        self.require_environment(where, entry.requires)
+        sabotages = [entry.sabotage] if isinstance(entry.sabotage, str) else entry.sabotage
+        self.require_knobs(where, entry.sabotage)
+        container = _over(self.file.container, entry.container) if entry.container else self.file.container
+        needs = _Needs(self, where, entry)
+        needs.require_canaries(where if entry.container else (), container.as_dict())
+        for index, text in enumerate(entry.expect):
+            needs.expression((*where, "expect", index), text)
+        if entry.refuses and not entry.container:
+            self.problem(where, "`refuses` needs a `container` of the check's own: the file's must start")
+        if entry.refuses and needs.inside:
+            self.problem(where, f"nothing is observed in a refused container: inside.{min(needs.inside)}")
+        return Check(
+            name=name,
+            path=self.document.path,
+            line=self.document.line(where),
+            claim=entry.claim,
+            expect=[
+                Expectation(text, self.document.line((*where, "expect", index)))
+                for index, text in enumerate(entry.expect)
+            ],
+            sabotages=sabotages,
+            severity=entry.severity,
+            why=entry.why,
+            see=entry.see or [],
+            container=container,
+            twin=self.file.container if entry.refuses else None,
+            canaries=needs.canaries,
+            inside=needs.inside,
+            host=needs.host,
+            host_after=needs.host_after,
+            alone=entry.alone,
+            requires=entry.requires,
+        )
+
+    def problem(self, where: Where, sentence: str) -> None:
+        self.problems[self.document.problem(where, sentence)] = None
+
+    def require_canary_kinds(self, where: Where, canaries: dict[str, str | dict[str, Any]]) -> None:
+        if not canaries:
+            return
+        from harness.canaries import kinds  # only a scenario with canaries pays for it
+
+        for name, canary in canaries.items():
+            kind = canary if isinstance(canary, str) else canary.get("kind")
+            if kind not in kinds():
+                hint = did_you_mean(str(kind), kinds())
+                self.problem((*where, "canaries", name), f"unknown kind of canary {kind!r}{hint}")
+
+    def require_probes(self, where: Where, observe: dict[str, Observe]) -> None:
+        for name, entry in observe.items():
+            if entry.probe not in probe_names(PROBES):
+                hint = did_you_mean(entry.probe, probe_names(PROBES))
+                self.problem((*where, "observe", name, "probe"), f"unknown probe {entry.probe!r}{hint}")
+            if entry.during and entry.meanwhile:
+                self.problem((*where, "observe", name), "`during` and `meanwhile` exclude each other")
+
+    def require_knobs(self, where: Where, sabotage: str | list[str]) -> None:
+        from harness.sabotage import check_name  # it brings our runtime with it
+
+        single = isinstance(sabotage, str)
+        for index, knob in enumerate([sabotage] if isinstance(sabotage, str) else sabotage):
+            try:
+                check_name(knob)
+            except ValueError as error:
+                self.problem((*where, "sabotage") if single else (*where, "sabotage", index), str(error))
+
+    def require_environment(self, where: Where, requires: dict[str, str]) -> None:
+        for text in requires:
+            place = (*where, "requires", text)
+            try:
+                for name in expression.names(text):
+                    if name.split(".")[0] != "environment":
+                        self.problem(place, f"`requires` asks of environment only, not of {name}")
+            except expression.ExpressionError as error:
+                self.problem(place, str(error))
+
+    def require_use(self) -> None:
+        for where in self.document.keys:
+            match where:
+                case ("observe", _) | ("checks", _, "observe", _) if where not in self.used:
+                    self.problem(where, f"no expectation names {where[-1]!r}, so it would not be observed")
+
+
+class _Needs:
+    """Finds the observations that one check needs, from the names in its expressions."""
+
+    def __init__(self, resolver: _Resolver, where: Where, entry: CheckEntry) -> None:
+        self.resolver = resolver
+        self.where = where
+        self.observe = resolver.file.observe | entry.observe
+        self.own = entry.observe
+        self.canaries = {
+            name: {"kind": canary} if isinstance(canary, str) else canary
+            for name, canary in (resolver.file.canaries | entry.canaries).items()
+        }
+        self.inside: dict[str, dict[str, Any]] = {}
+        self.host: dict[str, dict[str, Any]] = {}
+        self.host_after: dict[str, dict[str, Any]] = {}
+
+    def expression(self, where: Where, text: str) -> None:
+        try:
+            names = sorted(expression.names(text))
+        except expression.ExpressionError as error:
+            self.resolver.problem(where, str(error))
+            return
+        for name in names:
+            root, _, rest = name.partition(".")
+            first = rest.split(".")[0]
+            if root == "environment":
+                self.resolver.problem(where, "environment stands in `requires` only")
+            elif root not in expression.ROOTS:
+                self.resolver.problem(where, f"unknown name {root!r}{did_you_mean(root, expression.ROOTS)}")
+            elif root in ("inside", "host", "host_after", "canary") and not first:
+                self.resolver.problem(where, f"{root} alone is no value; write {root}.NAME")
+            elif root == "canary" and first not in self.canaries:
+                self.resolver.problem(where, f"unknown canary {first!r}{did_you_mean(first, self.canaries)}")
+            elif root in ("inside", "host", "host_after"):
+                self.observation(where, root, first)
+
+    def observation(self, where: Where, side: str, name: str) -> None:
+        requests: dict[str, dict[str, Any]] = getattr(self, side)
+        if name in requests or (side, name) == ("inside", "init"):  # init is always observed
+            return
+        if name in self.observe:
+            entry = self.observe[name]
+            place = (*self.where, "observe", name) if name in self.own else ("observe", name)
+            self.resolver.used.add(place)
+            self.require_canaries(place, entry.args)
+            if entry.meanwhile and entry.meanwhile not in self.canaries:
+                hint = did_you_mean(entry.meanwhile, self.canaries)
+                self.resolver.problem((*place, "meanwhile"), f"unknown canary {entry.meanwhile!r}{hint}")
+        elif name in probe_names(PROBES):
+            entry = Observe(probe=name)
+            place = where
+        else:
+            hint = did_you_mean(name, self.observe.keys() | probe_names(PROBES))
+            self.resolver.problem(where, f"{side}.{name}: neither an observation nor a probe{hint}")
+            return
+        if entry.during and side != "host":
+            self.resolver.problem(where, f"{name!r} is observed during another, on the host: host.{name}")
+            return
+        requests[name] = {"probe": entry.probe, "args": entry.args, "deadline": entry.deadline}
+        if side == "inside":
+            requests[name]["meanwhile"] = entry.meanwhile
+        if side == "host":
+            requests[name]["during"] = entry.during
+        if entry.during:
+            self.observation((*place, "during"), "inside", entry.during)
+
+    def require_canaries(self, where: Where, values: Any) -> None:
+        for name in _canaries_in(values):
+            if name not in self.canaries:
+                place = where if where in self.resolver.document.positions else self.where
+                self.resolver.problem(place, f"unknown canary {name!r}{did_you_mean(name, self.canaries)}")
+
+
+def _canaries_in(values: Any) -> Iterator[str]:
+    """The canaries that arguments or a config refer to, in strings such as `canary.bait.pid`."""
+    if isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _canaries_in(value)
+    elif isinstance(values, str) and (match := re.fullmatch(r"canary\.([^.\s]+)(\.[^.\s]+)*", values)):
+        yield match[1]
+
+
+def _over(base: Any, own: Any) -> Any:
+    """`own` laid over `base`: structs and mappings merge, all else replaces."""
+    if isinstance(base, Struct) and isinstance(own, Struct):
+        fields = {name: (getattr(base, name), getattr(own, name)) for name in base.__struct_fields__}
+        merged = {
+            name: over if under is None else under if over is None else _over(under, over)
+            for name, (under, over) in fields.items()
+        }
+        return type(base)(**merged)
+    if isinstance(base, dict) and isinstance(own, dict):
+        return base | {key: _over(base[key], value) if key in base else value for key, value in own.items()}
+    return own
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))
