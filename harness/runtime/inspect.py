@@ -226,6 +226,8 @@ def _delegating(own: str, point: str, needed: set[str] | frozenset[str]) -> tupl
     A version 2 cgroup with processes in it hands down none (the root excepted), so a login session's own cgroup is
     usually passed over for its parent. Raises StartError where no cgroup can.
     """
+    if not needed:
+        return own, frozenset()
     directory = own
     while True:
         enabled = set(_words(f"{directory}/cgroup.subtree_control"))
