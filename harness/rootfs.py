@@ -67,7 +67,7 @@ def command(request: str) -> list[str]:
     """The arguments that run the kit's probes in a container where the kit is mounted at /isoproof."""
     # The loader is named because the one that the executable asks for may not be in the image.
     loader = [f"{KIT}/lib/loader", "--library-path", f"{KIT}/lib"]
-    # The compiled runner itself, not its directory: to run a directory, Python imports runpy, for four milliseconds.
+    # The compiled runner, not its directory: to run a directory Python needs runpy, which the kit has no use for.
     return [*loader, f"{KIT}/bin/python", "-I", "-S", "-B", "-X", "utf8", f"{KIT}/probes/__main__.pyc", request]
 
 
