@@ -45,9 +45,7 @@ def files() -> list[Path]:
     """Every file that git holds or would hold; all that stands here where there is no git."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        names = (
-            subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-        )
+        names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
         paths = [ROOT / name for name in names if name]
     except (FileNotFoundError, subprocess.CalledProcessError):
         hidden = re.compile(r"/(\.(?!ci/|github/)[^/]+|__pycache__)/")
@@ -155,9 +153,7 @@ def test_probes_import_the_standard_library_and_their_kernel_helper() -> None:
 
 def test_only_the_plugin_imports_pytest() -> None:
     tests = {"tests", "scenarios"}
-    outside = [
-        path for path in files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] not in tests
-    ]
+    outside = [path for path in files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] not in tests]
     complain(
         [
             f"{path.relative_to(ROOT)}:{line}: imports {name}"
@@ -175,9 +171,7 @@ def test_nobody_imports_private_pytest() -> None:
         [
             f"{name}: mentions {private}"
             for name, text in texts()
-            if name.endswith(".py")
-            and re.search(rf"\b{private}\b", text)
-            and name != "tests/test_repository.py"
+            if name.endswith(".py") and re.search(rf"\b{private}\b", text) and name != "tests/test_repository.py"
         ]
     )
 
@@ -204,18 +198,14 @@ def test_imports_have_no_circle() -> None:
 def test_modules_are_short() -> None:
     """Above 400 lines a module is a smell, and few may smell; 600 is the end."""
     lengths = {name: text.count("\n") for name, text in texts() if name.endswith(".py")}
-    long = sorted(
-        (name for name, length in lengths.items() if length > 400), key=lambda name: -lengths[name]
-    )
+    long = sorted((name for name, length in lengths.items() if length > 400), key=lambda name: -lengths[name])
     complain([f"{name}: {lengths[name]} lines; split it" for name in long if lengths[name] > 600])
     assert len(long) <= 5, f"too many modules above 400 lines: {long}"
 
 
 def test_no_probe_hides_a_module_of_the_standard_library() -> None:
     """The probes' folder is on sys.path in the container, and on the type checker's path."""
-    complain(
-        [f"{path.name}: named as a standard module" for path in PROBES if path.stem in STANDARD_LIBRARY]
-    )
+    complain([f"{path.name}: named as a standard module" for path in PROBES if path.stem in STANDARD_LIBRARY])
 
 
 def test_every_probe_and_backend_says_what_it_is() -> None:
@@ -225,11 +215,11 @@ def test_every_probe_and_backend_says_what_it_is() -> None:
 
 
 def test_schema_is_fresh() -> None:
-    from harness import scenario
+    from harness import language
 
     path = ROOT / "harness/scenario.schema.json"
-    if json.loads(path.read_text()) != scenario.schema():
-        complain([f"{path.relative_to(ROOT)} is not what harness.scenario.schema() gives; write it anew"])
+    if json.loads(path.read_text()) != language.schema():
+        complain([f"{path.relative_to(ROOT)} is not what harness.language.schema() gives; write it anew"])
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name)
@@ -240,9 +230,7 @@ def test_scenario_is_valid_and_whole(path: Path) -> None:
     errors = jsonschema.Draft202012Validator(schema).iter_errors(scenario)
     problems = [f"{path.name}: {error.json_path}: {error.message}" for error in errors]
     for name, check in scenario["checks"].items():
-        problems += [
-            f"{path.name}: {name} has no {key}" for key in ("severity", "sabotage") if not check.get(key)
-        ]
+        problems += [f"{path.name}: {name} has no {key}" for key in ("severity", "sabotage") if not check.get(key)]
     if not path.read_text().startswith("# yaml-language-server: $schema=../harness/scenario.schema.json\n"):
         problems.append(f"{path.name}:1: the first line does not name the schema for editors")
     complain(problems)
@@ -258,11 +246,7 @@ def test_every_probe_is_used() -> None:
     names = [path.stem for path in PROBES if not path.stem.startswith("_") and path.stem != "init"]
     used = r"(\bprobe: *|\b(inside|host|host_after)\.){}\b"
     complain(
-        [
-            f"probes/{name}.py: no scenario uses it"
-            for name in names
-            if not re.search(used.format(name), scenarios)
-        ]
+        [f"probes/{name}.py: no scenario uses it" for name in names if not re.search(used.format(name), scenarios)]
     )
 
 
@@ -281,9 +265,7 @@ def commands(path: Path) -> list[tuple[int, list[str]]]:
 @pytest.fixture(scope="module")
 def pytest_options() -> set[str]:
     """Every option that pytest takes with our plugin."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "pytest", "--help"], cwd=ROOT, capture_output=True, text=True
-    )
+    shown = subprocess.run([sys.executable, "-m", "pytest", "--help"], cwd=ROOT, capture_output=True, text=True)
     return set(re.findall(r"(?<![\w-])--?[\w-]+", shown.stdout))
 
 
@@ -299,9 +281,7 @@ def test_documents_name_commands_that_exist(path: Path, pytest_options: set[str]
                 problems += [f"{where}: make has no target {target}" for target in sorted(named - targets)]
             case ["pytest" | ".venv/bin/pytest", *arguments]:
                 options = {word for word in arguments if word.startswith("-")}
-                problems += [
-                    f"{where}: pytest has no option {option}" for option in sorted(options - pytest_options)
-                ]
+                problems += [f"{where}: pytest has no option {option}" for option in sorted(options - pytest_options)]
                 paths = [word.partition("::")[0] for word in arguments if "/" in word]
                 problems += [f"{where}: there is no {word}" for word in paths if not (ROOT / word).exists()]
             case ["isoproof" | ".venv/bin/isoproof", *arguments]:
@@ -317,18 +297,26 @@ def test_documents_name_commands_that_exist(path: Path, pytest_options: set[str]
                     problems.append(f"{where}: isoproof has no verb {ours[0]}")
                 known = set(re.findall(r"--[\w-]+", shown.stdout))
                 options = {word for word in ours[1:] if word.startswith("--")}
-                problems += [
-                    f"{where}: isoproof has no option {option}" for option in sorted(options - known)
-                ]
+                problems += [f"{where}: isoproof has no option {option}" for option in sorted(options - known)]
     complain(problems)
+
+
+@pytest.mark.usefixtures("needs_namespaces")
+def test_the_bundle_of_the_readme_runs(missing: Missing, tmp_path: Path) -> None:
+    if not shutil.which("busybox"):
+        missing("busybox is not installed")
+    (block,) = re.findall(r"^```sh\n(mkdir [^`]+)^```$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    ours = f"{shlex.quote(sys.executable)} -c 'from harness.cli import main; raise SystemExit(main())'"
+    script = f"set -eu\nexport PYTHONPATH={shlex.quote(str(ROOT))}\n" + block.replace(".venv/bin/isoproof", ours)
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    if done.returncode != 0 or "I am process 1\n" not in done.stdout or "pivot_root" not in done.stdout:
+        complain([f"exit status {done.returncode}", done.stdout, done.stderr])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text())
-    complain(
-        [f"{path.relative_to(ROOT)}: link to {link}" for link in links if not (path.parent / link).exists()]
-    )
+    complain([f"{path.relative_to(ROOT)}: link to {link}" for link in links if not (path.parent / link).exists()])
 
 
 def test_changelog_names_the_version() -> None:
@@ -353,9 +341,7 @@ def test_no_file_names_a_developers_machine() -> None:
 
 def test_text_is_plain() -> None:
     """UTF-8 without what the eye cannot see: byte order marks, direction controls, odd spaces, returns."""
-    unseen = re.compile(
-        "[\\u00a0\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\r]|[ \\t]$", re.MULTILINE
-    )
+    unseen = re.compile("[\\u00a0\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\r]|[ \\t]$", re.MULTILINE)
     problems = []
     for name, text in texts():
         if text and (not text.endswith("\n") or text.endswith("\n\n")) and name != "LICENSE":
@@ -367,6 +353,4 @@ def test_text_is_plain() -> None:
 
 
 def test_scripts_are_executable() -> None:
-    complain(
-        [f"{path.relative_to(ROOT)}: chmod +x" for path in shell_scripts() if not os.access(path, os.X_OK)]
-    )
+    complain([f"{path.relative_to(ROOT)}: chmod +x" for path in shell_scripts() if not os.access(path, os.X_OK)])
