@@ -92,9 +92,7 @@ def _findings(results: Results) -> list[str]:
 
 def _reasons(results: Results) -> list[str]:
     rows = [
-        _row(
-            [_escaped(result.check), _escaped(result.runtime), str(result.outcome), _escaped(result.reason)]
-        )
+        _row([_escaped(result.check), _escaped(result.runtime), str(result.outcome), _escaped(result.reason)])
         for result in results.results
         if result.outcome in ("skip", "xfail")
     ]

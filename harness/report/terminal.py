@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness import environment
 from harness.results import Result, Results, printable
@@ -33,11 +33,7 @@ Line = list[Piece]
 
 def render(results: Results) -> str:
     """Matrix, findings and environment as one text."""
-    blocks = [
-        failure(result, results.environment)
-        for result in results.results
-        if result.outcome in ("fail", "error")
-    ]
+    blocks = [failure(result, results.environment) for result in results.results if result.outcome in ("fail", "error")]
     matrix = "\n".join("".join(piece.text for piece in line).rstrip() for line in lines(results))
     return "\n\n".join([*blocks, matrix]) + "\n"
 
@@ -67,36 +63,33 @@ def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator
         ]
     proofs = [results.proofs(name) for name in runtimes]
     if any(tried for _, tried in proofs):
-        yield [
-            Piece("proven".ljust(label)),
-            *(_proven_cell(proven, tried, cell) for proven, tried in proofs),
-        ]
+        yield [Piece("proven".ljust(label)), *(_proven_cell(proven, tried, cell) for proven, tried in proofs)]
     yield from _reasons(results, width)
 
 
-def failure(result: Result, environment_facts: dict[str, object]) -> str:
-    """Why a check is red, in one block, with the values of every part and how to see it again."""
-    heading = f"{result.check} on {result.runtime}: {result.outcome} ({result.severity})"
+def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
+    """Why a check is red, or no proof under a knob, in one block, with the command that shows it again."""
+    proof = next((proof for proof in result.proofs if proof.sabotage == knob), None)
+    under, outcome = (f" under {knob}", proof.outcome) if proof else ("", result.outcome)
+    heading = f"{result.check} on {result.runtime}{under}: {outcome} ({result.severity})"
     text = [f"{result.path}:{result.line}: {heading}"]
     text.append(f"  claim: {result.claim}")
-    if result.reason:
-        text.extend(_indented("reason: ", result.reason))
+    if reason := proof.reason if proof else result.reason:
+        text.extend(_indented("reason: ", reason))
     for broken in result.failures:
         text.append(f"  {broken.path}:{broken.line}: {broken.expression}")
         for part, value in broken.values:
             text.extend(_indented(f"    {part} = ", value))
     text.append(f"  on: {environment.one_line(environment_facts)}")
-    text.append(f"  again: {again(result)}")
+    text.append(f"  again: {again(result, knob)}")
     return printable("\n".join(text))
 
 
-def again(result: Result, sabotage: str = "") -> str:
-    """The command that runs one check again, or its proof."""
-    option = " --prove" if sabotage else ""
-    knob = f"-{sabotage}" if sabotage else ""
-    return (
-        f"pytest{option} --runtime {result.runtime} '{result.path}::{result.check}[{result.runtime}{knob}]'"
-    )
+def again(result: Result, knob: str = "") -> str:
+    """The command that runs one check again, or its proof by a knob."""
+    options = ("" if result.runtime == "builtin" else f" --runtime {result.runtime}") + (" --prove" if knob else "")
+    item = f"{result.runtime}-{knob}" if knob else result.runtime
+    return f"pytest{options} '{result.path}::{result.check}[{item}]'"
 
 
 def _cell(result: Result | None, width: int) -> Piece:

@@ -166,9 +166,7 @@ def test_the_matrix_fits_80_columns_and_needs_no_colours() -> None:
     results = some_results(
         a_result(proofs=[Proof("skip-ns=uts", "proven"), Proof("b", "unproven", "stays green")]),
         a_result(runtime="runc", outcome="xfail", reason="issue 12"),
-        a_result(
-            "uts-with-a-name-that-is-longer-than-what-a-terminal-of-eighty-columns-can-show", outcome="fail"
-        ),
+        a_result("uts-with-a-name-that-is-longer-than-what-a-terminal-of-eighty-columns-can-show", outcome="fail"),
         a_result("x" * 200, outcome="skip", reason="no cgroup v2"),
     )
     text = terminal.render(results).partition("builtin    runc")[2]
@@ -183,18 +181,13 @@ def test_the_matrix_fits_80_columns_and_needs_no_colours() -> None:
 
 
 def test_a_brief_matrix_shows_areas_alone() -> None:
-    lines = [
-        "".join(piece.text for piece in line)
-        for line in terminal.lines(some_results(a_result()), brief=True)
-    ]
+    lines = ["".join(piece.text for piece in line) for line in terminal.lines(some_results(a_result()), brief=True)]
     assert any(line.startswith("uts ") for line in lines)
     assert not any("uts-a" in line for line in lines)
 
 
 def test_reasons_are_folded() -> None:
-    results = some_results(
-        *(a_result(f"uts-{number}", outcome="skip", reason="same") for number in range(40))
-    )
+    results = some_results(*(a_result(f"uts-{number}", outcome="skip", reason="same") for number in range(40)))
     assert terminal.render(results).count("same") == 1
 
 
@@ -207,7 +200,7 @@ def test_a_failure_explains_itself() -> None:
         "      inside.identity.hostname = 'host'",
         "      host.identity.hostname = 'host'",
         f"  on: {environment.one_line(ENVIRONMENT)}",
-        "  again: pytest --runtime builtin 'scenarios/uts.yaml::uts-a[builtin]'",
+        "  again: pytest 'scenarios/uts.yaml::uts-a[builtin]'",
     ]
 
 
@@ -245,9 +238,7 @@ def test_markdown_stays_below_the_limit_of_a_job_summary() -> None:
 def test_every_report_with_a_file_is_written(tmp_path: Path) -> None:
     written = report.write_all(some_results(a_result()), tmp_path / "reports")
     assert {"isolation.json", "isolation.md"} <= {path.name for path in written}
-    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == sorted(
-        path.name for path in written
-    )
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == sorted(path.name for path in written)
     assert from_json((tmp_path / "reports" / "isolation.json").read_text()) == some_results(a_result())
 
 

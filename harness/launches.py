@@ -1,0 +1,176 @@
+"""One check on one runtime: what stands in its way, and which launch it shares with others.
+
+A launch costs a thousand times what a probe costs. So checks with equal containers share one, which makes the
+observations of all of them; a check that spoils its container (`alone: true`) has its own. Good runs share one
+outer sandbox, a sabotaged run has a fresh one: what it breaks, nobody else shall see.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NamedTuple, Protocol
+
+from harness import backends, environment, sabotage, shapes, verdict
+from harness.errors import HarnessError
+from harness.language import Container, Known
+from harness.runtime.config import Config
+from harness.scenario import Check
+
+START = 10.0  # seconds that a launch gets besides the deadlines of its probes
+SIDES = ("inside", "host", "host_after")
+
+Answer = dict[str, Any]
+
+
+class Host(Protocol):
+    """Where runs are carried out: an outer sandbox, in which the host role answers requests (`harness.host`)."""
+
+    def run(self, request: dict[str, Any], deadline: float) -> Answer: ...
+
+
+Start = Callable[[], AbstractContextManager[Host]]
+
+
+class Case(NamedTuple):
+    """One check on one runtime, as it should be, or with one sabotage."""
+
+    check: Check
+    runtime: str
+    knob: str = ""
+
+    def request(self, container: Container) -> dict[str, Any]:
+        """What a launch of the container is asked for, still without observations."""
+        return {
+            "runtime": self.runtime,
+            "config": config(container),
+            "image": container.as_dict().get("image", {}),
+            "canaries": self.check.canaries,
+            "sabotage": [self.knob] if self.knob else [],
+        }
+
+
+class Obstacle(NamedTuple):
+    """Why a case is not run. It is `declared` if a scenario, a known finding or the knob itself says so; any
+    other is a lack of this machine, which must not go unnoticed where the suite is relied upon."""
+
+    reason: str
+    declared: bool
+
+
+class Launch:
+    """One launch and the observations that it makes for all who share it."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request: dict[str, Any] = {**request, **{side: {} for side in SIDES}}
+        self.answer: Answer | HarnessError | None = None
+
+    def takes(self, observations: dict[str, dict[str, Any]]) -> bool:
+        """Whether none of the observations bears the name of a different one."""
+        return all(
+            self.request[side].get(name, entry) == entry
+            for side, entries in observations.items()
+            for name, entry in entries.items()
+        )
+
+    def add(self, observations: dict[str, dict[str, Any]]) -> None:
+        for side, entries in observations.items():
+            self.request[side].update(entries)
+
+    def deadline(self) -> float:
+        """Seconds: enough for every probe to be late."""
+        late = sum(entry["deadline"] for side in SIDES for entry in self.request[side].values())
+        return START + float(late)
+
+
+class Launches:
+    """The launches of one session, each made when the first of those who share it asks for its answer."""
+
+    def __init__(self, start: Start, cases: Iterable[Case]) -> None:
+        self._start = start
+        self._good = ExitStack()
+        self._host: Host | None = None
+        self._shared: dict[str, list[Launch]] = {}
+        self._of_case: dict[tuple[str, str, str, str], tuple[Launch, ...]] = {}
+        for case in cases:
+            self._assign(case)
+
+    def answers(self, case: Case) -> tuple[Answer, ...]:
+        """What the host role answered for a case; for a refused container also what it did for its twin.
+
+        Raises HarnessError, for each who shares the launch, where there is no answer.
+        """
+        return tuple(self._answer(launch) for launch in self._assign(case))
+
+    def close(self) -> None:
+        self._host = None
+        self._good.close()
+
+    def _assign(self, case: Case) -> tuple[Launch, ...]:
+        check = case.check
+        key = (check.path, check.name, case.runtime, case.knob)
+        if key not in self._of_case:
+            observations = {"inside": check.inside, "host": check.host, "host_after": check.host_after}
+            launches = [self._launch(case.request(check.container), observations, check.alone)]
+            if check.twin:
+                launches.append(self._launch(case.request(check.twin), {}, alone=False))
+            self._of_case[key] = tuple(launches)
+        return self._of_case[key]
+
+    def _launch(self, request: dict[str, Any], observations: dict[str, Any], alone: bool) -> Launch:
+        known = [] if alone else self._shared.setdefault(json.dumps(request, sort_keys=True), [])
+        for launch in known:
+            if launch.answer is None and launch.takes(observations):
+                break
+        else:
+            launch = Launch(request)
+            known.append(launch)
+        launch.add(observations)
+        return launch
+
+    def _answer(self, launch: Launch) -> Answer:
+        if launch.answer is None:
+            try:
+                launch.answer = self._carry_out(launch)
+            except HarnessError as error:
+                launch.answer = error
+        if isinstance(launch.answer, HarnessError):
+            raise launch.answer
+        return launch.answer
+
+    def _carry_out(self, launch: Launch) -> Answer:
+        if launch.request["sabotage"]:
+            with self._start() as fresh:
+                return fresh.run(launch.request, launch.deadline())
+        if self._host is None:
+            self._host = self._good.enter_context(self._start())
+        try:
+            return self._host.run(launch.request, launch.deadline())
+        except HarnessError:
+            self.close()  # a sandbox that gives no answer is of no use to the next
+            raise
+
+
+def config(container: Container) -> Config:
+    """The config of a container for the user who runs the harness."""
+    return shapes.config(container, os.geteuid(), os.getegid())
+
+
+def obstacle(case: Case, known: Known) -> Obstacle | None:
+    """What stands in the way of a case, if anything does."""
+    unmet = verdict.unmet(case.check, environment.facts())
+    if unmet and unmet.outcome == "skip":
+        return Obstacle(unmet.reason, declared=True)
+    if skipped := known.skips.get(case.check.name):
+        return Obstacle(skipped.reason, declared=True)
+    backend = backends.load(case.runtime)
+    if missing := backend.available():
+        return Obstacle(missing, declared=False)
+    if lacking := backend.unsupported(config(case.check.container)):
+        return Obstacle(f"{case.runtime} has no {', no '.join(lacking)}", declared=False)
+    if case.knob:
+        if case.check.name in known.fails:
+            return Obstacle(f"known to fail on {case.runtime}, so it can prove nothing there", declared=True)
+        if inapplicable := sabotage.applies_to(case.knob, case.runtime):
+            return Obstacle(inapplicable, declared=True)
+    return None
