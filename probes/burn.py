@@ -15,8 +15,7 @@ def observe(
 ) -> Generator[dict[str, object], dict[str, object], dict[str, object]]:
     """Report `cpu_seconds` and `wall_seconds` of a loop of `seconds`, on the one CPU `cpu` if it is given.
 
-    There are two handshakes' worth of looking for the host: it counts before the loop with the probe `wait`,
-    and after the loop at this probe's handshake.
+    The host counts at the handshake, when the loop is over.
     """
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})

@@ -8,15 +8,15 @@ import _kernel
 
 
 def observe(path: str) -> dict[str, object]:
-    """Report `device` and `inode`, `real` as realpath(3) gives it, `is_mount`; only `errno` if it is not."""
+    """Report `device`, `inode`, `real` (the path without links) and `is_mount`, or the `errno` of stat(2)."""
+    facts: dict[str, object] = {"errno": None, "device": None, "inode": None, "real": None, "is_mount": False}
     try:
         status = os.stat(path)
     except OSError as error:
-        return {"errno": _kernel.errno_name(error.errno)}
+        return facts | {"errno": _kernel.errno_name(error.errno)}
     real = os.path.realpath(path)
     points = [mount["point"] for mount in _kernel.mountinfo()]
-    return {
-        "errno": None,
+    return facts | {
         "device": status.st_dev,
         "inode": status.st_ino,
         "real": real,

@@ -1,5 +1,4 @@
-"""Looks for a release_agent to write to: it names a program that the kernel starts outside every
-container."""
+"""Looks for a way to name a program that the kernel starts outside of every container: release_agent."""
 
 from __future__ import annotations
 
@@ -13,14 +12,15 @@ POINT = "/tmp"
 def observe() -> dict[str, object]:
     """Report the errno of opening `release_agent` for writing, without writing, wherever there may be one.
 
-    `mounted` does so in each mounted cgroup v1 hierarchy. `nested` mounts hierarchies anew, in user, cgroup
-    and mount namespaces of its own (CVE-2022-0492): each controller of the container's own membership, and
-    each that no hierarchy holds, for which the mount itself must fail. Real root never mounts any here: it
-    would make a new hierarchy for the whole machine.
+    `mounted` does so in each mounted cgroup v1 hierarchy, and for `notify_on_release`, which arms it.
+    `nested` mounts hierarchies anew, in user, cgroup and mount namespaces of its own (CVE-2022-0492): each
+    controller of the container's own membership, and each that no hierarchy holds, for which the mount
+    itself must fail. Real root never mounts any here: it would make a new hierarchy for the whole machine.
     """
     points = sorted({str(each["point"]) for each in _kernel.mountinfo() if each["type"] == "cgroup"})
+    paths = [f"{point}/{file}" for point in points for file in ("notify_on_release", "release_agent")]
     return {
-        "mounted": {point: _kernel.attempt_open(f"{point}/release_agent", os.O_WRONLY) for point in points},
+        "mounted": {path: _kernel.attempt_open(path, os.O_WRONLY) for path in paths},
         "nested": _kernel.in_child(_nested),
     }
 
