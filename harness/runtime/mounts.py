@@ -221,12 +221,12 @@ def switch_root(host: Host) -> list[Step]:
         ),
         Step(
             "drop-old-root",
-            "the old root lies over the new one now; without it no path leads out",
+            "the old root lies over the new one now; without it no path leads out: pivot_root(2)",
             (Call("umount2", (".", MNT.DETACH)),),
         ),
         Step(
             "enter-root",
-            "the working directory must not stay behind in the old tree",
+            "the working directory must not stay behind in the old tree: chdir(2)",
             (Call("chdir", ("/",)),),
         ),
     ]

@@ -1,0 +1,148 @@
+"""Reading a config: what is right passes unchanged, what is wrong gets one line that names the field."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.runtime.config import FIELDS, UNSUPPORTED, read, read_file
+from harness.runtime.errors import BundleError, ConfigError
+from harness.runtime.mounts import check
+from harness.runtime.spec import example
+
+
+def config() -> dict[str, Any]:
+    return example(0, 0)
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """Return the example with one value changed; numbers in the path are list indexes."""
+    result = copy.deepcopy(config())
+    here: Any = result
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split("/")]
+    for part in parents:
+        here = here[part] if isinstance(part, int) else here.setdefault(part, {})
+    here[last] = value
+    return result
+
+
+def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
+    for uid in (0, 1000):
+        wanted = example(uid, uid)
+        assert read(copy.deepcopy(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("hostnme", "x", "config.json: hostnme: unknown field; did you mean hostname?"),
+        ("hostname", 5, "config.json: hostname: expected a text without NUL, found 5"),
+        ("hostname", "a\0b", "config.json: hostname: expected a text without NUL"),
+        ("hostname", "x" * 65, "config.json: hostname: longer than the 64 bytes that the kernel takes"),
+        ("root", [], "config.json: root: expected an object, found a list"),
+        ("root/path", "", "config.json: root.path: missing"),
+        ("process/args", "sh", 'config.json: process.args: expected a list, found "sh"'),
+        ("process/args", [], "config.json: process.args: missing"),
+        ("process/env", ["PATH"], 'config.json: process.env[0]: expected a text NAME=value, found "PATH"'),
+        ("process/cwd", "tmp", "config.json: process.cwd: expected an absolute path"),
+        ("process/terminal", True, "config.json: process.terminal: expected false (a terminal of its own is not supp"),
+        (
+            "process/user/uid",
+            -1,
+            "config.json: process.user.uid: expected a whole number from 0 to 4294967294, found -1",
+        ),
+        (
+            "process/user/uid",
+            True,
+            "config.json: process.user.uid: expected a whole number from 0 to 4294967294, found true",
+        ),
+        (
+            "process/user/uid",
+            1.5,
+            "config.json: process.user.uid: expected a whole number from 0 to 4294967294, found 1.5",
+        ),
+        ("process/capabilities/bounding", ["CAP_FLY"], "process.capabilities.bounding[0]: expected a known capability"),
+        (
+            "process/rlimits",
+            [{"type": "RLIMIT_JOY", "soft": 1, "hard": 1}],
+            "process.rlimits[0].type: expected a known rl",
+        ),
+        ("process/rlimits", [{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}], "rlimits[0].soft: above the hard limit"),
+        ("process/rlimits", [{"type": "RLIMIT_CPU"}], "process.rlimits[0]: needs type, soft and hard"),
+        (
+            "linux/namespaces",
+            [{"type": "astral"}],
+            'linux.namespaces[0].type: expected a known namespace, found "astral"',
+        ),
+        ("linux/namespaces", [{}], "config.json: linux.namespaces: an entry has no type"),
+        ("linux/namespaces", [{"type": "pid"}] * 2, "config.json: linux.namespaces: pid is listed twice"),
+        ("linux/namespaces", [{"type": "uts"}], "config.json: linux.namespaces: mount is missing"),
+        ("linux/namespaces", [{"type": "mount"}], "config.json: hostname: needs a namespace of type uts"),
+        (
+            "linux/uidMappings",
+            [{"containerID": 0}],
+            "linux.uidMappings: has no effect without a namespace of type user",
+        ),
+        ("linux/seccomp", {}, "config.json: linux.seccomp: this runtime does not support it yet; take it out"),
+        ("hooks", {}, "config.json: hooks: this runtime does not support it yet"),
+        ("linux/maskedPaths", ["proc/keys"], "config.json: linux.maskedPaths[0]: expected an absolute path"),
+        ("mounts/0/destination", None, "config.json: mounts[0].destination: expected an absolute path, found null"),
+        ("mounts/0", {"type": "proc"}, "config.json: mounts[0].destination: missing"),
+        (
+            "linux/resources",
+            {"cpu": {"shares": 1}},
+            "linux.resources.cpu.shares: expected a whole number from 2 to 262144",
+        ),
+    ],
+)
+def test_what_is_wrong_gets_one_line_that_names_the_field(path: str, value: object, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(changed(path, value))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, [], "config", 7, True])
+def test_what_is_no_object_is_no_config(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"config\.json: expected an object"):
+        read(value)
+
+
+@pytest.mark.parametrize(
+    ("mount", "sentence"),
+    [
+        ({"options": ["nosiud"]}, "/x: unknown option 'nosiud' for type tmpfs"),
+        ({"options": ["speed=fast"]}, "/x: unknown option 'speed=fast' for type tmpfs"),
+        ({"options": ["bind"], "source": "here"}, "/x: a bind mount needs an absolute path as its source"),
+        ({"options": ["bind", "size=1"], "source": "/etc"}, "/x: unknown option 'size=1'|a bind mount takes no option"),
+        ({"type": ""}, "/x: neither a type nor the option bind"),
+        ({"destination": "/."}, "mounts: /: the root itself is named by root.path"),
+    ],
+)
+def test_a_mount_that_makes_no_sense_is_refused(mount: dict[str, Any], sentence: str) -> None:
+    wanted = config()
+    wanted["mounts"].append({"destination": "/x", "type": "tmpfs", "source": "tmpfs", "options": []} | mount)
+    with pytest.raises(ConfigError, match=sentence):
+        check(read(wanted))
+
+
+def test_a_file_says_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with pytest.raises(BundleError, match=f"read {path}: No such file or directory: a bundle is"):
+        read_file(path)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=f"{path}: not JSON: "):
+        read_file(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=f"{path}: not JSON: "):
+        read_file(path)
+    path.write_text(json.dumps(changed("hostname", 1)))
+    with pytest.raises(ConfigError, match=f"{path}: hostname: expected"):
+        read_file(path)
+
+
+def test_no_field_is_both_honoured_and_unsupported() -> None:
+    assert not {field.path for field in FIELDS} & UNSUPPORTED
+    assert all(field.meaning for field in FIELDS)
