@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from harness.errors import HarnessError
 from harness.runtime.config import CAPABILITIES, Config
@@ -50,10 +50,11 @@ class Outer:
         self._directory = Path(tempfile.mkdtemp(prefix="isoproof-"))
         self._directory.chmod(0o755)
         self._buffer = b""
+        self._log = tempfile.TemporaryFile()
         try:
             for name, target in _symlinks().items():
                 (self._directory / name).symlink_to(target)
-            self._process = _spawn(config(self._directory), self._directory)
+            self._process = _spawn(config(self._directory), self._directory, self._log)
         except BaseException:
             self._remove()
             raise
@@ -63,7 +64,7 @@ class Outer:
 
         `deadline` is in seconds. Raises HarnessError where there is no answer; the sandbox is of no use then.
         """
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
         line = json.dumps(request | {"kit": str(self._kit), "deadline": deadline}).encode() + b"\n"
         try:
             self._process.stdin.write(line)
@@ -89,19 +90,21 @@ class Outer:
         return line
 
     def _no_answer(self, how: str) -> HarnessError:
-        """End the sandbox and return what it has said last."""
-        self.close()
-        said = self._log().strip().splitlines()
+        """End the sandbox and return how it failed, with what it has said last."""
+        self._end()
+        self._log.seek(0)
+        said = self._log.read().decode(errors="backslashreplace").strip().splitlines()
+        self._log.close()
         return HarnessError(f"run in outer sandbox: it {how}" + (f"; it said: {said[-1]}" if said else ""))
-
-    def _log(self) -> str:
-        self._process.log.seek(0)  # type: ignore[attr-defined]
-        text: str = self._process.log.read().decode(errors="backslashreplace")  # type: ignore[attr-defined]
-        return text
 
     def close(self) -> None:
         """End the sandbox, and with it everything that was started in it; closing twice is no error."""
+        self._end()
+        self._log.close()
+
+    def _end(self) -> None:
         assert self._process.stdin
+        assert self._process.stdout
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
@@ -110,6 +113,7 @@ class Outer:
             self._process.terminate()
             self._process.wait(PATIENCE)
         finally:
+            self._process.stdout.close()
             self._remove()
 
     def _remove(self) -> None:
@@ -198,8 +202,7 @@ def command(module: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-B", "-c", text]
 
 
-def _spawn(config: Config, directory: Path) -> subprocess.Popen[bytes]:
-    log = tempfile.TemporaryFile()
+def _spawn(config: Config, directory: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
     reader, writer = os.pipe()
     process = subprocess.Popen(
         [*command("harness.outer"), str(directory), str(reader)],
@@ -209,7 +212,6 @@ def _spawn(config: Config, directory: Path) -> subprocess.Popen[bytes]:
         pass_fds=[reader],
         start_new_session=True,
     )
-    process.log = log  # type: ignore[attr-defined]
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe, contextlib.suppress(BrokenPipeError):
         pipe.write(json.dumps(config).encode())

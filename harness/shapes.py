@@ -9,7 +9,7 @@ from harness.runtime.privileges import SETS
 from harness.runtime.spec import example
 
 if TYPE_CHECKING:
-    from harness.scenario import Container
+    from harness.language import Container
 
 KIT = "/isoproof"  # where the probe kit is, in every container
 PERIOD = 100_000  # microseconds; what quotas are counted in where the scenario names a share of one CPU
@@ -35,7 +35,7 @@ def config(container: Container, uid: int, gid: int) -> Config:
 
     `uid` and `gid` are those of the user who runs the harness: an ordinary user's containers have a user namespace.
     """
-    result = SHAPES[container.shape](uid, gid)
+    result = SHAPES[container.shape or "default"](uid, gid)
     process, linux = result["process"], result["linux"]
     if container.hostname:
         result["hostname"] = container.hostname
@@ -63,8 +63,8 @@ def config(container: Container, uid: int, gid: int) -> Config:
         linux["sysctl"] = dict(container.sysctl)
     if container.init:
         result["annotations"] = {"isoproof.init": "true"}
-    result["mounts"] += [dict(mount) for mount in container.mounts]
-    return merged(result, container.oci)
+    result["mounts"] += [dict(mount) for mount in container.mounts or []]
+    return merged(result, container.oci or {})
 
 
 def merged(target: Any, patch: Any) -> Any:
