@@ -385,7 +385,7 @@ def decode(text: str) -> dict[str, Any]:
     """The object that a JSON text holds; ValueError if it holds something else or something more."""
     try:
         value, end = _scan(text, 0)
-    except (StopIteration, ImportError):  # ImportError: the kit has no json.JSONDecodeError to raise
+    except (StopIteration, SystemError, ImportError):  # the latter two for want of json.JSONDecodeError
         raise ValueError(f"no JSON: {text[:40]!r}") from None
     if not isinstance(value, dict) or text[end:].strip():
         raise ValueError(f"not one JSON object: {text[:40]!r}")
