@@ -1,14 +1,14 @@
 """The host role: what stands outside the container under test, inside the outer sandbox.
 
-It is the first process of the sandbox. For every request, one JSON object on a line, it places the canaries, observes the
-host, has a launcher start the container, reads what the probes say, acts when a probe waits for it, observes the host once
-more and answers with one line. The request and the answer:
+It is the first process of the sandbox. For every request, one JSON object on a line, it places the canaries, observes
+the host, has a launcher start the container, reads what the probes say, acts when a probe waits for it, observes the
+host once more and answers with one line. The request and the answer:
 
     {"runtime", "config", "image", "canaries": {name: {"kind", …}}, "sabotage": [knob], "kit", "deadline",
      "inside": {name: {"probe", "args", "meanwhile": canary, "deadline"}},
      "host": {name: {"probe", "args", "during": name inside}}, "host_after": {name: {"probe", "args"}}}
 
-    {"inside": {name: {"facts"} | {"error"}}, "host": {…}, "host_after": {…}, "canary": {name: facts}, "config": as asked,
+    {"inside": {name: {"facts"} | {"error"}}, "host", "host_after", "canary": {name: facts}, "config": as asked,
      "start": {"ran", "refused", "message", "status"}, "container": {…}, "milliseconds", "error"}
 """
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _settle() -> None:
-    """Make the sandbox a host: process numbers of its own, an address beside loopback, a cgroup of its own for this process."""
+    """Make the sandbox a host: high process numbers, an address beside loopback, a place outside its cgroups."""
     with contextlib.suppress(OSError):
         Path("/proc/sys/kernel/ns_last_pid").write_text(str(FIRST_PID))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control, contextlib.suppress(OSError):
@@ -78,7 +78,7 @@ def _settle() -> None:
 
 
 def _leave_root_cgroup() -> None:
-    """On version 2 a cgroup with processes in it cannot hand controllers down, so this process takes one beside them."""
+    """Leave the cgroup that containers are made in: on version 2 one with processes hands no controllers down."""
     from harness.runtime.inspect import hierarchies
 
     for hierarchy in hierarchies(set()):
@@ -337,7 +337,8 @@ def _runner() -> Any:
         import importlib.util
 
         spec = importlib.util.spec_from_file_location("probe_runner", f"{KIT}/probes/__main__.py")
-        assert spec and spec.loader
+        assert spec
+        assert spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules["probe_runner"] = module
         spec.loader.exec_module(module)

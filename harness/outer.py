@@ -1,9 +1,9 @@
 """The outer sandbox: a cell of our own runtime that plays the host, so that no sabotage can reach the real one.
 
-It has namespaces of its own of every kind and sees the whole machine's tree, but read-only; what it may write is a tmpfs
-that goes with it. Its first process is the host role (`harness.host`), which takes one request per line and gives one
-answer per line. Every run goes through an outer sandbox, a good one like a sabotaged one: the check and its proof differ
-by the knob alone.
+It has namespaces of its own of every kind and sees the whole machine's tree, but read-only; what it may write is a
+tmpfs that goes with it. Its first process is the host role (`harness.host`), which takes one request per line and
+gives one answer per line. Every run goes through an outer sandbox, a good one like a sabotaged one: the check and its
+proof differ by the knob alone.
 
 The sandbox is launched by a small process of its own, because a launcher is copied by clone3(2) and pytest is big.
 """
@@ -144,7 +144,7 @@ def start() -> Outer:
 
 
 def config(root: Path) -> Config:
-    """Return the config of an outer sandbox for this user, whose root is an empty directory with the machine's symlinks."""
+    """Return the config of an outer sandbox; its root is a directory that holds nothing but the machine's symlinks."""
     uid, gid = os.geteuid(), os.getegid()
     mounts = [
         _bind(f"/{entry.name}")

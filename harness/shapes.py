@@ -64,7 +64,8 @@ def config(container: Container, uid: int, gid: int) -> Config:
     if container.init:
         result["annotations"] = {"isoproof.init": "true"}
     result["mounts"] += [dict(mount) for mount in container.mounts or []]
-    return merged(result, container.oci or {})
+    final: Config = merged(result, container.oci or {})
+    return final
 
 
 def merged(target: Any, patch: Any) -> Any:

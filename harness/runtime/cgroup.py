@@ -1,8 +1,8 @@
 """Control groups: how much of the machine a container may use. cgroups(7).
 
 Version 1 has a tree for each controller, version 2 one tree for all; a host may have both at once, so every mounted
-hierarchy is looked at for itself. The container's cgroups are made below the caller's own, never beside them, except where
-version 2 does not allow that (see `harness.runtime.inspect`).
+hierarchy is looked at for itself. The container's cgroups are made below the caller's own, never beside them, except
+where version 2 does not allow that (see `harness.runtime.inspect`).
 """
 
 import errno

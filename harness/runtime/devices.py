@@ -26,7 +26,7 @@ LINKS = {
 
 
 def wanted(config: Config) -> bool:
-    """Return whether the devices are to be made: only on a /dev of the container's own, never on the image's or the host's."""
+    """Return whether devices are made: only on a /dev of the container's own, never on the image's or the host's."""
     return any(
         mount["destination"].rstrip("/") == "/dev" and mount.get("type") == "tmpfs"
         for mount in config.get("mounts", [])

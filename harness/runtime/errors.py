@@ -29,8 +29,8 @@ class BundleError(BadInput):
 class StartError(IsoproofError):
     """A step of the start failed.
 
-    `step` is its name in the plan, `number` the errno, `status` the exit status that container tools give for it: 125 for
-    the runtime's own failures, 126 for a command that cannot be executed, 127 for one that is not there.
+    `step` is its name in the plan, `number` the errno, `status` the exit status that container tools give for it: 125
+    for the runtime's own failures, 126 for a command that cannot be executed, 127 for one that is not there.
     """
 
     def __init__(self, message: str, step: str = "", number: int = 0, status: int = 125) -> None:

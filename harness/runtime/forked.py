@@ -1,4 +1,4 @@
-"""The reference executor: Python, in the child and on the host's side, that makes the calls of a plan one after the other.
+"""The reference executor: Python that makes the calls of a plan one after the other, in the child and on the host.
 
 The child is a copy of the launcher made by a bare clone3(2), so the launcher should be small and have one thread. All
 arguments are laid out in memory before the clone; the child only makes calls, and reports the first that fails.

@@ -111,7 +111,7 @@ def resolve(root: int, path: str, flags: int = O.PATH) -> int:
 
 
 def missing_places(config: Config, rootfs: Path) -> list[str]:
-    """Return the paths in the root that mounting will have to make, outermost first, so that they can be removed again."""
+    """Return the paths in the root that mounting will have to make, outermost first, to be removed again."""
     missing: list[str] = []
     covered: list[str] = []
     root = os.open(rootfs, O.PATH)
@@ -127,7 +127,7 @@ def missing_places(config: Config, rootfs: Path) -> list[str]:
 
 
 def remove_places(rootfs: Path, places: list[str]) -> None:
-    """Remove what `missing_places` named, innermost first; what the container has filled is left, for it is the user's."""
+    """Remove what `missing_places` named, innermost first; what the container has filled is the user's and stays."""
     root = os.open(rootfs, O.PATH)
     try:
         for path in reversed(places):

@@ -32,7 +32,7 @@ class Cell:
     pidfd: int
 
     def wait(self, deadline: float | None = None) -> int:
-        """Wait for the first process and return its exit status as shells do; 124 when the deadline (seconds) was over."""
+        """Wait for the first process; return its exit status as shells do, 124 if the deadline (seconds) was over."""
         return supervise.wait(self.pid, self.pidfd, deadline)
 
 
@@ -45,8 +45,8 @@ def run(
 ) -> int:
     """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
 
-    `alter` is applied to the plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been
-    done, StartError for a failed start; in every case nothing stays behind.
+    `alter` is applied to the plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has
+    been done, StartError for a failed start; in every case nothing stays behind.
     """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
@@ -201,7 +201,7 @@ def _sentence(step: str, call: str, number: int) -> str:
 
 CAUSES = {
     ("clone", errno.EPERM): "new namespaces need root, or a user namespace, which this kernel restricts "
-    "(kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone, or the filter of an outer container)",
+    "(kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone, an outer container's filter)",
     ("clone", errno.ENOSPC): "the limit of namespaces is reached: user.max_*_namespaces",
     (
         "open:/proc",

@@ -24,9 +24,9 @@ from harness.runtime.syscalls import (
     MOUNT_ATTR_ATIME,
     MOVE_MOUNT,
     MS,
-    O,
     OPEN_TREE,
     S_IFREG,
+    O,
     mount_attr,
 )
 
@@ -380,7 +380,7 @@ def _make(kind: str, source: str, data: list[str], name: str) -> tuple[Call, ...
 
 
 def _place(destination: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
-    """Return the calls that make the place for a mount, with every directory above it that is not yet known to be there."""
+    """Return the calls that make the place for a mount, and every directory above it not yet known to be there."""
     there = (errno.EEXIST,)
     calls = []
     parts = destination.strip("/").split("/")
@@ -409,7 +409,7 @@ def _move(name: str, destination: str) -> tuple[Call, ...]:
 
 
 def _cgroup(destination: str, options: Options, config: Config, host: Host) -> tuple[Call, ...]:
-    """Return the calls that mount the cgroup file systems: all the host's hierarchies, below a tmpfs if there are several."""
+    """Return the calls that mount all cgroup hierarchies of the host, below a tmpfs if there are several."""
     pure = len(host.hierarchies) == 1 and host.hierarchies[0].version == 2
     attributes = options.attr_set | options.recursive_set
     calls: tuple[Call, ...] = ()

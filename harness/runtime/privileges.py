@@ -1,4 +1,4 @@
-"""What the program may do, and what it finds itself to be: ids, capabilities, limits, signals. credentials(7), capabilities(7)."""
+"""What the program may do and finds itself to be: ids, capabilities, limits, signals. credentials(7)."""
 
 import struct
 
@@ -139,7 +139,7 @@ def die_with_launcher() -> Step:
 
 
 def close_descriptors() -> Step:
-    """Close whatever the launcher or the steps before have left open, but for the error pipe, which execve(2) closes."""
+    """Close whatever the launcher or earlier steps have left open, but the error pipe, which execve(2) closes."""
     calls = (Call("close_range", (ERROR_DESCRIPTOR + 1, 2**32 - 1, 0)),)
     return Step(
         "descriptors",

@@ -1,8 +1,8 @@
 """What a plan is made of: system calls as plain data, grouped into steps.
 
 A step can be printed, timed, left out or made to fail, because it does nothing by itself; an executor runs it
-(`harness.runtime.forked`). What only the kernel can tell (a descriptor it returned, the number of a process) is kept under
-a name by one call and asked for by `Saved` or `Filled` in a later one.
+(`harness.runtime.forked`). What only the kernel can tell (a descriptor it returned, the number of a process) is kept
+under a name by one call and asked for by `Saved` or `Filled` in a later one.
 """
 
 from collections.abc import Callable
@@ -90,8 +90,8 @@ def _shown(argument: Argument) -> str:
 class Step:
     """A few calls with one purpose; `why` is one line in kernel words, with its manual page.
 
-    `undo` takes back on the host's side what `calls` did there, and is left out where a call found its work already done
-    (an allowed errno), for that was not ours. Steps inside the container need none: what they make goes with its
+    `undo` takes back on the host's side what `calls` did there, and is left out where a call found its work already
+    done (an allowed errno), for that was not ours. Steps inside the container need none: what they make goes with its
     namespaces.
     """
 
@@ -105,11 +105,11 @@ class Step:
 class Plan:
     """A config, compiled.
 
-    `before` runs on the host's side, then the child is cloned with `flags` (into the version 2 cgroup `into`, where there
-    is one), `between` runs on the host's side while the child waits, `steps` run in the child and end in execve(2),
-    `after` runs on the host's side when the program has started. When the first process has ended, whatever is left in
-    the container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is the first process of the
-    container and runs the program as its child.
+    `before` runs on the host's side, then the child is cloned with `flags` (into the version 2 cgroup `into`, where
+    there is one), `between` runs on the host's side while the child waits, `steps` run in the child and end in
+    execve(2), `after` runs on the host's side when the program has started. When the first process has ended,
+    whatever is left in the container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is the first
+    process of the container and runs the program as its child.
     """
 
     flags: CLONE
@@ -152,8 +152,8 @@ class Plan:
 class Hierarchy:
     """One mounted cgroup hierarchy: where it is, which controllers it has, and where the caller stands in it.
 
-    `own` and `parent` are directories on the host: the caller's own cgroup, and the one below which new cgroups are made.
-    `options` is what mount(8) would be given to mount it again.
+    `own` and `parent` are directories on the host: the caller's own cgroup, and the one below which new cgroups are
+    made. `options` is what mount(8) would be given to mount it again.
     """
 
     point: str

@@ -32,7 +32,7 @@ def shim_wanted(config: Config) -> bool:
 
 
 def shim() -> None:
-    """Fork; the child returns to become the program, the parent stays as PID 1, reaps and ends when the program ends."""
+    """Fork; the child returns to become the program, the parent stays as PID 1, reaps, and ends with the program."""
     program = os.fork()
     if program == 0:
         return

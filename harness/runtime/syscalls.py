@@ -1,7 +1,8 @@
 """The kernel's own vocabulary: numbers, flags and structs, and the one funnel from errno to words.
 
-The names are the kernel's. Flags are enumerations so that a plan can be printed the way strace prints it. Only calls that
-exist on every architecture are used (`mkdirat`, never `mkdir`), so one table of two columns serves x86_64 and aarch64.
+The names are the kernel's. Flags are enumerations so that a plan can be printed the way strace prints it. Only calls
+that exist on every architecture are used (`mkdirat`, never `mkdir`), so one table of two columns serves x86_64 and
+aarch64.
 """
 
 import ctypes

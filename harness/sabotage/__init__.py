@@ -1,8 +1,9 @@
 """The knobs that break one isolation each, to prove that the check which guards it can go red.
 
-A knob is a function in one of two modules: those of `in_config` change what the runtime is asked for and work on every OCI
-runtime, those of `in_plan` change how our runtime does it. The function's name is the knob's, with `_` for `-`; what stands
-behind `=` is its second argument. `a + b` turns two knobs at once. Everything that a knob does not name stays as it is.
+A knob is a function in one of two modules: those of `in_config` change what the runtime is asked for and work on
+every OCI runtime, those of `in_plan` change how our runtime does it. The function's name is the knob's, with `_` for
+`-`; what stands behind `=` is its second argument. `a + b` turns two knobs at once. Everything that a knob does not
+name stays as it is.
 """
 
 import copy
@@ -17,7 +18,7 @@ from harness.sabotage import in_config, in_plan
 def check_name(knob: str) -> None:
     """Raise ValueError, with a sentence, where a knob or a part of a composite is none."""
     for part in parts(knob):
-        name, equals, argument = part.partition("=")
+        name, _, argument = part.partition("=")
         try:
             _module, function, _arguments = _find(part)
         except KeyError:
