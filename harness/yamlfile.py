@@ -120,6 +120,8 @@ def parse(text: str, path: str) -> Document:
         position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
         context = f" ({error.context})" if error.context else ""
         raise ScenarioError(_problem(path, position, f"not YAML: {error.problem}{context}")) from None
+    except (ValueError, OverflowError) as error:  # the pure loader, of an escape that is no character
+        raise ScenarioError(f"{path}:1:1: not YAML: {error}") from None
 
 
 class _Composer:
@@ -202,9 +204,7 @@ def core(tree: Tree) -> Any:
     if tree in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return tree.lower() == "true"
     if LEADING_ZERO.fullmatch(tree):
-        raise ValueError(
-            f"is {tree}: write 0o… if that is octal, drop the zero if decimal, quote it if text"
-        )
+        raise ValueError(f"is {tree}: write 0o… if that is octal, drop the zero if decimal, quote it if text")
     if INTEGER.fullmatch(tree):
         return _integer(tree)
     if NOT_FINITE.fullmatch(tree) or (FLOAT.fullmatch(tree) and math.isinf(float(tree))):
