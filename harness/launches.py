@@ -167,7 +167,7 @@ def obstacle(case: Case, known: Known) -> Obstacle | None:
     if missing := backend.available():
         return Obstacle(missing, declared=False)
     if lacking := backend.unsupported(config(case.check.container)):
-        return Obstacle(f"{case.runtime} has no {', no '.join(lacking)}", declared=False)
+        return Obstacle(f"{case.runtime} cannot give: {'; '.join(lacking)}", declared=False)
     if case.knob:
         if case.check.name in known.fails:
             return Obstacle(f"known to fail on {case.runtime}, so it can prove nothing there", declared=True)

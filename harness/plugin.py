@@ -216,10 +216,10 @@ class CheckItem(pytest.Function):
             outcome, reason = "xfail", report.wasxfail
         elif report.skipped:
             outcome, reason = "skip", str(report.longrepr[2]).removeprefix("Skipped: ")  # type: ignore[index]
-        elif report.failed and noted == "pass":
+        elif report.failed and report.longreprtext.startswith("[XPASS(strict)]"):
             outcome, reason = "fail", f"it holds, but scenarios/known/{result.runtime}.yaml says that it fails"
-        elif report.failed and noted is None:
-            reason = report.longreprtext.strip().rpartition("\n")[2]
+        elif report.failed and noted in (None, "pass", "proven"):
+            outcome, reason = "error", report.longreprtext.strip().rpartition("\n")[2]
         if knob:
             return replace(result, proofs=[Proof(knob, outcome, printable(reason), milliseconds)])
         return replace(result, outcome=outcome, reason=printable(reason), milliseconds=milliseconds)
