@@ -11,6 +11,7 @@ container compiles nothing, writes nothing and looks for no source.
 
 import ast
 import atexit
+import errno
 import functools
 import hashlib
 import importlib.util
@@ -138,10 +139,12 @@ def build_kit(cache: Path | None = None) -> Path:
                 raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
+    except SyntaxError as error:
+        raise HarnessError(f"build probe kit: {error.filename}:{error.lineno}: {error.msg}") from error
     except OSError as error:
         raise HarnessError(
-            f"build probe kit {kit}: {error.strerror or error}; "
-            "it needs about 20 MB there, or set XDG_CACHE_HOME to another place"
+            f"build probe kit {kit}: {errno.errorcode.get(error.errno or 0)} ({error.strerror}); "
+            "it takes 20 MB: make room there, or set XDG_CACHE_HOME to another place"
         ) from error
     return kit
 
@@ -260,9 +263,11 @@ def _probe_directory() -> Path:
 
 
 def _cache_directory() -> Path:
-    # Without a home directory this stays "~/.cache", which is not absolute: then there is no cache.
-    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (configured if configured.is_absolute() else Path("~/.cache").expanduser()) / "isoproof"
+    for variable, below in (("XDG_CACHE_HOME", ""), ("HOME", ".cache")):
+        directory = Path(os.environ.get(variable, ""))
+        if directory.is_absolute():  # the XDG base directory specification: ignore it otherwise
+            return directory / below / "isoproof"
+    return _private_directory(os.getpid())
 
 
 def _is_writable(directory: Path) -> bool:
@@ -270,7 +275,7 @@ def _is_writable(directory: Path) -> bool:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
-    return directory.is_absolute() and os.access(directory, os.W_OK | os.X_OK)
+    return os.access(directory, os.W_OK | os.X_OK)
 
 
 @functools.cache
