@@ -2,7 +2,7 @@
 
 import os.path
 
-from harness.runtime.config import Config
+from harness.runtime.config import Config, namespaces
 from harness.runtime.mounts import PROPAGATION
 from harness.runtime.privileges import SETS
 
@@ -20,6 +20,12 @@ def skip_ns(config: Config, kind: str) -> None:
     if name == "user":
         linux.pop("uidMappings", None)
         linux.pop("gidMappings", None)
+    elif "user" in namespaces(config):
+        # A user namespace may mount procfs and sysfs only for namespaces that it owns; the host's are what is left.
+        if name == "pid":
+            bind_host_proc(config)
+        if name == "network":
+            bind_host_sysfs(config)
 
 
 def grant_cap(config: Config, names: str) -> None:
@@ -57,7 +63,8 @@ def bind_host_proc(config: Config) -> None:
 
 def bind_host_sysfs(config: Config) -> None:
     """Bind the host's /sys, which shows the host's network, instead of mounting one for the new network namespace."""
-    _bind_instead(config, "/sys", "/sys", "bind")
+    # In a user namespace what lies mounted over parts of /sys cannot be taken away, not even by leaving it out.
+    _bind_instead(config, "/sys", "/sys", "rbind" if "user" in namespaces(config) else "bind")
 
 
 def bind_host_cgroupfs(config: Config) -> None:

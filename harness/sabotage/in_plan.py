@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.runtime.step import ERROR_DESCRIPTOR, Argument, Call, Filled, Packed, Plan, Saved, Step
 from harness.runtime.supervise import exit_status
-from harness.runtime.syscalls import AT_FDCWD, CLONE, MOVE_MOUNT, O
+from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, OPEN_TREE, O
 
 LATE = b"\0" * 8 + (200_000_000).to_bytes(8, "little")  # a struct timespec of 200 ms
 WIDTH = 10  # of a process id written with trailing blanks, which the kernel strips
@@ -31,6 +31,14 @@ def no_fork_after_unshare(plan: Plan) -> Plan:
     """Make the PID namespace by unshare(2) and do not fork, so that only the program's children enter it."""
     enter = Step("late-pid-namespace", "sabotage", (Call("unshare", (CLONE.NEWPID,)),))
     plan = replace(plan, flags=plan.flags & ~CLONE.NEWPID)
+    if CLONE.NEWUSER in plan.flags:
+        # A user namespace may not mount procfs for a PID namespace that it does not own; the host's is what is left.
+        take = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE
+        made = next(
+            call for step in plan.steps if step.name == "open:/proc" for call in step.calls if call.name == "fsmount"
+        )
+        bind = Call("open_tree", (AT_FDCWD, "/proc", take), saves=made.saves)
+        plan = plan.exchange("open:/proc", Step("open:/proc", "sabotage", (bind,)))
     return _before(plan, "user", enter)
 
 
