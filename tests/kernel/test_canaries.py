@@ -24,15 +24,15 @@ def facts_of(canary: canaries.Canary) -> dict[str, Any]:
     return dict(canary.facts())
 
 
-def surroundings(workdir: Path) -> dict[str, object]:
-    """All that a canary could leave behind."""
+def surroundings(workdir: Path, token: str) -> dict[str, object]:
+    """All that a canary could leave behind; of cgroups, which others make too, those that bear its token."""
     return {
         "files": sorted(os.listdir(workdir)),
         "mounts": Path("/proc/self/mountinfo").read_text(),
         "processes": [name for name in os.listdir("/proc") if name.isdecimal()],
         "interfaces": socket.if_nameindex(),
         "descriptors": sorted(os.listdir("/proc/self/fd")),
-        "cgroups": sorted(str(path) for own in bait.own_cgroups().values() for path in own.glob("isoproof-*")),
+        "cgroups": sorted(str(path) for own in bait.own_cgroups().values() for path in own.glob(f"isoproof-*{token}")),
     }
 
 
@@ -42,13 +42,13 @@ def test_nothing_of_a_canary_stays(kind: str, tmp_path: Path) -> None:
         pytest.skip("not root")
 
     def story() -> None:
-        before = surroundings(tmp_path)
+        before = surroundings(tmp_path, "no token yet")
         canary = canaries.place(kind, {}, tmp_path, NONCE)
         assert facts_of(canary)
         if kind != "signal":  # a sender has nothing to place
-            assert surroundings(tmp_path) != before
+            assert surroundings(tmp_path, canary.token) != before
         canary.close()
-        assert surroundings(tmp_path) == before
+        assert surroundings(tmp_path, canary.token) == before
 
     in_throwaway(story)
 
