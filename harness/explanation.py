@@ -54,7 +54,7 @@ class _Explanation:
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 self.explain(test, names)
                 self.explain(body if _truth(test, names) else otherwise, names)
-            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict():
+            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.GeneratorExp():
                 self.explain_children(node, names)
             case ast.Call(func=ast.Name(id=function)) if self.note_turn(function, node.args, names):
                 pass
