@@ -1,5 +1,6 @@
 """The kit of every Python that is installed runs in any root, without a word on standard error."""
 
+import glob
 import json
 import os
 import shutil
@@ -52,11 +53,11 @@ def kit(
     elif request.param == "Debian's 3.11":
         python = Path("/usr/bin/python3.11")
     else:
-        versions = Path(os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser()) / "versions"
-        version = request.param.removeprefix("pyenv ")
-        python = max(versions.glob(f"{version}*/bin/python3"), default=versions / version / "bin" / "python3")
-    if not python.exists():
-        missing(f"{request.param} is not installed ({python})")
+        root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+        installed = glob.glob(f"{root}/versions/{request.param.removeprefix('pyenv ')}*/bin/python3")
+        python = Path(max(installed, default="python3"))
+    if not os.access(python, os.X_OK):
+        missing(f"{request.param} is not installed")
     built = subprocess.run(
         [python, "-c", BUILD, cache], cwd=ROOT, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
     )
