@@ -315,7 +315,6 @@ class Recorder:
             for piece in line:
                 terminalreporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
             terminalreporter.write("\n")
-        terminalreporter.write_line("")
         terminalreporter.write_line(f"on {environment.one_line(self.results.environment)}")
         terminalreporter.write_line(f"reports: {', '.join(os.path.relpath(path) for path in self.written)}")
 

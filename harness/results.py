@@ -60,6 +60,11 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     def identity(self) -> tuple[str, str, str]:
         return self.path, self.check, self.runtime
 
+    def missing_proofs(self) -> list[Proof]:
+        """The proofs that do not hold. That a check which was not made itself was not proven either is no news."""
+        made = self.outcome not in ("skip", "xfail")
+        return [proof for proof in self.proofs if proof.outcome != "proven" and (made or proof.outcome != "skip")]
+
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A runtime that was put under test; `missing` says why it could not be."""
@@ -147,9 +152,7 @@ def from_json(text: str | bytes, path: str = "results") -> Results:
     try:
         version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
         if version != FORMAT:
-            raise BadInput(
-                f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof"
-            )
+            raise BadInput(f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof")
         return msgspec.json.decode(text, type=Results)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not a result list of isoproof: {error}") from None

@@ -106,8 +106,7 @@ def _reasons(results: Results) -> list[str]:
             ]
         )
         for result in results.results
-        for proof in result.proofs
-        if proof.outcome != "proven"
+        for proof in result.missing_proofs()
     ]
     if not rows:
         return []

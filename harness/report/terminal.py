@@ -1,7 +1,7 @@
 """The matrix of checks and runtimes as plain text, readable at 80 columns and without colours."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from harness import environment
@@ -9,6 +9,7 @@ from harness.results import Result, Results, printable
 
 FILE = ""
 WIDTH = 80
+LABEL = 30
 CELL = 11
 OUTCOMES = ("pass", "fail", "error", "skip", "xfail")
 COLOURS = {
@@ -34,37 +35,45 @@ Line = list[Piece]
 def render(results: Results) -> str:
     """Matrix, findings and environment as one text."""
     blocks = [failure(result, results.environment) for result in results.results if result.outcome in ("fail", "error")]
-    matrix = "\n".join("".join(piece.text for piece in line).rstrip() for line in lines(results))
+    matrix = "\n".join("".join(piece.text for piece in line) for line in lines(results)).rstrip()
     return "\n\n".join([*blocks, matrix]) + "\n"
 
 
 def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator[Line]:
     """The matrix by area with its totals, then the reasons of what was skipped or known to fail.
 
-    `brief` leaves out the checks and shows the areas alone.
+    `brief` leaves out the checks and shows the areas alone. Where not all runtimes fit in the width, the matrix
+    is repeated for the next ones.
     """
     runtimes = [runtime.name for runtime in results.runtimes]
     cell = max([CELL, *(len(name) + 2 for name in runtimes)])
-    label = max(width - cell * len(runtimes), 30)
-    yield [Piece(" " * label), *(Piece(name.ljust(cell)) for name in runtimes)]
+    fit = max((width - LABEL) // cell, 1)
+    for first in range(0, len(runtimes), fit):
+        yield from _matrix(results, runtimes[first : first + fit], width, cell, brief)
+        yield []
+    yield from _reasons(results, width)
+
+
+def _matrix(results: Results, runtimes: list[str], width: int, cell: int, brief: bool) -> Iterator[Line]:
+    label = max(width - cell * len(runtimes), LABEL)
+
+    def row(name: str, cells: Iterable[Piece]) -> Line:
+        *padded, last = cells
+        name = _shortened(name, label - 2).ljust(label)
+        return [Piece(name), *(Piece(piece.text.ljust(cell), piece.colour) for piece in padded), last]
+
+    yield row("", map(Piece, runtimes))
     for area, checks in results.areas().items():
-        yield [Piece(area.ljust(label)), *(_area_cell(results, name, area, cell) for name in runtimes)]
+        yield row(area, (_area_cell(results, name, area) for name in runtimes))
         for check, by_runtime in checks.items() if not brief else ():
-            yield [
-                Piece(f"  {_shortened(check, label - 4)}".ljust(label)),
-                *(_cell(by_runtime.get(name), cell) for name in runtimes),
-            ]
+            yield row(f"  {check}", (_cell(by_runtime.get(name)) for name in runtimes))
     yield []
     for outcome in OUTCOMES:
         counts = [results.outcomes(name)[outcome] for name in runtimes]
-        yield [
-            Piece(outcome.ljust(label)),
-            *(Piece(str(count).ljust(cell), COLOURS[outcome] if count else "") for count in counts),
-        ]
+        yield row(outcome, (Piece(str(count), COLOURS[outcome] if count else "") for count in counts))
     proofs = [results.proofs(name) for name in runtimes]
     if any(tried for _, tried in proofs):
-        yield [Piece("proven".ljust(label)), *(_proven_cell(proven, tried, cell) for proven, tried in proofs)]
-    yield from _reasons(results, width)
+        yield row("proven", (_proven_cell(proven, tried) for proven, tried in proofs))
 
 
 def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
@@ -92,32 +101,32 @@ def again(result: Result, knob: str = "") -> str:
     return f"pytest{options} '{result.path}::{result.check}[{item}]'"
 
 
-def _cell(result: Result | None, width: int) -> Piece:
+def _cell(result: Result | None) -> Piece:
     """The outcome, and how many of the tried proofs held: `pass 2/2`."""
     if result is None:
-        return Piece("-".ljust(width))
+        return Piece("-")
     outcome = result.outcome or "-"
     tried = [proof for proof in result.proofs if proof.outcome != "skip"]
     if not tried:
-        return Piece(outcome.ljust(width), COLOURS.get(outcome, ""))
+        return Piece(outcome, COLOURS.get(outcome, ""))
     proven = sum(proof.outcome == "proven" for proof in tried)
     colour = COLOURS.get(outcome, "") if proven == len(tried) else COLOURS["unproven"]
-    return Piece(f"{outcome} {proven}/{len(tried)}".ljust(width), colour)
+    return Piece(f"{outcome} {proven}/{len(tried)}", colour)
 
 
-def _area_cell(results: Results, runtime: str, area: str, width: int) -> Piece:
+def _area_cell(results: Results, runtime: str, area: str) -> Piece:
     """How many of an area's checks passed: `3 of 4`; the worst outcome gives the colour."""
     outcomes = results.outcomes(runtime, area)
     if not outcomes.total():
-        return Piece("-".ljust(width))
+        return Piece("-")
     worst = next(outcome for outcome in ("error", "fail", "skip", "xfail", "pass") if outcomes[outcome])
-    return Piece(f"{outcomes['pass']} of {outcomes.total()}".ljust(width), COLOURS[worst])
+    return Piece(f"{outcomes['pass']} of {outcomes.total()}", COLOURS[worst])
 
 
-def _proven_cell(proven: int, tried: int, width: int) -> Piece:
+def _proven_cell(proven: int, tried: int) -> Piece:
     if not tried:
-        return Piece("-".ljust(width))
-    return Piece(f"{proven} of {tried}".ljust(width), COLOURS["pass" if proven == tried else "unproven"])
+        return Piece("-")
+    return Piece(f"{proven} of {tried}", COLOURS["pass" if proven == tried else "unproven"])
 
 
 def _reasons(results: Results, width: int) -> Iterator[Line]:
@@ -126,13 +135,9 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
     for result in results.results:
         if result.outcome in ("skip", "xfail"):
             folded[result.outcome, result.runtime, result.reason].append(result.check)
-        for proof in result.proofs:
-            if proof.outcome == "skip":
-                folded["no proof", result.runtime, proof.reason].append(f"{result.check} ({proof.sabotage})")
-            elif proof.outcome != "proven":
-                folded["unproven", result.runtime, proof.reason].append(f"{result.check} ({proof.sabotage})")
-    if folded:
-        yield []
+        for proof in result.missing_proofs():
+            what = "no proof" if proof.outcome == "skip" else "unproven"
+            folded[what, result.runtime, proof.reason].append(f"{result.check} ({proof.sabotage})")
     for (what, runtime, reason), checks in folded.items():
         yield [
             Piece(f"{what} on {runtime}, {len(checks)} x: ", COLOURS.get(what, "yellow")),

@@ -1,6 +1,5 @@
 """Start-up latency: the arithmetic, the order of the rounds, and the program that tells the time."""
 
-import os
 import platform
 import random
 import subprocess

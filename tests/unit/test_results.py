@@ -180,6 +180,15 @@ def test_the_matrix_fits_80_columns_and_needs_no_colours() -> None:
     assert "xfail on runc, 1 x: issue 12" in text
 
 
+def test_runtimes_that_do_not_fit_have_a_matrix_of_their_own() -> None:
+    results = some_results(*(a_result(runtime=f"runtime-{number}") for number in range(9)))
+    results.runtimes = [Runtime(f"runtime-{number}", "1") for number in range(9)]
+    text = terminal.render(results)
+    assert max(map(len, text.splitlines())) <= 80
+    assert [text.count(f"runtime-{number}") for number in range(9)] == [1] * 9
+    assert text.count("uts-a") == 3
+
+
 def test_a_brief_matrix_shows_areas_alone() -> None:
     lines = ["".join(piece.text for piece in line) for line in terminal.lines(some_results(a_result()), brief=True)]
     assert any(line.startswith("uts ") for line in lines)
