@@ -153,20 +153,12 @@ def parse_line(line: bytes, nonce: str) -> tuple[str, str, Any]:
         raise NotAnObservation("a line that does not bear the nonce of this run")
     kind = next((kind for kind in KINDS if kind in message), "")
     name, probe, content = message.get("name"), message.get("probe"), message.get(kind)
-    if (
-        set(message) != {"nonce", "name", "probe", kind}
-        or not isinstance(name, str)
-        or not isinstance(probe, str)
-    ):
-        raise NotAnObservation(
-            f"a line with other keys than the protocol's: {escaped(', '.join(message), 80)!r}"
-        )
+    if set(message) != {"nonce", "name", "probe", kind} or not isinstance(name, str) or not isinstance(probe, str):
+        raise NotAnObservation(f"a line with other keys than the protocol's: {escaped(', '.join(message), 80)!r}")
     if not isinstance(content, str if kind == "error" else dict):
-        raise NotAnObservation(
-            f"a line whose {kind} are not an object" if kind != "error" else "no text as error"
-        )
+        raise NotAnObservation(f"a line whose {kind} is no {'text' if kind == 'error' else 'object'}")
     if _deeper(content, MAX_DEPTH):
-        raise NotAnObservation(f"{kind} nested deeper than {MAX_DEPTH} levels")
+        raise NotAnObservation(f"a line nested deeper than {MAX_DEPTH} levels")
     return name, kind, content
 
 
