@@ -161,8 +161,13 @@ def new_cgroup(path: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        with contextlib.suppress(OSError):
-            path.rmdir()
+        remove_cgroup(path)
+
+
+def remove_cgroup(path: Path) -> None:
+    """Removes a cgroup; does not mind if it is not there, or cannot go because somebody lives in it."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def delegate_memory(cgroup: Path) -> None:

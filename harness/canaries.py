@@ -380,7 +380,10 @@ class MemoryNest(Canary):
         parent = own["" if unified else "memory"]
         if unified:
             bait.delegate_memory(parent)
-        self.nest = self.undo.enter_context(bait.new_cgroup(parent / f"isoproof-nest-{self.token}"))
+        name = f"isoproof-nest-{self.token}"
+        for hierarchy in own.values():  # a runtime makes the container's path in all, and removes its end only
+            self.undo.callback(bait.remove_cgroup, hierarchy / name)
+        self.nest = self.undo.enter_context(bait.new_cgroup(parent / name))
         if unified:
             bait.delegate_memory(self.nest)
         self.bystanders = self.undo.enter_context(bait.new_cgroup(self.nest / "bystanders"))

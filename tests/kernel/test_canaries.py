@@ -287,6 +287,20 @@ def test_memory_nest_kills_a_bystander_when_it_is_exceeded(tmp_path: Path) -> No
     in_throwaway(story)
 
 
+@pytest.mark.usefixtures("needs_root")
+def test_memory_nest_is_removed_from_every_hierarchy(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("memory-nest", {}, tmp_path, NONCE)
+        name = Path(facts_of(canary)["path"]).name
+        nests = [own / name for own in bait.own_cgroups().values()]
+        for nest in nests:  # as a runtime does that makes the path of a container in the nest
+            nest.mkdir(exist_ok=True)
+        canary.close()
+        assert [nest for nest in nests if nest.exists()] == []
+
+    in_throwaway(story)
+
+
 def test_burner_burns(tmp_path: Path) -> None:
     canary = canaries.place("burner", {"cpu": min(os.sched_getaffinity(0))}, tmp_path, NONCE)
     facts = facts_of(canary)
