@@ -77,8 +77,7 @@ def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> d
                 versions[controller] = 2 if kind == "cgroup2" else 1
                 directories[controller] = directory
     writable = all(
-        controller in directories and os.access(directories[controller], os.W_OK)
-        for controller in CONTROLLERS
+        controller in directories and os.access(directories[controller], os.W_OK) for controller in CONTROLLERS
     )
     return {**versions, "writable": writable}
 
@@ -93,9 +92,7 @@ def security_modules() -> list[str]:
     identifiers = (ctypes.c_uint64 * 32)()
     size = ctypes.c_uint32(ctypes.sizeof(identifiers))
     libc = ctypes.CDLL(None, use_errno=True)
-    count = libc.syscall(
-        ctypes.c_long(LSM_LIST_MODULES), identifiers, ctypes.byref(size), ctypes.c_uint32(0)
-    )
+    count = libc.syscall(ctypes.c_long(LSM_LIST_MODULES), identifiers, ctypes.byref(size), ctypes.c_uint32(0))
     names = dict(enumerate(SECURITY_MODULES, LSM_ID_CAPABILITY))
     return [names.get(number, f"lsm-{number}") for number in identifiers[: max(count, 0)]]
 

@@ -1,0 +1,304 @@
+"""The command `isoproof`: what stands beside pytest, which runs the checks.
+
+    isoproof run BUNDLE [-- COMMAND]     run an OCI bundle; --explain prints the system calls instead
+    isoproof spec BUNDLE                 write a config.json to begin with
+    isoproof list [WHAT]                 checks, probes, runtimes or reports
+    isoproof explain CHECK               all that is said about a check
+    isoproof report [FILE]               render results again, in another format
+    isoproof lint [PATH...]              look for mistakes in scenario files
+    isoproof doctor                      what this machine can do
+
+Exit status: 0 all is well, 1 a check failed or something is missing, 2 bad input or usage. `run` gives the program's
+own, and 125, 126 and 127 as container tools do.
+
+Each verb imports what it needs itself, so that `run` starts quickly.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from harness.runtime.errors import BadInput, IsoproofError, StartError
+
+if TYPE_CHECKING:
+    from harness.scenario import Check, Scenario
+
+SCENARIOS = Path("scenarios")
+RESULTS = Path("reports/isolation.json")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status; whatever is wrong is said in one line on stderr."""
+    words = sys.argv[1:] if arguments is None else arguments
+    command: list[str] = []
+    if words[:1] == ["run"] and "--" in words:
+        command = words[words.index("--") + 1 :]
+        words = words[: words.index("--")]
+    try:
+        options = parser().parse_args(words, argparse.Namespace(command=command))
+        verb: Callable[[argparse.Namespace], int] = options.verb
+        status = verb(options)
+        sys.stdout.flush()
+        return status
+    except StartError as error:
+        print(f"isoproof: {error}", file=sys.stderr)
+        return error.status
+    except IsoproofError as error:
+        print(f"isoproof: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who reads us has enough; the interpreter flushes once more
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> Parser:
+    top = Parser(prog="isoproof", description="Does it really isolate? Checks are run by pytest; this is the rest.")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        sub.set_defaults(verb=function)
+        return sub
+
+    run = verb("run", run_bundle, "run an OCI bundle to its end")
+    run.add_argument("bundle", type=Path, help="a directory with a config.json; `-- COMMAND` replaces its command")
+    run.add_argument("--explain", action="store_true", help="print every step and its system calls, and run nothing")
+    run.add_argument("--deadline", type=seconds, metavar="SECONDS", help="kill the container after this time")
+    spec = verb("spec", write_spec, "write a config.json to begin with")
+    spec.add_argument("bundle", type=Path, nargs="?", default=Path(), help="where it is written (default: here)")
+    listing = verb("list", list_things, "list what there is")
+    listing.add_argument("what", nargs="?", default="checks", choices=["checks", "probes", "runtimes", "reports"])
+    explain = verb("explain", explain_check, "say all that is known about a check")
+    explain.add_argument("check", help="its name")
+    report = verb("report", render_report, "render results; exit status 1 if a check failed")
+    report.add_argument("file", type=Path, nargs="?", default=RESULTS, help=f"default: {RESULTS}")
+    report.add_argument("--format", default="terminal", metavar="NAME", help="see: isoproof list reports")
+    lint = verb("lint", lint_scenarios, "look for mistakes in scenario files")
+    lint.add_argument("paths", type=Path, nargs="*", default=[SCENARIOS], help="files or folders (default: scenarios)")
+    verb("doctor", examine, "say what this machine can do, and which runtimes are here")
+    return top
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a time")
+    return value
+
+
+def run_bundle(options: argparse.Namespace) -> int:
+    from harness.runtime import command, inspect
+
+    inspect.check_machine()
+    if options.explain:
+        return command.show_plan(options.bundle, options.command)
+    return command.run(options.bundle, options.command, options.deadline)
+
+
+def write_spec(options: argparse.Namespace) -> int:
+    import json
+
+    from harness.runtime.spec import example
+
+    path = options.bundle / "config.json"
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            json.dump(example(os.geteuid(), os.getegid()), file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise BadInput(f"write {path}: {error.strerror}") from None
+    return 0
+
+
+def list_things(options: argparse.Namespace) -> int:
+    rows: list[tuple[str, ...]]
+    if options.what == "checks":
+        rows = [
+            (Path(scenario.path).stem, check.name, check.severity, check.claim)
+            for scenario in scenarios([SCENARIOS])
+            for check in scenario.checks
+        ]
+    elif options.what == "probes":
+        from harness.scenario import PROBES, probe_names
+
+        rows = [(name, first_line(PROBES / f"{name}.py")) for name in sorted(probe_names())]
+    elif options.what == "runtimes":
+        from harness import backends
+
+        rows = [(name, first_line(Path(backends.__file__).parent / f"{name}.py")) for name in backends.names()]
+    else:
+        from harness import report
+
+        rows = [(name, first_line(Path(report.__file__).parent / f"{name}.py")) for name in report.names()]
+    for line in aligned(rows):
+        print(line)
+    return 0
+
+
+def explain_check(options: argparse.Namespace) -> int:
+    known = {check.name: check for scenario in scenarios([SCENARIOS]) for check in scenario.checks}
+    if options.check not in known:
+        import difflib
+
+        near = difflib.get_close_matches(options.check, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "isoproof list names them all"
+        raise BadInput(f"no check {options.check!r} in {SCENARIOS}; {hint}")
+    for line in explained(known[options.check]):
+        print(line)
+    return 0
+
+
+def explained(check: "Check") -> Iterator[str]:
+    """A check in words, one item a line."""
+    import json
+
+    yield f"{check.path}:{check.line}: {check.name} ({check.severity})"
+    yield f"claim: {check.claim}"
+    if check.why:
+        yield f"why: {' '.join(check.why.split())}"
+    for expectation in check.expect:
+        yield f"expect, line {expectation.line}: {expectation.text}"
+    for knob in check.sabotages:
+        yield f"must go red under: {knob}"
+    for requirement, reason in check.requires.items():
+        yield f"requires: {requirement} (else: {reason})"
+    for where, observations in (("inside", check.inside), ("host", check.host), ("host, after", check.host_after)):
+        for name, entry in observations.items():
+            yield f"observes {where}: {name}, by probes/{entry['probe']}.py"
+    for name, canary in check.canaries.items():
+        yield f"canary: {name}, a {canary['kind']}"
+    yield f"container: {json.dumps(check.container.as_dict())}"
+    if check.see:
+        yield f"see: {', '.join(check.see)}"
+    yield f"run it: pytest '{check.path}::{check.name}[builtin]'"
+    yield f"prove it: pytest --prove {check.path} -k {check.name}"
+
+
+def render_report(options: argparse.Namespace) -> int:
+    from harness import report
+    from harness.results import from_json
+
+    renderer = report.load(options.format)
+    try:
+        text = options.file.read_bytes()
+    except OSError as error:
+        raise BadInput(f"open {options.file}: {error.strerror}; pytest scenarios/ writes it") from None
+    results = from_json(text, str(options.file))
+    print(renderer.render(results), end="")
+    return int(any(result.outcome in ("fail", "error") for result in results.results))
+
+
+def lint_scenarios(options: argparse.Namespace) -> int:
+    from harness.errors import ScenarioError
+    from harness.scenario import load, load_known
+
+    checks, mistakes = 0, 0
+    for path in scenario_files(options.paths):
+        try:
+            if path.parent.name == "known":
+                load_known(path)
+            else:
+                checks += len(load(path).checks)
+        except ScenarioError as error:
+            mistakes += len(str(error).splitlines())
+            print(error, file=sys.stderr)
+    if mistakes:
+        return 2
+    print(f"{checks} checks without mistakes")
+    return 0
+
+
+def examine(_options: argparse.Namespace) -> int:
+    """Say what is here, and try what cannot be read off: whether an outer sandbox starts."""
+    import time
+
+    from harness import backends, environment, outer
+    from harness.language import Container, Size
+    from harness.launches import config
+
+    facts = environment.facts()
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    lacking = missing_capabilities()
+    rows: list[tuple[str, ...]] = [
+        ("machine", environment.one_line(facts)),
+        ("capabilities", f"all but {', '.join(lacking)}" if lacking else "all"),
+        ("namespaces", " ".join(facts["namespaces"])),
+        ("packages", versions),
+    ]
+    everything = config(Container(memory=Size(1 << 26), pids=64, cpu=0.5, cgroup=True, init=True, domainname="a"))
+    for name in backends.names():
+        backend = backends.load(name)
+        cannot = backend.unsupported(everything)
+        text = backend.available() or backend.version() + (f"; cannot give: {'; '.join(cannot)}" if cannot else "")
+        rows.append((f"runtime {name}", text))
+    begun = time.monotonic()
+    status = 0
+    try:
+        outer.start().close()
+        rows.append(("outer sandbox", f"started and ended in {time.monotonic() - begun:.2f} s"))
+    except IsoproofError as error:
+        status = 1
+        rows.append(("outer sandbox", str(error)))
+    for line in aligned(rows):
+        print(line)
+    return status
+
+
+def missing_capabilities() -> list[str]:
+    """The capabilities that this kernel knows and this process lacks."""
+    from harness.runtime.config import CAPABILITIES
+
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    effective = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
+    return [name for number, name in enumerate(CAPABILITIES[: last + 1]) if not effective >> number & 1]
+
+
+def scenarios(paths: list[Path]) -> list["Scenario"]:
+    """The scenarios in files and folders; raises ScenarioError for the first that has mistakes."""
+    from harness.scenario import load
+
+    return [load(path) for path in scenario_files(paths) if path.parent.name != "known"]
+
+
+def scenario_files(paths: list[Path]) -> list[Path]:
+    """The YAML files of folders, known findings too, and the files that are named themselves."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise BadInput(f"open {path}: no such file or directory; name a scenario file or a folder of them")
+        files = [*sorted(path.glob("*.yaml")), *sorted(path.glob("known/*.yaml"))] if path.is_dir() else [path]
+        if not files:
+            raise BadInput(f"{path}: no scenario files (*.yaml) in it")
+        found += files
+    return found
+
+
+def first_line(module: Path) -> str:
+    """The first line of a module's docstring, without importing it."""
+    import ast
+
+    return (ast.get_docstring(ast.parse(module.read_text())) or "").partition("\n")[0]
+
+
+def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """The rows in columns; the last column is as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        yield "  ".join([*cells, row[-1]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
