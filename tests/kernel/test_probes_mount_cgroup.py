@@ -62,16 +62,18 @@ def umount(point: Path | str) -> None:
     invoke("umount2", os.fsencode(point), MNT.DETACH)
 
 
-def switch_root(root: Path, drop_old: bool = True) -> None:
-    """Enters a root with a /proc in it, as a container does."""
+def switch_root(root: Path, drop_old: bool = True, sysfs: MS = MS.RDONLY) -> None:
+    """Enters a root with a /proc and a /sys in it, as a container does."""
     mount_tmpfs(root)
-    (root / "proc").mkdir()
+    # As long as the host's are in sight: in a user namespace they could not be mounted afterwards.
+    for name, kind, flags in (("proc", b"proc", MS(0)), ("sys", b"sysfs", sysfs)):
+        (root / name).mkdir()
+        invoke("mount", kind, os.fsencode(root / name), kind, flags, 0)
     os.chdir(root)
     invoke("pivot_root", b".", b".")
     if drop_old:
         umount(".")
     os.chdir("/")
-    invoke("mount", b"proc", b"/proc", b"proc", MS(0), 0)
 
 
 def test_mounts_and_flags_tell_what_is_mounted(tmp_path: Path) -> None:
@@ -283,9 +285,7 @@ def test_fresh_proc_is_refused_where_the_one_in_sight_is_covered(tmp_path: Path,
 @pytest.mark.parametrize("readonly", [False, True])
 def test_fresh_sysfs_is_refused_where_the_one_in_sight_is_read_only(tmp_path: Path, readonly: bool) -> None:
     def story() -> dict[str, Any]:
-        switch_root(tmp_path)
-        os.mkdir("/sys")
-        invoke("mount", b"sysfs", b"/sys", b"sysfs", MS.RDONLY if readonly else MS(0), 0)
+        switch_root(tmp_path, sysfs=MS.RDONLY if readonly else MS(0))
         return observe("fresh_mount", filesystem="sysfs", file="kernel/mm/transparent_hugepage/enabled")
 
     assert in_throwaway(story)["mounted"] is not readonly
