@@ -29,9 +29,7 @@ def _nested() -> dict[str, object]:
     bound = [line.split(":")[1] for line in _kernel.read_text("/proc/self/cgroup").splitlines()]
     rows = [line.split() for line in _kernel.read_text("/proc/cgroups").splitlines()]
     unbound = [row[0] for row in rows if row[1] == "0"]
-    unshare = _kernel.attempt_syscall(
-        "unshare", _kernel.CLONE_NEWUSER | _kernel.CLONE_NEWCGROUP | _kernel.CLONE_NEWNS
-    )
+    unshare = _kernel.attempt_syscall("unshare", _kernel.CLONE_NEWUSER | _kernel.CLONE_NEWCGROUP | _kernel.CLONE_NEWNS)
     if unshare["errno"] is not None:
         return {"unshare": unshare}
     return {
