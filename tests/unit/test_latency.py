@@ -1,5 +1,6 @@
 """Start-up latency: the arithmetic, the order of the rounds, and the program that tells the time."""
 
+import json
 import platform
 import random
 import subprocess
@@ -44,17 +45,18 @@ def test_the_rank_test_agrees_with_a_published_example() -> None:
     assert latency.compare([1, 2, 3, 7], [4, 5, 6, 8, 9]).deviations == pytest.approx((3 - 10) / (200 / 12) ** 0.5)
 
 
-def test_contenders_take_turns_and_warmup_does_not_count() -> None:
-    order: list[str] = []
-
-    def contender(name: str) -> Round:
-        order.append(name)
-        return Round(len(order), len(order))
-
-    taken = latency.interleaved({"a": lambda: contender("a"), "b": lambda: contender("b")}, rounds=4, warmup=2)
-    assert order == ["a", "b", "b", "a"] * 3
-    assert [len(rounds) for rounds in taken.values()] == [4, 4]
-    assert min(seen.first for rounds in taken.values() for seen in rounds) == 5
+def test_a_report_holds_percentiles_comparisons_and_every_round() -> None:
+    rounds = {
+        "builtin": [Round(number * 1_000_000, number * 2_000_000) for number in range(1, 101)],
+        "runc": [Round(number * 10_000_000, number * 20_000_000) for number in range(1, 101)],
+    }
+    figures = latency.report(rounds, {"builtin": "1", "runc": "1.1.5"})
+    assert figures["first_instruction_ms"]["builtin"]["p95"] == 95
+    assert figures["clean_ms"]["runc"]["max"] == 2000
+    assert figures["comparisons"]["builtin/runc"]["ratio"] == 0.1
+    assert figures["raw_ns"]["builtin"][0] == {"first": 1_000_000, "clean": 2_000_000}
+    assert "builtin/runc: ratio of medians 0.100" in latency.table(figures)
+    assert json.loads(json.dumps(figures))["comparisons"]["builtin/runc"]["deviations"] < -2.58
 
 
 def test_the_clock_program_tells_the_time_of_its_first_instruction(tmp_path: Path) -> None:
