@@ -113,7 +113,7 @@ class _Resolver:
         self.require_knobs(where, entry.sabotage)
         container = _over(self.file.container, entry.container) if entry.container else self.file.container
         needs = _Needs(self, where, entry)
-        needs.require_canaries(where if entry.container else (), container.as_dict())
+        needs.require_canaries((*where, "container") if entry.container else ("container",), container.as_dict())
         for index, text in enumerate(entry.expect):
             needs.expression((*where, "expect", index), text)
         if entry.refuses and not entry.container:
@@ -261,8 +261,7 @@ class _Needs:
     def require_canaries(self, where: Where, values: Any) -> None:
         for name in _canaries_in(values):
             if name not in self.canaries:
-                place = where if where in self.resolver.document.positions else self.where
-                self.resolver.problem(place, f"unknown canary {name!r}{did_you_mean(name, self.canaries)}")
+                self.resolver.problem(where, f"unknown canary {name!r}{did_you_mean(name, self.canaries)}")
 
 
 def _canaries_in(values: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ all that stands after a second `---`.
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -224,10 +225,13 @@ def typed(document: Document, kind: type[T]) -> T:
     Raises ScenarioError with one line for each mistake: unknown and missing keys, wrong types, empty lists.
     """
     reader = _Reader(document)
-    value: T = reader.value(document.tree, inspect.type_info(kind), ())
+    value: T = reader.value(document.tree, _type_info(kind), ())
     if reader.problems:
         raise ScenarioError("\n".join(reader.problems))
     return value
+
+
+_type_info = cache(inspect.type_info)  # milliseconds for a large class, and it is asked once for each file
 
 
 class _Reader:

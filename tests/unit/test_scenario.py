@@ -1,0 +1,493 @@
+"""Scenario files: what a check is worked out to need, and what every mistake is told as."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from harness import scenario, yamlfile
+from harness.errors import ScenarioError
+from harness.language import Container, Image, Size, schema
+from harness.scenario import Check, Expectation, load, load_known
+
+ROOT = Path(__file__).parents[2]
+
+HEAD = "title: t\n"
+CHECK = """
+  {name}:
+    claim: c
+    severity: leak
+    sabotage: {sabotage}
+    expect:
+"""
+
+
+@pytest.fixture(autouse=True)
+def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five probes of our own, so that nothing here depends on which the project has."""
+    folder = tmp_path / "probes"
+    folder.mkdir()
+    for name in ("identity", "mounts", "signal", "watch", "init", "_kernel"):
+        (folder / f"{name}.py").touch()
+    monkeypatch.setattr(scenario, "PROBES", folder)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path("a.yaml")
+
+
+def one(file: Path, check: str, head: str = "") -> Check:
+    file.write_text(f"{HEAD}{head}checks:\n  a:\n    claim: c\n    severity: leak\n    sabotage: skip-ns=uts\n{check}")
+    return load(file).checks[0]
+
+
+def mistakes(file: Path, text: str) -> list[str]:
+    file.write_text(text)
+    with pytest.raises(ScenarioError) as raised:
+        load(file)
+    return str(raised.value).splitlines()
+
+
+def mistakes_of_one(file: Path, check: str, head: str = "") -> list[str]:
+    with pytest.raises(ScenarioError) as raised:
+        one(file, check, head)
+    return str(raised.value).splitlines()
+
+
+def test_everything_has_its_place(file: Path) -> None:
+    file.write_text(
+        """# yaml-language-server: $schema=../harness/scenario.schema.json
+title: A container has names of its own
+why: Because.
+container: {hostname: cell-1}
+checks:
+  first-check:
+    claim: The hostname is the one that was asked for
+    why: It is.
+    expect:
+      - inside.identity.hostname == config.hostname
+      - >-
+        inside.identity.hostname
+        != host.identity.hostname
+    sabotage: no-sethostname
+    severity: leak
+    see: [uts_namespaces(7)]
+  second:
+    claim: Another
+    expect: [start.ran]
+    sabotage: [skip-ns=uts, skip-ns=net + no-sethostname]
+    severity: dos
+    alone: yes
+    requires: {"environment.kernel >= [6, 14]": too old}
+"""
+    )
+    read = load(file)
+    assert (read.path, read.title, read.why) == ("a.yaml", "A container has names of its own", "Because.")
+    first, second = read.checks
+    assert (first.name, first.path, first.line) == ("first-check", "a.yaml", 6)
+    assert (first.claim, first.why, first.severity) == ("The hostname is the one that was asked for", "It is.", "leak")
+    assert first.expect == [
+        Expectation("inside.identity.hostname == config.hostname", 10),
+        Expectation("inside.identity.hostname != host.identity.hostname", 11),
+    ]
+    assert first.sabotages == ["no-sethostname"]
+    assert first.see == ["uts_namespaces(7)"]
+    assert (first.alone, first.twin, first.requires) == (False, None, {})
+    assert first.container == Container(hostname="cell-1")
+    assert first.inside == {"identity": {"probe": "identity", "args": {}, "deadline": 5.0, "meanwhile": None}}
+    assert first.host == {"identity": {"probe": "identity", "args": {}, "deadline": 5.0, "during": None}}
+    assert first.host_after == {}
+    assert second.line == 17
+    assert second.sabotages == ["skip-ns=uts", "skip-ns=net + no-sethostname"]
+    assert second.alone is True
+    assert second.requires == {"environment.kernel >= [6, 14]": "too old"}
+    assert (second.inside, second.host, second.why, second.see) == ({}, {}, None, [])
+
+
+def test_a_checks_container_is_laid_over_the_files(file: Path) -> None:
+    head = """container:
+  hostname: one
+  memory: 64 MiB
+  grant: [KILL]
+  sysctl: {a.b: 1, c.d: 2}
+  image: {directories: [x], files: {/a: 1, /b: 2}}
+  oci: {linux: {seccomp: null, resources: {pids: {limit: 3}}}, process: {user: {uid: 0755x}}}
+"""
+    check = one(
+        file,
+        """    expect: [start.ran]
+    container:
+      hostname: no
+      pids: 5
+      cpu: 0.2
+      readonly: off
+      init: true
+      oom_score_adj: -5
+      grant: [CHOWN]
+      sysctl: {c.d: 3}
+      image: {directories: [y], files: {/b: 0o3}}
+      mounts: [{destination: /x, options: [mode=0755, ro], flag: yes, uid: 1}]
+      oci: {linux: {seccomp: {x: 1}, resources: {pids: null}}, hostname: null}
+""",
+        head,
+    )
+    assert check.container == Container(
+        hostname="no",
+        memory=Size(64 << 20),
+        pids=5,
+        cpu=0.2,
+        readonly=False,
+        init=True,
+        oom_score_adj=-5,
+        grant=["CHOWN"],
+        sysctl={"a.b": "1", "c.d": "3"},
+        image=Image(directories=["y"], files={"/a": "1", "/b": "0o3"}),
+        mounts=[{"destination": "/x", "options": ["mode=0755", "ro"], "flag": "yes", "uid": 1}],
+        oci={
+            "linux": {"seccomp": {"x": 1}, "resources": {"pids": None}},
+            "process": {"user": {"uid": "0755x"}},
+            "hostname": None,
+        },
+    )
+    asked = check.container.as_dict()
+    assert asked["memory"] == 67108864
+    assert type(asked["memory"]) is int
+    assert asked["image"] == {"directories": ["y"], "files": {"/a": "1", "/b": "0o3"}}
+    assert "shape" not in asked
+    assert "symlinks" not in asked["image"]
+    assert json.loads(json.dumps(asked)) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64 MiB", 64 << 20), ("64MiB", 64 << 20), ("1 GiB", 1 << 30), ("4 KiB", 4096), ("10 B", 10), ("4096", 4096)],
+)
+def test_size(text: str, size: int) -> None:
+    assert Size.parse(text) == size
+
+
+@pytest.mark.parametrize("text", ["64 MB", "64M", "", "-1", "1.5 GiB", "0x10", "9" * 20, "64  MiB"])
+def test_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^expects a size such as 64 MiB, not "):
+        Size.parse(text)
+
+
+def test_canaries_and_observations_of_file_and_check_are_joined(file: Path) -> None:
+    head = """canaries:
+  bait: process
+  paper: {kind: file, mode: 0o600}
+observe:
+  kill_bait: {probe: signal, args: {pid: canary.bait.pid, mode: 0o644, text: "0644"}, deadline: 2}
+  mounts: {probe: mounts, args: {all: true}}
+  other: {probe: mounts}
+"""
+    file.write_text(
+        f"""{HEAD}{head}checks:
+  a:
+    claim: c
+    severity: leak
+    sabotage: skip-ns=uts
+    canaries: {{paper: file, more: tcp}}
+    observe: {{mounts: {{probe: mounts, args: {{own: 1}}}}}}
+    expect:
+      - inside.kill_bait.errno == "EPERM" and canary.more.accepted == 0
+      - inside.mounts.x == host_after.mounts.x and inside.init.pid == 1 and host.init.pid != 1
+  b:
+    claim: c
+    severity: leak
+    sabotage: skip-ns=uts
+    expect: [inside.mounts.x == host.other.x]
+"""
+    )
+    a, b = load(file).checks
+    assert a.canaries == {"bait": {"kind": "process"}, "paper": {"kind": "file"}, "more": {"kind": "tcp"}}
+    assert a.inside == {
+        "kill_bait": {
+            "probe": "signal",
+            "args": {"pid": "canary.bait.pid", "mode": 0o644, "text": "0644"},
+            "deadline": 2.0,
+            "meanwhile": None,
+        },
+        "mounts": {"probe": "mounts", "args": {"own": 1}, "deadline": 5.0, "meanwhile": None},
+    }
+    assert a.host == {"init": {"probe": "init", "args": {}, "deadline": 5.0, "during": None}}
+    assert a.host_after == {"mounts": {"probe": "mounts", "args": {"own": 1}, "deadline": 5.0}}
+    assert b.canaries == {"bait": {"kind": "process"}, "paper": {"kind": "file", "mode": 0o600}}
+    assert b.inside["mounts"]["args"] == {"all": True}
+    assert set(b.host) == {"other"}
+
+
+def test_what_is_named_by_during_and_meanwhile(file: Path) -> None:
+    head = """canaries: {cable: interface}
+observe:
+  waiting: {probe: watch, meanwhile: cable}
+  seen: {probe: mounts, during: waiting, args: {pid: container.pid}}
+  beside: {probe: mounts, during: watch}
+"""
+    check = one(file, "    expect: [host.seen.x == 1, host.beside.x]\n", head)
+    assert check.inside == {
+        "waiting": {"probe": "watch", "args": {}, "deadline": 5.0, "meanwhile": "cable"},
+        "watch": {"probe": "watch", "args": {}, "deadline": 5.0, "meanwhile": None},
+    }
+    assert check.host["seen"]["during"] == "waiting"
+    assert check.host["seen"]["args"] == {"pid": "container.pid"}
+
+
+def test_a_refused_container_has_a_twin(file: Path) -> None:
+    check = one(
+        file,
+        "    expect: [start.refused]\n    refuses: true\n    container: {hostname: bad}\n",
+        "container: {hostname: good}\n",
+    )
+    assert check.container == Container(hostname="bad")
+    assert check.twin == Container(hostname="good")
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ("    expect: []\n", "a.yaml:7:13: 'expect' must not be empty"),
+        ("    expect: start.ran\n", "a.yaml:7:13: 'expect' expects a list, not the text 'start.ran'"),
+        ("    expect: ['']\n", "a.yaml:7:14: 'expect'[0] must not be empty"),
+        ("    expct: [start.ran]\n", "a.yaml:7:5: unknown key 'expct'; did you mean 'expect'?"),
+        ("    expect: [start.ran]\n    see: []\n", "a.yaml:8:10: 'see' must not be empty"),
+        ("    expect: [start.ran]\n    alone: maybe\n", "a.yaml:8:12: 'alone' expects true or false, not 'maybe'"),
+        ("    expect: [start.ran]\n    container: []\n", "a.yaml:8:16: 'container' expects a mapping, not a list"),
+        ("    expect: [start.ran]\n    container: {memory: much}\n", "a.yaml:8:25: 'memory' expects a size such as 64"),
+        ("    expect: [start.ran]\n    container: {pids: 0}\n", "a.yaml:8:23: 'pids' must be at least 1, not 0"),
+        ("    expect: [start.ran]\n    container: {hostnam: x}\n", "a.yaml:8:17: unknown key 'hostnam'; did you mean"),
+        ("    expect: [start.ran]\n    observe: {A: {probe: x}}\n", "a.yaml:8:15: the name 'A' does not match ^[a-z]"),
+        ("    expect: [start.ran]\n    observe: {a: {}}\n", "a.yaml:8:18: 'a' lacks the key 'probe'"),
+        (
+            "    expect: [start.ran]\n    observe: {a: {probe: signal, deadline: 0}}\n",
+            "a.yaml:8:44: 'deadline' must be",
+        ),
+        ("    expect:\n      - 1 +\n", "a.yaml:8:9: the expression does not parse: invalid syntax"),
+        ("    expect:\n      - inside.mounts.x()\n", "a.yaml:8:9: inside.mounts.x cannot be called: there are functio"),
+        ("    expect:\n      - foo(1)\n", "a.yaml:8:9: there is no function 'foo'"),
+        ("    expect:\n      - start.__class__\n", "a.yaml:8:9: '__class__' begins with an underscore; such names are"),
+        ("    expect:\n      - insid.mounts.x\n", "a.yaml:8:9: unknown name 'insid'; did you mean 'inside'?"),
+        ("    expect:\n      - environment.uid == 0\n", "a.yaml:8:9: environment stands in `requires` only"),
+        (
+            "    expect:\n      - inside.mount.x\n",
+            "a.yaml:8:9: inside.mount: neither an observation nor a probe; did y",
+        ),
+        ("    expect:\n      - host._kernel.x\n", "a.yaml:8:9: '_kernel' begins with an underscore"),
+        ("    expect:\n      - host['_kernel'].x\n", "a.yaml:8:9: host._kernel: neither an observation nor a probe"),
+        ("    expect:\n      - len(inside) == 1\n", "a.yaml:8:9: inside alone is no value; write inside.NAME"),
+        ("    expect:\n      - host_after[start.x] == 1\n", "a.yaml:8:9: host_after alone is no value; write host_af"),
+        ("    expect:\n      - inside['a-b'] == 1\n", "a.yaml:8:9: inside alone is no value; write inside.NAME"),
+        ("    expect:\n      - canary == 1\n", "a.yaml:8:9: canary alone is no value; write canary.NAME"),
+        ("    expect:\n      - canary.bait.x == 1\n", "a.yaml:8:9: unknown canary 'bait'"),
+        (
+            "    expect: [inside.a.x]\n    observe:\n      a: {probe: sigal}\n",
+            "a.yaml:9:18: unknown probe 'sigal'; did you mean 'signal'?",
+        ),
+        (
+            "    expect: [inside.a.x]\n    observe:\n      a: {probe: _kernel}\n",
+            "a.yaml:9:18: unknown probe '_kernel'",
+        ),
+        (
+            "    expect: [inside.a.x]\n    observe:\n      a: {probe: signal, args: {pid: canary.bait.pid}}\n",
+            "a.yaml:9:10: unknown canary 'bait'",
+        ),
+        (
+            "    expect: [inside.a.x]\n    observe:\n      a: {probe: signal, meanwhile: bait}\n",
+            "a.yaml:9:37: unknown canary 'bait'",
+        ),
+        (
+            "    expect: [inside.a.x]\n    observe:\n      a: {probe: signal, during: watch}\n",
+            "a.yaml:7:14: 'a' is observed during another, on the host: host.a",
+        ),
+        (
+            "    expect: [host.a.x]\n    observe:\n      a: {probe: signal, during: wach}\n",
+            "a.yaml:9:34: inside.wach: neither an observation nor a probe; did you mean 'watch'?",
+        ),
+        (
+            "    expect: [host.a.x]\n    observe:\n      a: {probe: signal, during: a}\n",
+            "a.yaml:9:34: 'a' is observed during another, on the host: host.a",
+        ),
+        (
+            "    expect: [start.ran]\n    observe:\n      a: {probe: signal}\n",
+            "a.yaml:9:10: no expectation names 'a', so it would not be observed",
+        ),
+        (
+            "    expect: [start.ran]\n    canaries: {bait: proces}\n",
+            "a.yaml:8:22: unknown kind of canary 'proces'; did you mean 'process'?",
+        ),
+        (
+            "    expect: [start.ran]\n    canaries: {bait: {mode: 1}}\n",
+            "a.yaml:8:22: unknown kind of canary None",
+        ),
+        (
+            "    expect: [start.ran]\n    container:\n      mounts: [{source: canary.bait.path}]\n",
+            "a.yaml:9:7: unknown canary 'bait'",
+        ),
+        (
+            "    expect: [start.ran]\n    requires: {uid == 0: must be root}\n",
+            "a.yaml:8:26: `requires` asks of environment only, not of uid",
+        ),
+        (
+            '    expect: [start.ran]\n    requires: {"environment.uid =": must be root}\n',
+            "a.yaml:8:37: the expression does not parse: invalid syntax",
+        ),
+        (
+            "    expect: [start.ran]\n    requires: {environment.rootless: }\n",
+            "a.yaml:8:38: 'environment.rootless' expects a text, not nothing",
+        ),
+        (
+            "    expect: [start.refused]\n    refuses: true\n",
+            "a.yaml:4:5: `refuses` needs a `container` of the check's own: the file's must start",
+        ),
+        (
+            "    expect: [inside.mounts.x]\n    refuses: true\n    container: {pids: 1}\n",
+            "a.yaml:4:5: nothing is observed in a refused container: inside.mounts",
+        ),
+    ],
+)
+def test_mistake_in_a_check(file: Path, check: str, message: str) -> None:
+    line = mistakes_of_one(file, check)[0]
+    assert line.startswith(message)
+
+
+def test_during_and_meanwhile_exclude_each_other(file: Path) -> None:
+    head = "canaries: {c: signal}\nobserve:\n  a: {probe: signal, during: watch, meanwhile: c}\n"
+    assert mistakes_of_one(file, "    expect: [host.a.x]\n", head) == [
+        "a.yaml:4:6: `during` and `meanwhile` exclude each other"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "message"),
+    [
+        ("nonsense", "a.yaml:6:15: unknown sabotage 'nonsense'"),
+        ("[skip-ns=uts, nonsense]", "a.yaml:6:29: unknown sabotage 'nonsense'"),
+        ("skip-ns=uts + nonsense", "a.yaml:6:15: unknown sabotage 'nonsense'"),
+        ("skip-ns", "a.yaml:6:15: the sabotage 'skip-ns' needs a value behind ="),
+        ("[]", "a.yaml:6:15: 'sabotage' must not be empty"),
+        ("", "a.yaml:6:14: 'sabotage' expects a text or a list, not nothing"),
+    ],
+)
+def test_mistake_in_a_sabotage(file: Path, sabotage: str, message: str) -> None:
+    text = f"{HEAD}checks:\n  a:\n    claim: c\n    severity: leak\n    sabotage: {sabotage}\n    expect: [start.ran]\n"
+    (line,) = mistakes(file, text)
+    assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a.yaml:1:1: the file is empty"),
+        ("title: t\n", "a.yaml:1:1: the file lacks the key 'checks'"),
+        ("title: t\nchecks: {}\n", "a.yaml:2:9: 'checks' must not be empty"),
+        ("title: t\nchecks: []\n", "a.yaml:2:9: 'checks' expects a mapping, not a list"),
+        ("title: ' '\nchecks: {}\n", "a.yaml:1:8: 'title' must not be empty"),
+        ("title: t\ncheks: {}\n", "a.yaml:2:1: unknown key 'cheks'; did you mean 'checks'?"),
+        ("title: t\nchecks:\n  a: 1\n", "a.yaml:3:6: 'a' expects a mapping, not the text '1'"),
+        ("title: t\nchecks:\n  a: {}\n  a: {}\n", "a.yaml:4:3: duplicate key 'a', first on line 3"),
+        ("title: t\nchecks:\n  A_b: {}\n", "a.yaml:3:3: the name 'A_b' does not match ^[a-z0-9]+(-[a-z0-9]+)*$"),
+    ],
+)
+def test_mistake_in_a_file(file: Path, text: str, message: str) -> None:
+    assert mistakes(file, text)[0].startswith(message)
+
+
+def test_all_mistakes_are_told_once_in_one_run(file: Path) -> None:
+    text = f"""{HEAD}canaries: {{bait: proces}}
+observe: {{kill: {{probe: sigal, args: {{pid: canary.bat.pid}}}}}}
+checks:
+  a: {{claim: c, severity: leak, sabotage: x1, expect: [inside.kill.x, inside.kil.x]}}
+  b: {{claim: c, severity: leak, sabotage: x2, expect: [inside.kill.x]}}
+"""
+    assert [line.split(": ")[0] for line in mistakes(file, text)] == [
+        "a.yaml:2:18",
+        "a.yaml:3:25",
+        "a.yaml:5:43",
+        "a.yaml:3:17",
+        "a.yaml:5:71",
+        "a.yaml:6:43",
+    ]
+
+
+def test_known(file: Path) -> None:
+    file.write_text(
+        "fails:\n  a: {reason: why, see: [https://example.org/1]}\n  b: {reason: no}\nskips:\n  c: {reason: cannot}\n"
+    )
+    known = load_known(file)
+    assert {name: (finding.reason, finding.see) for name, finding in known.fails.items()} == {
+        "a": ("why", ["https://example.org/1"]),
+        "b": ("no", []),
+    }
+    assert {name: skipped.reason for name, skipped in known.skips.items()} == {"c": "cannot"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fails: {a: {}}\n", "a.yaml:1:12: 'a' lacks the key 'reason'"),
+        ("fails: {a: because}\n", "a.yaml:1:12: 'a' expects a mapping, not the text 'because'"),
+        ("fail: {}\n", "a.yaml:1:1: unknown key 'fail'; did you mean 'fails'?"),
+        ("skips: {a: {reason: x, see: []}}\n", "a.yaml:1:24: unknown key 'see'; there is reason"),
+        ("fails: {a: {reason: x}}\nskips: {a: {reason: x}}\n", "a.yaml:2:9: 'a' stands under fails too"),
+    ],
+)
+def test_mistake_in_what_is_known(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ScenarioError) as raised:
+        load_known(file)
+    assert str(raised.value) == message
+
+
+def test_schema_is_fresh() -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "harness.scenario"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert made == (ROOT / "harness/scenario.schema.json").read_text(), (
+        "python -m harness.scenario > harness/scenario.schema.json"
+    )
+
+
+def test_schema_knows_every_key_and_says_what_it_is() -> None:
+    for name, definition in schema()["$defs"].items():
+        assert definition["additionalProperties"] is False
+        assert definition["description"]
+        for key, field in definition["properties"].items():
+            assert field["description"], f"{name}.{key}"
+            assert '"null"' not in json.dumps(field), f"{name}.{key}"
+
+
+def plain(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: plain(value) for key, value in tree.items()}
+    return [plain(item) for item in tree] if isinstance(tree, list) else yamlfile.core(tree)
+
+
+def test_schema_agrees_with_the_scenarios_that_there_are() -> None:
+    validator = jsonschema.Draft202012Validator(schema())
+    files = sorted((ROOT / "scenarios").glob("*.yaml"))
+    assert files
+    for path in files:
+        validator.validate(plain(yamlfile.read(path).tree))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "title: t\nchecks: {}\n",
+        "title: t\nchecks: {a: {claim: c}}\n",
+        "title: t\nzzz: 1\nchecks: {a: {claim: c, severity: leak, sabotage: x, expect: [x]}}\n",
+        "title: t\nchecks: {a: {claim: c, severity: bad, sabotage: x, expect: [x]}}\n",
+        "title: t\nchecks: {a: {claim: c, severity: leak, sabotage: x, expect: []}}\n",
+        "title: t\nchecks: {a: {claim: c, severity: leak, sabotage: x, expect: [x], alone: 3}}\n",
+        "title: t\nchecks: {A: {claim: c, severity: leak, sabotage: x, expect: [x]}}\n",
+    ],
+)
+def test_schema_refuses_what_the_loader_refuses(file: Path, text: str) -> None:
+    assert mistakes(file, text)
+    assert not jsonschema.Draft202012Validator(schema()).is_valid(plain(yamlfile.parse(text, "a.yaml").tree))
