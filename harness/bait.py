@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StartError
+from harness.runtime.inspect import hierarchies
 from harness.runtime.syscalls import MNT, MS, PR, invoke
 
 
@@ -137,21 +138,20 @@ def innermost_pid(pid: int) -> int | None:
     return None
 
 
-def own_cgroups() -> dict[str, Path]:
-    """Where the host role's own cgroup is seen, by controller ("" is the unified hierarchy): cgroups(7)."""
-    paths: dict[str, str] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        paths |= dict.fromkeys(controllers.split(","), path)
-    found: dict[str, Path] = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, after = (part.split() for part in line.split(" - "))
-        root, point, kind, options = before[3], before[4], after[0], after[2].split(",")
-        controllers_here = {"cgroup": options, "cgroup2": [""]}.get(kind, [])
-        for name in paths.keys() & controllers_here:
-            if Path(paths[name]).is_relative_to(root):
-                found[name] = Path(point) / Path(paths[name]).relative_to(root)
-    return found
+def own_cgroups(controllers: set[str]) -> dict[str, Path]:
+    """Where the host role makes cgroups, by controller ("" is the unified hierarchy).
+
+    `controllers` are those that new cgroups must get on version 2. Raises HarnessError if nobody hands them down.
+    """
+    try:
+        found = list(hierarchies(controllers))
+    except StartError as failure:
+        raise HarnessError(f"place canary: {failure}") from failure
+    return {
+        name: Path(each.parent)
+        for each in found
+        for name in ([""] if each.version == 2 else each.controllers or [os.path.basename(each.point)])
+    }
 
 
 @contextlib.contextmanager

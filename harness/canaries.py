@@ -353,7 +353,7 @@ class Cgroup(Canary):
     def place(self) -> None:
         self.name = f"isoproof-canary-{self.token}"
         self.places: list[Path] = []
-        for own in bait.own_cgroups().values():
+        for own in bait.own_cgroups(set()).values():
             with contextlib.suppress(OSError):
                 self.places.append(self.undo.enter_context(bait.new_cgroup(own / self.name)))
         if not self.places:
@@ -375,7 +375,7 @@ class MemoryNest(Canary):
     """
 
     def place(self, limit: int = 128, victim: int = 20) -> None:
-        own = bait.own_cgroups()
+        own = bait.own_cgroups({"memory"})
         unified = "memory" not in own
         parent = own["" if unified else "memory"]
         if unified:

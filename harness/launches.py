@@ -17,7 +17,7 @@ from harness.language import Container, Known
 from harness.runtime.config import Config
 from harness.scenario import Check
 
-START = 10.0  # seconds that a launch gets besides the deadlines of its probes
+START = 30.0  # seconds that a launch gets besides the deadlines of its probes
 SIDES = ("inside", "host", "host_after")
 
 Answer = dict[str, Any]

@@ -23,8 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StartError
 from harness.runtime.config import CAPABILITIES, Config
+from harness.runtime.inspect import hierarchies
 from harness.runtime.privileges import SETS
 from harness.shapes import KIT
 
@@ -186,7 +187,7 @@ def config(root: Path) -> Config:
             "capabilities": {kind: _own_capabilities(uid) for kind in SETS},
         },
         "mounts": mounts,
-        "linux": {"namespaces": [{"type": name} for name in namespaces]},
+        "linux": {"namespaces": [{"type": name} for name in namespaces], "resources": _controllers(uid)},
     }
     if uid != 0:
         # The same ids inside as outside: the user stays ordinary, and what he starts in there does too.
@@ -194,6 +195,19 @@ def config(root: Path) -> Config:
         result["linux"]["uidMappings"] = [{"containerID": uid, "hostID": uid, "size": 1}]
         result["linux"]["gidMappings"] = [{"containerID": gid, "hostID": gid, "size": 1}]
     return result
+
+
+def _controllers(uid: int) -> Config:
+    """Return limits that limit nothing, for every controller that is to be had: so version 2 hands it down."""
+    if uid != 0:
+        return {}
+    unlimited: Config = {"memory": {"limit": -1}, "pids": {"limit": -1}, "cpu": {"shares": 1024}}
+    found = {}
+    for name, limit in unlimited.items():
+        with contextlib.suppress(StartError):
+            if any(name in hierarchy.controllers for hierarchy in hierarchies({name})):
+                found[name] = limit
+    return found
 
 
 def command(module: str) -> list[str]:

@@ -51,9 +51,9 @@ def used(config: Config, host: Host) -> list[Hierarchy]:
 
 
 def limits(config: Config) -> dict[str, Config]:
-    """Return what the config limits, by controller."""
+    """Return what the config limits, by controller; an empty object asks for the controller and limits nothing."""
     resources = config.get("linux", {}).get("resources", {})
-    return {name: resources[name] for name in ("memory", "pids", "cpu") if resources.get(name)}
+    return {name: resources[name] for name in ("memory", "pids", "cpu") if name in resources}
 
 
 def make(config: Config, host: Host) -> list[Step]:
@@ -90,7 +90,8 @@ def make(config: Config, host: Host) -> list[Step]:
                     for file, text in _files(name, values, hierarchy.version)
                     for call in _write(f"{path}/{file}", text)
                 )
-                steps.append(Step(f"limit:{name}", "in force before the first instruction: cgroups(7)", calls))
+                if calls:
+                    steps.append(Step(f"limit:{name}", "in force before the first instruction: cgroups(7)", calls))
     return steps
 
 

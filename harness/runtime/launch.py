@@ -67,8 +67,9 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     results: Results = {}
     with contextlib.ExitStack() as undo:
         for step in plan.before:
-            _run(step, results, undo)
-        undo.callback(_kill_leftovers, plan)
+            own_work = _run(step, results, undo)
+            if own_work and step.name.startswith("cgroup:"):
+                undo.callback(_empty_cgroup, Path(step.name.partition(":")[2]), plan.kill_leftovers)
         cell = _clone(plan, streams, results, undo)
         for step in plan.after:
             _run(step, results, undo)
@@ -128,14 +129,15 @@ def _end(pid: int, pidfd: int) -> None:
         os.waitpid(pid, 0)
 
 
-def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> None:
-    """Run a step on the host's side and remember how to undo it."""
+def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> bool:
+    """Run a step on the host's side and remember how to undo it; return whether its work is all its own."""
     failed, own_work = run_here(step, results)
     nothing_done = failed is not None and failed.call is step.calls[0]
     if step.undo and own_work and not nothing_done:
         undo.callback(_undo, step)
     if failed:
         raise _error(failed)
+    return own_work
 
 
 def _undo(step: Step) -> None:
@@ -154,27 +156,34 @@ def _undo(step: Step) -> None:
         time.sleep(0.002)
 
 
-def _kill_leftovers(plan: Plan) -> None:
-    """Kill what the first process has left behind in the container's cgroups, where no PID namespace has done it."""
-    if not plan.kill_leftovers:
-        return
-    directories = [step.name.partition(":")[2] for step in plan.before if step.name.startswith("cgroup:")]
+def _empty_cgroup(cgroup: Path, kill: bool) -> None:
+    """Kill what is left in a cgroup, where no PID namespace has done it, and remove the cgroups inside it."""
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        left = {pid for directory in directories for pid in _members(directory)}
+    while kill and time.monotonic() < end:
+        left = _members(cgroup)
         if not left:
-            return
+            break
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
+    for inner in _descendants(cgroup):
+        with contextlib.suppress(OSError):
+            inner.rmdir()
 
 
-def _members(directory: str) -> list[int]:
-    try:
-        return [int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()]
-    except OSError:
-        return []
+def _descendants(cgroup: Path) -> list[Path]:
+    """Return the cgroups below a cgroup, innermost first."""
+    return [Path(path) for path, _, _ in os.walk(cgroup, topdown=False) if path != str(cgroup)]
+
+
+def _members(cgroup: Path) -> list[int]:
+    """Return the processes in a cgroup and below it."""
+    pids: list[int] = []
+    for directory in [*_descendants(cgroup), cgroup]:
+        with contextlib.suppress(OSError):
+            pids += map(int, (directory / "cgroup.procs").read_text().split())
+    return pids
 
 
 def _error(failed: Failed) -> StartError:

@@ -97,6 +97,7 @@ def drop_flag(config: Config, flag_at: str) -> None:
 
 def propagation(config: Config, kind: str) -> None:
     """Let the private bind mounts hear of the host's mounts (`slave`), or the host of theirs too (`shared`)."""
+    config["linux"]["rootfsPropagation"] = f"r{kind}"
     for mount in config["mounts"]:
         options = mount["options"]
         mount["options"] = [f"r{kind}" if option.removeprefix("r") in PROPAGATION else option for option in options]
@@ -114,8 +115,8 @@ def leave_visible_proc(config: Config) -> None:
 
 
 def leave_visible_sys(config: Config) -> None:
-    """Leave a second sysfs about that can be written."""
-    config["mounts"].append({"destination": "/leftover-sys", "type": "sysfs", "source": "sysfs", "options": []})
+    """Leave a second sysfs about that can be written; made first, for a read-only one would make all later ones so."""
+    config["mounts"].insert(0, {"destination": "/leftover-sys", "type": "sysfs", "source": "sysfs", "options": []})
 
 
 def no_masks(config: Config) -> None:

@@ -32,7 +32,9 @@ def surroundings(workdir: Path, token: str) -> dict[str, object]:
         "processes": [name for name in os.listdir("/proc") if name.isdecimal()],
         "interfaces": socket.if_nameindex(),
         "descriptors": sorted(os.listdir("/proc/self/fd")),
-        "cgroups": sorted(str(path) for own in bait.own_cgroups().values() for path in own.glob(f"isoproof-*{token}")),
+        "cgroups": sorted(
+            str(path) for own in bait.own_cgroups(set()).values() for path in own.glob(f"isoproof-*{token}")
+        ),
     }
 
 
@@ -292,7 +294,7 @@ def test_memory_nest_is_removed_from_every_hierarchy(tmp_path: Path) -> None:
     def story() -> None:
         canary = canaries.place("memory-nest", {}, tmp_path, NONCE)
         name = Path(facts_of(canary)["path"]).name
-        nests = [own / name for own in bait.own_cgroups().values()]
+        nests = [own / name for own in bait.own_cgroups(set()).values()]
         for nest in nests:  # as a runtime does that makes the path of a container in the nest
             nest.mkdir(exist_ok=True)
         canary.close()

@@ -366,7 +366,7 @@ def test_cgroup_files_are_opened_and_not_written(tmp_path: Path) -> None:
 @pytest.fixture
 def limited(request: pytest.FixtureRequest, needs_root: None) -> Iterator[Callable[..., dict[str, Any]]]:
     """Runs a function in a new cgroup with limits: limited("memory", {"memory.limit_in_bytes": …}, function)."""
-    own = bait.own_cgroups()
+    own = bait.own_cgroups(set())
     name = f"isoproof-test-{os.getpid()}"
 
     def run(controller: str, limits: dict[str, int], function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
