@@ -89,9 +89,7 @@ def _observe(request: Mapping[str, Any], handshake: Callable[[Facts], Facts]) ->
             os.close(descriptor)
 
 
-def _listen(
-    child: int, deadline: float, report: int, replies: int, handshake: Callable[[Facts], Facts]
-) -> Facts:
+def _listen(child: int, deadline: float, report: int, replies: int, handshake: Callable[[Facts], Facts]) -> Facts:
     """Read what the child reports until it is final; its clock stands still while the host acts."""
     while True:
         line = _kernel.read_line(report, child, time.monotonic() + deadline, LINE_LIMIT - 1024)

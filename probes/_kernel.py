@@ -77,6 +77,7 @@ IOPRIO_WHO_PROCESS = 1
 PRIO_PROCESS = 0
 
 # Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
+# fmt: off
 SYSCALLS_BY_MACHINE = {
     "accept4": (288, 242), "acct": (163, 89), "add_key": (248, 217), "adjtimex": (159, 171),
     "bind": (49, 200), "bpf": (321, 280), "capget": (125, 90), "capset": (126, 91), "chdir": (80, 49),
@@ -121,6 +122,7 @@ SYSCALLS = {
     "pidfd_getfd": 438, "pidfd_open": 434, "pidfd_send_signal": 424, "process_madvise": 440,
     "process_mrelease": 448, "quotactl_fd": 443, "statmount": 457,
 }
+# fmt: on
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long

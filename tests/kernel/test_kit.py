@@ -129,9 +129,9 @@ def test_it_takes_nothing_from_the_image(kit: Path, tmp_path: Path) -> None:
     version = next((kit / "lib").glob("python3*")).name
     image = {
         "files": {
-            **{f"{place}/{name}": "not for you" for place in ("/lib", "/lib64", "/usr/lib") for name in
-            names}, **{f"/usr/lib/{version}/{module}.py": "raise SystemExit(9)" for module in ("os",
-            "encodings", "site")}, "/etc/ld.so.cache": "not for you",
+            **{f"{place}/{name}": "not for you" for place in ("/lib", "/lib64", "/usr/lib") for name in names},
+            **{f"/usr/lib/{version}/{module}.py": "raise SystemExit(9)" for module in ("os", "encodings", "site")},
+            "/etc/ld.so.cache": "not for you",
         }
     }
     environment = {

@@ -46,9 +46,7 @@ def build_elsewhere(**environment: str) -> "subprocess.Popen[str]":
 @pytest.mark.usefixtures("umask")
 def test_an_empty_image_gives_mount_points(tmp_path: Path) -> None:
     rootfs.make_rootfs(tmp_path, {})
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("dev", "etc", "isoproof", "proc", "root", "sys", "tmp")
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {*("dev", "etc", "isoproof", "proc", "root", "sys", "tmp")}
     assert mode(tmp_path / "etc") == 0o755
     assert mode(tmp_path / "tmp") == 0o1777
 

@@ -1,0 +1,97 @@
+"""What probes share: the tables of system calls, attempts, mountinfo, JSON without the module json."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.runtime.syscalls import NUMBERS
+
+sys.path.append(str(Path(__file__).parents[2] / "probes"))  # as the runner does
+
+import _kernel
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+)
+
+
+def test_numbers_are_those_of_the_runtime() -> None:
+    """Two tables by necessity, for neither side may import the other; one truth."""
+    for name, numbers in NUMBERS.items():
+        if name in _kernel.SYSCALLS_BY_MACHINE:
+            assert _kernel.SYSCALLS_BY_MACHINE[name] == numbers, name
+        elif name in _kernel.SYSCALLS:
+            assert (_kernel.SYSCALLS[name],) * 2 == numbers, name
+
+
+def test_a_system_call_returns_its_result_or_raises_its_errno(tmp_path: Path) -> None:
+    assert _kernel.syscall("getpid") == os.getpid()
+    assert _kernel.attempt_syscall("getpid") == {"errno": None, "result": os.getpid()}
+    assert _kernel.attempt_syscall("chdir", str(tmp_path / "none")) == {"errno": "ENOENT"}
+    assert _kernel.attempt_syscall("openat", _kernel.AT_FDCWD, b"/nowhere", 0, 0) == {"errno": "ENOENT"}
+    names = bytearray(6 * 65)
+    assert _kernel.syscall("uname", names) == 0
+    assert names.startswith(b"Linux\0")
+    with pytest.raises(KeyError):
+        _kernel.syscall("no_such_call")
+
+
+def test_attempts_report_their_errno(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    assert _kernel.attempt(lambda: os.mkdir(tmp_path)) == {"errno": "EEXIST"}
+    assert _kernel.attempt_open("/nowhere") == {"errno": "ENOENT"}
+    assert _kernel.attempt_open("/") == {"errno": None}
+    assert _kernel.read("/nowhere") == {"errno": "ENOENT"}
+    assert _kernel.read("/") == {"errno": "EISDIR"}
+    assert _kernel.read_text("/nowhere") == ""
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(ZeroDivisionError):
+        _kernel.attempt(lambda: 1 / 0)
+
+
+def test_reading_is_bounded_and_never_fails_on_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a\xffb" * 100)
+    assert _kernel.read(str(tmp_path / "file"), limit=3) == "a\\xffb"
+
+
+def test_mountinfo_names_the_fields_and_undoes_escapes(tmp_path: Path) -> None:
+    (tmp_path / "mountinfo").write_text(
+        "36 35 98:0 /mnt\\0401 /mnt\\0112\\134040 rw,noatime master:1 shared:7 - ext4 /dev/a\\040b rw,x=\\134\n"
+        "37 35 0:5 / /dev rw - devtmpfs none rw\n"
+    )
+    first, second = _kernel.mountinfo(str(tmp_path / "mountinfo"))
+    assert first == {
+        "id": 36,
+        "parent": 35,
+        "device": "98:0",
+        "root": "/mnt 1",
+        "point": "/mnt\t2\\040",
+        "options": ["rw", "noatime"],
+        "optional": ["master:1", "shared:7"],
+        "type": "ext4",
+        "source": "/dev/a b",
+        "super_options": ["rw", "x=\\"],
+    }
+    assert (second["point"], second["optional"]) == ("/dev", [])
+    assert _kernel.mountinfo("/nowhere") == []
+
+
+@given(st.dictionaries(st.text(), values))
+def test_json_is_what_json_says(value: dict[str, object]) -> None:
+    text = _kernel.encode(value)
+    assert text.isascii()
+    assert "\n" not in text
+    assert json.loads(text) == value
+    assert _kernel.decode(json.dumps(value, indent=1)) == value
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": 1} 2', "nonsense", '{"a": 1,}', "{'a': 1}"])
+def test_what_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        _kernel.decode(text)
