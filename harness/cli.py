@@ -174,6 +174,8 @@ def explained(check: "Check") -> Iterator[str]:
         yield f"must go red under: {knob}"
     for requirement, reason in check.requires.items():
         yield f"requires: {requirement} (else: {reason})"
+    for requirement, reason in check.provable.items():
+        yield f"provable where: {requirement} (else: {reason})"
     for where, observations in (("inside", check.inside), ("host", check.host), ("host, after", check.host_after)):
         for name, entry in observations.items():
             yield f"observes {where}: {name}, by probes/{entry['probe']}.py"

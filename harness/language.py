@@ -118,6 +118,7 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     alone: whether the check spoils its container and must have a launch of its own
     refuses: whether the claim is that this container is not started; the file's container must start
     requires: what the machine must have, expressions over environment, each with the reason to give if not
+    provable: likewise, what it must have for the sabotage to have any effect; without it the proof is left out
     """
 
     claim: Text
@@ -132,6 +133,7 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     alone: bool = False
     refuses: bool = False
     requires: dict[str, Text] = {}
+    provable: dict[str, Text] = {}
 
 
 class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

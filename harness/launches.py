@@ -169,6 +169,9 @@ def obstacle(case: Case, known: Known) -> Obstacle | None:
     if lacking := backend.unsupported(config(case.check.container)):
         return Obstacle(f"{case.runtime} cannot give: {'; '.join(lacking)}", declared=False)
     if case.knob:
+        unprovable = verdict.unprovable(case.check, environment.facts())
+        if unprovable and unprovable.outcome == "skip":
+            return Obstacle(unprovable.reason, declared=True)
         if case.check.name in known.fails:
             return Obstacle(f"known to fail on {case.runtime}, so it can prove nothing there", declared=True)
         if inapplicable := sabotage.applies_to(case.knob, case.runtime):

@@ -55,6 +55,7 @@ class Check(Struct, frozen=True, kw_only=True):
     host_after: dict[str, dict[str, Any]]
     alone: bool
     requires: dict[str, str]
+    provable: dict[str, str] = {}
 
 
 class Scenario(Struct, frozen=True):
@@ -108,7 +109,8 @@ class _Resolver:
         where = ("checks", name)
         self.require_canary_kinds(where, entry.canaries)
         self.require_probes(where, entry.observe)
-        self.require_environment(where, entry.requires)
+        self.require_environment((*where, "requires"), entry.requires)
+        self.require_environment((*where, "provable"), entry.provable)
         sabotages = [entry.sabotage] if isinstance(entry.sabotage, str) else entry.sabotage
         self.require_knobs(where, entry.sabotage)
         container = _over(self.file.container, entry.container) if entry.container else self.file.container
@@ -141,6 +143,7 @@ class _Resolver:
             host_after=needs.host_after,
             alone=entry.alone,
             requires=entry.requires,
+            provable=entry.provable,
         )
 
     def problem(self, where: Where, sentence: str) -> None:
@@ -175,13 +178,13 @@ class _Resolver:
             except ValueError as error:
                 self.problem((*where, "sabotage") if single else (*where, "sabotage", index), str(error))
 
-    def require_environment(self, where: Where, requires: dict[str, str]) -> None:
-        for text in requires:
-            place = (*where, "requires", text)
+    def require_environment(self, where: Where, requirements: dict[str, str]) -> None:
+        for text in requirements:
+            place = (*where, text)
             try:
                 for name in expression.names(text):
                     if name.split(".")[0] != "environment":
-                        self.problem(place, f"`requires` asks of environment only, not of {name}")
+                        self.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
             except expression.ExpressionError as error:
                 self.problem(place, str(error))
 

@@ -39,12 +39,21 @@ class Redness(NamedTuple):
 
 def unmet(check: Check, environment: Mapping[str, Any]) -> Verdict | None:
     """Why a check cannot be made on this machine (skip), or None; to be asked before the container is started."""
-    for requirement, reason in check.requires.items():
+    return _unmet(check.requires, "requires", environment)
+
+
+def unprovable(check: Check, environment: Mapping[str, Any]) -> Verdict | None:
+    """Why no sabotage can turn a check red on this machine (skip), or None."""
+    return _unmet(check.provable, "provable", environment)
+
+
+def _unmet(requirements: Mapping[str, str], key: str, environment: Mapping[str, Any]) -> Verdict | None:
+    for requirement, reason in requirements.items():
         try:
             if not evaluate(requirement, {"environment": environment}):
                 return Verdict("skip", [], reason)
         except EvaluationError as error:
-            return Verdict("error", [], f"requires: {error}")
+            return Verdict("error", [], f"{key}: {error}")
     return None
 
 
