@@ -309,7 +309,7 @@ class Recorder:
         from harness import environment
         from harness.report import terminal
 
-        terminalreporter.section("isolation")
+        terminalreporter.write_sep("=", "isolation")
         width = max(shutil.get_terminal_size().columns, terminal.WIDTH)
         for line in terminal.lines(self.results, width, brief=self.config.get_verbosity() < 0):
             for piece in line:

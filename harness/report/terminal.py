@@ -144,6 +144,8 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
             Piece(_one_line(reason)),
         ]
         yield [Piece(f"  {_shortened(', '.join(checks), width - 2)}")]
+    if folded:
+        yield []
 
 
 def _indented(label: str, text: str) -> list[str]:

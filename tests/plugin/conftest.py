@@ -1,0 +1,12 @@
+"""The project on which the plugin is tried out."""
+
+import pytest
+
+from tests.plugin.project import Project
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.delenv("ISOPROOF_MUST_RUN", raising=False)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    return Project(pytester)

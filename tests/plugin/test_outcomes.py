@@ -1,0 +1,138 @@
+"""What becomes of outcomes: known findings, skips, reports; and what pytest pays where there are no scenarios."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import backends
+from tests.plugin.project import GOOD, Project, check
+
+pytest_plugins = ["pytester"]
+
+KNOWN = """
+fails:
+  uts-known:
+    reason: it shares the name with the host (issue 12)
+skips:
+  uts-absent:
+    reason: it has no such thing
+"""
+
+
+def test_a_known_finding_is_expected_and_a_known_lack_skipped(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-known", "shared") + check("uts-absent", "silent"))
+    project.write("scenarios/known/builtin.yaml", KNOWN)
+    run = project.run("--prove")
+    run.assert_outcomes(passed=2, xfailed=1, skipped=3)
+    assert project.outcomes() == {"uts-name": "pass", "uts-known": "xfail", "uts-absent": "skip"}
+    reasons = {result.check: result.reason for result in project.results().results}
+    assert reasons["uts-known"] == "it shares the name with the host (issue 12)"
+    assert reasons["uts-absent"] == "it has no such thing"
+    run.stdout.fnmatch_lines(["xfail on builtin, 1 x: it shares*", "skip on builtin, 1 x: it has no such thing"])
+
+
+def test_a_known_finding_that_holds_again_must_leave_the_list(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-known"))
+    project.write("scenarios/known/builtin.yaml", KNOWN)
+    project.run().assert_outcomes(passed=1, failed=1)
+    [known] = [result for result in project.results().results if result.check == "uts-known"]
+    assert known.outcome == "fail"
+    assert known.reason == "it holds, but scenarios/known/builtin.yaml says that it fails"
+
+
+def test_an_error_is_never_a_known_finding(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-known", "silent"))
+    project.write("scenarios/known/builtin.yaml", KNOWN)
+    project.run().assert_outcomes(passed=1, failed=1)
+    assert project.outcomes()["uts-known"] == "error"
+
+
+@pytest.mark.parametrize("must_run", [False, True])
+def test_a_requirement_that_is_not_met_skips_always(
+    project: Project, monkeypatch: pytest.MonkeyPatch, must_run: bool
+) -> None:
+    monkeypatch.setenv("ISOPROOF_MUST_RUN", str(int(must_run)))
+    requires = '{"environment.kernel >= [99, 0]": a kernel of the future}'
+    project.write("scenarios/uts.yaml", GOOD + check("uts-future", requires=requires))
+    project.run().assert_outcomes(passed=1, skipped=1)
+    [future] = [result for result in project.results().results if result.check == "uts-future"]
+    assert (future.outcome, future.reason) == ("skip", "a kernel of the future")
+
+
+@pytest.mark.parametrize("must_run", [False, True])
+@pytest.mark.parametrize("lack", ["available", "unsupported"])
+def test_a_lack_of_the_machine_skips_unless_all_must_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, must_run: bool, lack: str
+) -> None:
+    monkeypatch.setenv("ISOPROOF_MUST_RUN", str(int(must_run)))
+    backend = backends.load("builtin")
+    answer: Any = (lambda: "no namespaces here") if lack == "available" else (lambda config: ["no namespaces here"])
+    monkeypatch.setattr(backend, lack, answer)
+    project.write("scenarios/uts.yaml", GOOD)
+    run = project.run()
+    [result] = project.results().results
+    assert "no namespaces here" in result.reason
+    if must_run:
+        run.assert_outcomes(failed=1)
+        assert (result.outcome, run.ret) == ("error", 1)
+        run.stdout.fnmatch_lines(["*reason: ISOPROOF_MUST_RUN=1, but this cannot run here: *no namespaces here"])
+    else:
+        run.assert_outcomes(skipped=1)
+        assert result.outcome == "skip"
+
+
+def test_what_a_container_says_does_not_reach_the_terminal_raw(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-hostile", "hostile"))
+    run = project.run()
+    run.stdout.fnmatch_lines(["*inside.identity.hostname = *x1b[[]2J*"])
+    assert "\x1b" not in run.stdout.str()
+    assert "\x1b" not in (project.path / "reports" / "isolation.md").read_text()
+
+
+def test_reports_go_where_they_are_wanted(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD)
+    project.run("--reports", "elsewhere/results")
+    assert (project.path / "elsewhere" / "results" / "isolation.json").exists()
+    assert not (project.path / "reports").exists()
+
+
+def test_quiet_shows_areas_alone(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD)
+    run = project.run("-q")
+    run.stdout.re_match_lines([r"uts +1 of 1"])
+    run.stdout.no_re_match_line(r"  uts-name .*")
+
+
+def test_junit_carries_the_result(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD)
+    project.run("--junitxml=junit.xml")
+    [case] = xml.etree.ElementTree.parse(project.path / "junit.xml").iter("testcase")
+    assert case.get("classname") == "scenarios.uts.yaml"
+    [value] = [entry.get("value", "") for entry in case.iter("property") if entry.get("name") == "isoproof"]
+    assert json.loads(value)["outcome"] == "pass"
+
+
+def test_ordinary_tests_get_no_reports_of_ours(project: Project) -> None:
+    project.write("test_a.py", "def test_a(): pass")
+    run = project.run()
+    run.assert_outcomes(passed=1)
+    run.stdout.no_fnmatch_line("*isolation*")
+    assert not (project.path / "reports").exists()
+
+
+def test_the_plugin_loads_the_harness_only_for_scenarios(project: Project) -> None:
+    project.write("test_a.py", "def test_a(): pass")
+    code = (
+        "import sys, pytest; pytest.main(['-q']);"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] in ('yaml', 'msgspec', 'harness')))"
+    )
+    environment = {"PYTHONPATH": str(Path(backends.__file__).parents[2]), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(
+        ["harness", "harness.errors", "harness.plugin", "harness.runtime", "harness.runtime.errors"]
+    )
