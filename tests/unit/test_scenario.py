@@ -338,6 +338,10 @@ def test_a_refused_container_has_a_twin(file: Path) -> None:
             "a.yaml:8:37: the expression does not parse: invalid syntax",
         ),
         (
+            "    expect: [start.ran]\n    provable: {uid == 0: must be root}\n",
+            "a.yaml:8:26: `provable` asks of environment only, not of uid",
+        ),
+        (
             "    expect: [start.ran]\n    requires: {environment.rootless: }\n",
             "a.yaml:8:38: 'environment.rootless' expects a text, not nothing",
         ),

@@ -8,7 +8,7 @@ import pytest
 from harness.language import Container
 from harness.results import Failure
 from harness.scenario import Check, Expectation
-from harness.verdict import Redness, Verdict, judge, prove, unmet
+from harness.verdict import Redness, Verdict, judge, prove, unmet, unprovable
 
 ENVIRONMENT = {"kernel": [6, 18], "uid": 0}
 
@@ -177,6 +177,14 @@ def test_what_the_machine_lacks_is_a_skip(requires: dict[str, str], verdict: Ver
     demanding = check("False", requires=requires)
     assert unmet(demanding, ENVIRONMENT) == verdict
     assert judge(demanding, answer(), ENVIRONMENT).outcome == (verdict.outcome if verdict else "fail")
+
+
+def test_where_the_sabotage_has_no_effect_there_is_a_verdict_but_no_proof() -> None:
+    one = check("start.ran", provable={"environment.kernel >= [7, 0]": "the kernel refuses it anyway"})
+    assert unprovable(one, ENVIRONMENT) == Verdict("skip", [], "the kernel refuses it anyway")
+    assert unprovable(one, {"kernel": [7, 1]}) is None
+    assert unprovable(one, {}) == Verdict("error", [], "provable: environment.kernel is missing: nothing is there")
+    assert judge(one, answer(), ENVIRONMENT) == Verdict("pass", [], "")
 
 
 REFUSED = {"start": {"ran": False, "refused": True, "message": "EINVAL"}, "inside": {}}
