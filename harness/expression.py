@@ -15,7 +15,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from inspect import isfunction
+from types import FunctionType
 from typing import Any
 
 from harness.observation import escaped
@@ -194,7 +194,8 @@ def _function(name: str) -> Callable[..., Any]:
     from harness import declared  # only the expression that needs it pays for it
 
     function = vars(declared)[name]
-    if name.startswith("_") or not isfunction(function) or function.__module__ != declared.__name__:
+    own = isinstance(function, FunctionType) and function.__module__ == declared.__name__
+    if name.startswith("_") or not own:
         raise KeyError(name)
     return function
 
