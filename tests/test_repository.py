@@ -244,7 +244,7 @@ def test_check_names_are_unique() -> None:
 def test_every_probe_is_used() -> None:
     scenarios = "".join(path.read_text() for path in SCENARIOS)
     names = [path.stem for path in PROBES if not path.stem.startswith("_") and path.stem != "init"]
-    used = r"(\bprobe: *|\b(inside|host|host_after)\.){}\b"
+    used = r"(\b(probe|during): *|\b(inside|host|host_after)\.){}\b"
     complain(
         [f"probes/{name}.py: no scenario uses it" for name in names if not re.search(used.format(name), scenarios)]
     )
