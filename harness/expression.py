@@ -194,10 +194,9 @@ def _function(name: str) -> Callable[..., Any]:
     from harness import declared  # only the expression that needs it pays for it
 
     function = vars(declared)[name]
-    own = isinstance(function, FunctionType) and function.__module__ == declared.__name__
-    if name.startswith("_") or not own:
-        raise KeyError(name)
-    return function
+    if isinstance(function, FunctionType) and function.__module__ == declared.__name__ and name[0] != "_":
+        return function
+    raise KeyError(name)
 
 
 def names(text: str) -> set[str]:
