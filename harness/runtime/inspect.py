@@ -92,11 +92,8 @@ def find_program(config: Config, rootfs: Path) -> None:
             return
     root = os.open(rootfs, O.PATH)
     try:
-        for path in paths:
-            with contextlib.suppress(OSError):
-                absolute = os.path.join(config["process"].get("cwd", "/"), path)
-                os.close(resolve(root, absolute))
-                return
+        if any(_exists(root, os.path.join(config["process"].get("cwd", "/"), path)) for path in paths):
+            return
     finally:
         os.close(root)
     raise BundleError(
@@ -154,7 +151,7 @@ def _ancestry(path: str) -> list[str]:
 def _exists(root: int, path: str) -> bool:
     try:
         os.close(resolve(root, path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True

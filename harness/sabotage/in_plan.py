@@ -7,7 +7,7 @@ from harness.runtime.step import ERROR_DESCRIPTOR, Argument, Call, Filled, Packe
 from harness.runtime.supervise import exit_status
 from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, OPEN_TREE, O
 
-LATE = b"\0" * 8 + (200_000_000).to_bytes(8, "little")  # a struct timespec of 200 ms
+LATE = (2).to_bytes(8, "little") + bytes(8)  # a struct timespec of 2 s: later than any program's first act
 WIDTH = 10  # of a process id written with trailing blanks, which the kernel strips
 
 
@@ -121,12 +121,12 @@ def skip_join(plan: Plan, controller: str) -> Plan:
 
 
 def join_late(plan: Plan) -> Plan:
-    """Join the cgroups from outside, 200 ms after the program has started."""
+    """Join the cgroups from outside, long after the program has started."""
     joins = [step for step in plan.steps if step.name.startswith("join:")]
     files = [str(call.arguments[1]) for step in joins for call in step.calls if call.name == "openat"]
     if plan.into:
         files.append(f"{plan.into}/cgroup.procs")
-    calls = [Call("nanosleep", (Packed(LATE, "200 ms"), None))]
+    calls = [Call("nanosleep", (Packed(LATE, "2 s"), None))]
     for path in files:
         calls += _write_pid(path, Filled(f"{{pid:<{WIDTH}}}"), WIDTH)
     plan = plan.without(*(step.name for step in joins))
