@@ -280,14 +280,14 @@ class Recorder:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.entries: list[str] = []
         self.results: Results | None = None
-        self.written: list[Path] = []
+        self.written = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if _decides(report):
             self.entries += [str(value) for name, value in report.user_properties if name == PROPERTY]
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self.entries:
             return
         from harness import environment, report
@@ -301,12 +301,16 @@ class Recorder:
             milliseconds=round((time.monotonic() - self.begun) * 1000, 3),
         )
         directory = self.config.getoption("reports") or self.config.rootpath / "reports"
-        self.written = report.write_all(self.results, Path(directory))
+        try:
+            paths = report.write_all(self.results, Path(directory))
+            self.written = ", ".join(os.path.relpath(path) for path in paths)
+        except OSError as error:
+            self.written = f"not written: open {error.filename}: {error.strerror}; --reports DIR names another folder"
+            session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.results:
             return
-        from harness import environment
         from harness.report import terminal
 
         terminalreporter.write_sep("=", "isolation")
@@ -315,8 +319,7 @@ class Recorder:
             for piece in line:
                 terminalreporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
             terminalreporter.write("\n")
-        terminalreporter.write_line(f"on {environment.one_line(self.results.environment)}")
-        terminalreporter.write_line(f"reports: {', '.join(os.path.relpath(path) for path in self.written)}")
+        terminalreporter.write_line(f"reports: {self.written}")
 
 
 def _version(runtime: str) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from harness import environment
@@ -40,7 +41,7 @@ def render(results: Results) -> str:
 
 
 def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator[Line]:
-    """The matrix by area with its totals, then the reasons of what was skipped or known to fail.
+    """The matrix by area with its totals, the reasons of what was skipped or known to fail, and what it was run on.
 
     `brief` leaves out the checks and shows the areas alone. Where not all runtimes fit in the width, the matrix
     is repeated for the next ones.
@@ -52,6 +53,10 @@ def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator
         yield from _matrix(results, runtimes[first : first + fit], width, cell, brief)
         yield []
     yield from _reasons(results, width)
+    for runtime in results.runtimes:
+        yield [Piece(f"{runtime.name}: "), Piece(runtime.missing or runtime.version, "red" if runtime.missing else "")]
+    for text in wrap(f"on {environment.one_line(results.environment)}", width, subsequent_indent="   "):
+        yield [Piece(text)]
 
 
 def _matrix(results: Results, runtimes: list[str], width: int, cell: int, brief: bool) -> Iterator[Line]:

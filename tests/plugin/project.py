@@ -44,7 +44,7 @@ class Host:
             raise KeyboardInterrupt
         if asked == "broken":
             raise HarnessError("run in outer sandbox: it has ended")
-        ran = asked != "silent" and request["runtime"] != "null" and "join-late" not in felt
+        ran = asked not in ("silent", "refused") and request["runtime"] != "null" and "join-late" not in felt
         hostname = "outer" if felt or asked == "shared" else "\\x1b[2J" if asked == "hostile" else asked
         seen = {"facts": {"hostname": hostname, "domainname": "a"}} if ran else {"error": "nothing was reported"}
         return {
@@ -54,7 +54,7 @@ class Host:
             "canary": {},
             "config": request["config"],
             "container": {},
-            "start": {"ran": ran, "refused": False, "status": 0, "message": ""},
+            "start": {"ran": ran, "refused": asked == "refused" and not felt, "status": 0, "message": ""},
             "milliseconds": 1.0,
             "error": None,
         }

@@ -126,6 +126,17 @@ def test_a_check_that_spoils_its_container_has_its_own(project: Project) -> None
     assert len(project.logged("requests")) == 2
 
 
+def test_a_refusal_counts_only_if_the_container_beside_it_starts(project: Project) -> None:
+    refusal = check("uts-refused", "refused", expect="start.refused", refuses="true")
+    project.write("scenarios/uts.yaml", GOOD + refusal)
+    project.run("--prove").assert_outcomes(passed=4)
+    good = [request["config"]["hostname"] for request in project.logged("requests") if not request["sabotage"]]
+    assert sorted(good) == ["cell-1", "refused"]
+    project.write("scenarios/uts.yaml", GOOD.replace("cell-1", "silent") + refusal)
+    project.run().assert_outcomes(failed=2)
+    assert project.outcomes()["uts-refused"] == "error"
+
+
 def test_one_name_for_two_observations_is_no_shared_launch(project: Project) -> None:
     first, second = (
         check(f"uts-{name}", expect="inside.look.hostname == config.hostname", observe=f"{{look: {{probe: {name}}}}}")

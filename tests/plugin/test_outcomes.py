@@ -101,6 +101,15 @@ def test_reports_go_where_they_are_wanted(project: Project) -> None:
     assert not (project.path / "reports").exists()
 
 
+def test_reports_that_cannot_be_written_are_no_success(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD)
+    project.write("elsewhere", "a file in the way")
+    run = project.run("--reports", "elsewhere")
+    run.assert_outcomes(passed=1)
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stdout.fnmatch_lines(["reports: not written: open elsewhere: File exists; --reports DIR names another folder"])
+
+
 def test_quiet_shows_areas_alone(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD)
     run = project.run("-q")
