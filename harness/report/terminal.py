@@ -144,10 +144,8 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
             what = "no proof" if proof.outcome == "skip" else "unproven"
             folded[what, result.runtime, proof.reason].append(f"{result.check} ({proof.sabotage})")
     for (what, runtime, reason), checks in folded.items():
-        yield [
-            Piece(f"{what} on {runtime}, {len(checks)} x: ", COLOURS.get(what, "yellow")),
-            Piece(_one_line(reason)),
-        ]
+        text = f"{what} on {runtime}, {len(checks)} x: {_one_line(reason)}"
+        yield from ([Piece(part, COLOURS.get(what, "yellow"))] for part in wrap(text, width))
         yield [Piece(f"  {_shortened(', '.join(checks), width - 2)}")]
     if folded:
         yield []

@@ -185,7 +185,7 @@ def test_runtimes_that_do_not_fit_have_a_matrix_of_their_own() -> None:
     results.runtimes = [Runtime(f"runtime-{number}", "1") for number in range(9)]
     text = terminal.render(results)
     assert max(map(len, text.splitlines())) <= 80
-    assert [text.count(f"runtime-{number}") for number in range(9)] == [1] * 9
+    assert [text.count(f"  runtime-{number}") for number in range(9)] == [1] * 9
     assert text.count("uts-a") == 3
 
 
