@@ -94,9 +94,7 @@ def _diag() -> list[int]:
     for family in (socket.AF_INET, socket.AF_INET6):
         for protocol in (IPPROTO_TCP, IPPROTO_UDP):
             request = struct.pack("=BBxxI48x", family, protocol, EVERY_STATE)
-            inodes |= {
-                _inode(message, 68) for message in _dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request)
-            }
+            inodes |= {_inode(message, 68) for message in _dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request)}
     request = struct.pack("=BBxxIIIII", socket.AF_UNIX, 0, EVERY_STATE, 0, 0, 0, 0)
     inodes |= {_inode(message, 4) for message in _dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request)}
     return sorted(inodes - {0})

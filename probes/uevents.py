@@ -30,7 +30,5 @@ def observe() -> Generator[dict[str, object], dict[str, object], dict[str, objec
     try:
         while True:
             events.append(listener.recv(8192).split(b"\0")[0].decode(errors="replace"))
-    except (
-        BlockingIOError
-    ):  # the kernel delivers before the host's act returns, so there is nothing to wait for
+    except BlockingIOError:  # the kernel delivers before the host's act returns, so there is nothing to wait for
         return {"errno": None, "events": events, "host": reply}

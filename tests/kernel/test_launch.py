@@ -59,7 +59,10 @@ def failing_at(wanted: Plan, part: str, index: int) -> Plan:
     step: Step = steps[index]
     calls = (BROKEN, *step.calls) if step.name == "execute" else (*step.calls, BROKEN)
     steps[index] = replace(step, calls=calls)
-    return replace(wanted, **{part: tuple(steps)})
+    changed = tuple(steps)
+    if part == "before":
+        return replace(wanted, before=changed)
+    return replace(wanted, between=changed) if part == "between" else replace(wanted, steps=changed)
 
 
 def test_whatever_step_fails_nothing_stays_behind(tmp_path: Path) -> None:

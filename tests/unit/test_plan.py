@@ -96,7 +96,7 @@ def test_devices_are_made_by_root_and_bound_in_a_user_namespace() -> None:
 
 
 def test_a_sysctl_of_the_whole_machine_is_refused() -> None:
-    with pytest.raises(ConfigError, match="vm.swappiness: belongs to no namespace"):
+    with pytest.raises(ConfigError, match=r"vm\.swappiness: belongs to no namespace"):
         made(sysctl={"vm.swappiness": "1"})
     with pytest.raises(ConfigError, match="needs a namespace of type ipc"):
         made(sysctl={"kernel.sem": "1"}, namespaces=[{"type": "mount"}, {"type": "uts"}])
