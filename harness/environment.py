@@ -19,7 +19,7 @@ SECURITY_MODULES = (  # by their number, LSM_ID_CAPABILITY and on (include/uapi/
 )
 LSM_ID_CAPABILITY = 100
 LSM_LIST_MODULES = 461
-PACKAGES = ("isoproof", "pytest", "msgspec", "PyYAML", "simpleeval")
+PACKAGES = ("isoproof", "pytest", "msgspec", "PyYAML")
 
 
 @cache
