@@ -1,9 +1,8 @@
 """`isoproof run BUNDLE [-- COMMAND]`: the runtime as a command."""
 
-import sys
 from pathlib import Path
 
-from harness.runtime import inspect, launch, supervise
+from harness.runtime import inspect, launch
 from harness.runtime.config import Config, read, read_file
 from harness.runtime.errors import BundleError
 from harness.runtime.plan import explain, plan
@@ -35,13 +34,4 @@ def run(bundle: Path, command: list[str], deadline: float | None = None) -> int:
 
     Raises BadInput before anything has been done, StartError for a failed start.
     """
-    config = load(bundle, command)
-    host = inspect.host(config, bundle)
-    compiled = plan(config, host)
-    places = inspect.missing_places(config, Path(host.rootfs))
-    sys.stdout.flush()
-    try:
-        with launch.start(compiled, (0, 1, 2)) as cell, supervise.signals_passed_on(cell.pidfd):
-            return cell.wait(deadline)
-    finally:
-        inspect.remove_places(Path(host.rootfs), places)
+    return launch.run(load(bundle, command), bundle, (0, 1, 2), deadline, pass_signals=True)

@@ -42,9 +42,11 @@ def run(
     streams: Streams,
     deadline: float | None = None,
     alter: Alteration | None = None,
+    pass_signals: bool = False,
 ) -> int:
     """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
 
+    With `pass_signals` what this process is sent meanwhile goes to the program, as a user in front of it expects.
     `alter` is applied to the plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has
     been done, StartError for a failed start; in every case nothing stays behind.
     """
@@ -53,7 +55,8 @@ def run(
     places = inspect.missing_places(config, Path(host.rootfs))
     try:
         with start(alter(plan) if alter else plan, streams) as cell:
-            return cell.wait(deadline)
+            with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
+                return cell.wait(deadline)
     finally:
         inspect.remove_places(Path(host.rootfs), places)
 

@@ -3,7 +3,7 @@
 import os.path
 
 from harness.runtime.config import Config, namespaces
-from harness.runtime.mounts import PROPAGATION
+from harness.runtime.mountoptions import PROPAGATION
 from harness.runtime.privileges import SETS
 
 KINDS = {"net": "network"}

@@ -1,0 +1,107 @@
+"""What `--prove` asks of a check, asked of the harness: would it notice? In a real sandbox, with real containers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import environment, scenario, verdict
+from harness.errors import HarnessError
+from harness.launches import Case, Launches
+from harness.outer import Outer, start
+from harness.scenario import Check
+
+pytestmark = pytest.mark.usefixtures("needs_namespaces")
+UTS = Path(__file__).parent.parent.parent / "scenarios/uts.yaml"
+
+
+@pytest.fixture(scope="module")
+def outer() -> Iterator[Outer]:
+    with start() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[Check]:
+    monkeypatch.chdir(UTS.parent.parent)
+    return scenario.load("scenarios/uts.yaml").checks
+
+
+def answer(outer: Outer, check: Check, **changes: Any) -> dict[str, Any]:
+    """Return what the host role answers for a check, with parts of the request changed."""
+    request = Case(check, "builtin").request(check.container)
+    sides = {"inside": check.inside, "host": check.host, "host_after": check.host_after}
+    return outer.run(request | sides | changes, 20.0)
+
+
+def test_every_check_passes_as_it_should_be(outer: Outer, checks: list[Check]) -> None:
+    for check in checks:
+        assert verdict.judge(check, answer(outer, check), environment.facts()).outcome == "pass", check.name
+
+
+def test_no_check_passes_on_the_runtime_that_does_nothing(outer: Outer, checks: list[Check]) -> None:
+    for check in checks:
+        judged = verdict.judge(check, answer(outer, check, runtime="null"), environment.facts())
+        assert judged.outcome == "error", check.name
+
+
+def test_a_sabotage_without_effect_proves_nothing(outer: Outer, checks: list[Check]) -> None:
+    for check in checks:
+        assert verdict.prove(check, answer(outer, check)).outcome == "unproven", check.name
+
+
+def test_a_container_that_does_not_start_proves_nothing(outer: Outer, checks: list[Check]) -> None:
+    check = checks[0]
+    broken = Case(check, "builtin").request(check.container)["config"] | {"hostname": "x" * 65}
+    judged = answer(outer, check, config=broken)
+    assert judged["start"]["refused"]
+    assert "longer than the 64 bytes" in judged["start"]["message"]
+    assert verdict.prove(check, judged).outcome == "error"
+
+
+@pytest.mark.parametrize(
+    ("observe", "complaint"),
+    [
+        ({"probe": "burn", "args": {"seconds": 30}, "deadline": 0.2}, "hung: no report after 0.2 s"),
+        ({"probe": "no_such_probe"}, "FileNotFoundError"),
+        ({"probe": "identity", "args": {"unexpected": 1}}, "TypeError"),
+    ],
+)
+def test_a_probe_that_fails_is_an_error_and_never_a_fact(
+    outer: Outer, checks: list[Check], observe: dict[str, Any], complaint: str
+) -> None:
+    check = checks[0]
+    seen = answer(outer, check, inside={"broken": observe})["inside"]
+    assert "facts" in seen["init"]
+    assert complaint in seen["broken"]["error"]
+
+
+def test_a_sandbox_that_is_gone_is_an_error_with_a_sentence(checks: list[Check]) -> None:
+    with start() as sandbox:
+        sandbox._process.kill()
+        with pytest.raises(HarnessError, match="run in outer sandbox: it has ended"):
+            answer(sandbox, checks[0])
+
+
+def test_nothing_of_a_run_stays_in_the_sandbox(outer: Outer, checks: list[Check]) -> None:
+    """The mount table of the sandbox, as the next run's host sees it, is the same after a run as before."""
+    table = {"probe": "mounts"}
+    first = answer(outer, checks[0], host={"mounts": table}, host_after={"mounts": table})
+    second = answer(outer, checks[0], host={"mounts": table}, host_after={"mounts": table})
+
+    def points(seen: dict[str, Any], side: str) -> list[str]:
+        return [point for point in seen[side]["mounts"]["facts"]["points"] if "run-" not in point]
+
+    assert points(first, "host") == points(second, "host") == points(second, "host_after")
+
+
+def test_launches_keep_their_own_sandbox_for_each_sabotage(checks: list[Check]) -> None:
+    """Good runs share one sandbox; a sabotaged one has its own, so that the host's name differs."""
+    cases = [Case(checks[0], "builtin"), Case(checks[0], "builtin", checks[0].sabotages[0])]
+    launches = Launches(start, cases)
+    try:
+        boots = {launches.answers(case)[0]["host"]["namespaces"]["facts"]["uts"] for case in cases}
+    finally:
+        launches.close()
+    assert len(boots) == 2
