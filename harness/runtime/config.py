@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.runtime.errors import BundleError, ConfigError
+from harness.runtime.seccomp_numbers import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from harness.runtime.syscalls import CLONE
 
 Config = dict[str, Any]
@@ -218,13 +219,25 @@ FIELDS = (
     Field("linux.resources.cpu.quota", Whole(-1), "CPU time in each period", "microseconds"),
     Field("linux.resources.cpu.period", Whole(1000, 1_000_000), "Length of the period", "microseconds"),
     Field("linux.resources.cpu.shares", Whole(2, 262_144), "Weight against the neighbours, 1024 being usual"),
+    Field("linux.seccomp.defaultAction", OneOf(tuple(ACTIONS), "action"), "What happens to calls that no rule names"),
+    Field("linux.seccomp.defaultErrnoRet", Whole(0, 4095), "The errno of the default action; EPERM where left out"),
+    Field("linux.seccomp.architectures[]", OneOf(ARCHITECTURES, "architecture"), "Besides the machine's own"),
+    Field("linux.seccomp.flags[]", OneOf(FLAGS, "flag"), "How the filter is installed: seccomp(2)"),
+    Field("linux.seccomp.syscalls[].names[]", Text(), "System calls; what an architecture lacks is passed over"),
+    Field("linux.seccomp.syscalls[].action", OneOf(tuple(ACTIONS), "action"), "What happens to these calls"),
+    Field("linux.seccomp.syscalls[].errnoRet", Whole(0, 4095), "The errno of the action; EPERM where left out"),
+    Field("linux.seccomp.syscalls[].args[].index", Whole(0, 5), "Which argument, from 0"),
+    Field("linux.seccomp.syscalls[].args[].value", Whole(0, LIMITLESS), "What it is compared with, or the mask"),
+    Field("linux.seccomp.syscalls[].args[].valueTwo", Whole(0, LIMITLESS), "What is left under the mask"),
+    Field("linux.seccomp.syscalls[].args[].op", OneOf(OPERATORS, "operator"), "How it is compared"),
     Field("annotations.*", Text(), "Notes; `isoproof.init` = `true` runs the program under a PID 1 that reaps"),
 )
 
 # What the runtime-spec knows and this runtime cannot do yet.
 UNSUPPORTED = frozenset(
     (
-        "hooks linux.seccomp linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel "
+        "hooks linux.seccomp.listenerPath linux.seccomp.listenerMetadata "
+        "linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel "
         "linux.timeOffsets linux.memoryPolicy linux.namespaces[].path linux.resources.devices linux.resources.blockIO "
         "linux.resources.hugepageLimits linux.resources.network linux.resources.rdma linux.resources.unified "
         "linux.resources.memory.reservation linux.resources.memory.kernel linux.resources.memory.kernelTCP "

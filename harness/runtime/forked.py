@@ -18,11 +18,12 @@ from harness.runtime.step import (
     Filled,
     Packed,
     Plan,
+    Program,
     Saved,
     Step,
     Strings,
 )
-from harness.runtime.syscalls import CLONE, clone_args, libc, number
+from harness.runtime.syscalls import CLONE, clone_args, libc, number, sock_fprog
 
 FAILURE = struct.Struct("=3i")
 SIGCHLD = 17
@@ -61,6 +62,8 @@ def _laid_out(argument: Argument) -> object:
             return ctypes.create_string_buffer(argument.encode(errors="surrogateescape"))
         case Packed():
             return ctypes.create_string_buffer(argument.value, max(1, len(argument.value)))
+        case Program():
+            return ctypes.byref(sock_fprog(len(argument.instructions) // 8, argument.instructions))
         case Strings():
             return (ctypes.c_char_p * (len(argument.values) + 1))(*argument.values, None)
         case Saved():

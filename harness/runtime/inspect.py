@@ -42,6 +42,7 @@ def host(config: Config, bundle: Path) -> Host:
     return Host(
         name=f"isoproof-{os.getpid()}-{next(_serial)}",
         rootfs=str(rootfs),
+        machine=os.uname().machine,
         uid=os.geteuid(),
         gid=os.getegid(),
         kernel=kernel_version(),

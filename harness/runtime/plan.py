@@ -13,6 +13,7 @@ from harness.runtime import (
     namespaces,
     network,
     privileges,
+    seccomp,
     supervise,
     sysctl,
 )
@@ -49,12 +50,14 @@ def plan(config: Config, host: Host) -> Plan:
         *mounts.lock_root(config),  # last of the mounts, because places for them had to be made in the root
         *privileges.set_rlimits(config),  # while hard limits may still be raised
         *privileges.drop_bounding(config, host),  # while CAP_SETPCAP is still there
+        *seccomp.install_with_privilege(config, host),  # while CAP_SYS_ADMIN is there to do without no_new_privs
         privileges.become_user(config, host),
         privileges.set_capabilities(config),  # after the change of ids, which clears them
         *privileges.forbid_new_privileges(config),
         privileges.die_with_launcher(),  # after the change of ids, which would clear it
         privileges.close_descriptors(),  # after everything that needed one, before the working directory is entered
         privileges.enter_directory(config),  # with the rights of the user
+        *seccomp.install_unprivileged(config, host),  # so late that the profile need allow nothing but what is left
         privileges.execute(config),
     ]
     return Plan(

@@ -56,7 +56,17 @@ class Packed:
         return "{" + self.meaning + "}"
 
 
-Argument = int | str | Saved | Filled | Strings | Packed | None
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A classic BPF program, handed over by pointer as `struct sock_fprog`."""
+
+    instructions: bytes
+
+    def __str__(self) -> str:
+        return f"{{{len(self.instructions) // 8} instructions}}"
+
+
+Argument = int | str | Saved | Filled | Strings | Packed | Program | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +183,7 @@ class Host:
 
     name: str
     rootfs: str
+    machine: str = "x86_64"
     uid: int = 0
     gid: int = 0
     kernel: tuple[int, int] = (0, 0)

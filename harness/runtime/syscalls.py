@@ -44,6 +44,7 @@ NUMBERS = {
     "read": (0, 63),
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
+    "seccomp": (317, 277),
     "setdomainname": (171, 162),
     "setgroups": (116, 159),
     "sethostname": (170, 161),
@@ -202,6 +203,23 @@ class PR(enum.IntEnum):
         return f"PR_{self.name}"
 
 
+class SECCOMP_FILTER_FLAG(Flag):
+    """seccomp(2)."""
+
+    TSYNC = 0x1
+    LOG = 0x2
+    SPEC_ALLOW = 0x4
+
+
+class SECCOMP(enum.IntEnum):
+    """seccomp(2)."""
+
+    SET_MODE_FILTER = 1
+
+    def __str__(self) -> str:
+        return f"SECCOMP_{self.name}"
+
+
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 RESOLVE_IN_ROOT = 0x10
@@ -236,6 +254,12 @@ class clone_args(ctypes.Structure):
             "cgroup",
         )
     ]
+
+
+class sock_fprog(ctypes.Structure):
+    """The argument of seccomp(2): how many instructions of 8 bytes, and where they are."""
+
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 def mount_attr(attr_set: int, attr_clr: int, propagation: int) -> bytes:
