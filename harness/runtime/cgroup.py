@@ -8,8 +8,8 @@ where version 2 does not allow that (see `harness.runtime.inspect`).
 import errno
 import os.path
 
+from harness.runtime import limits
 from harness.runtime.config import Config
-from harness.runtime.errors import StartError
 from harness.runtime.step import Call, Hierarchy, Host, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, O
 
@@ -35,25 +35,18 @@ def used(config: Config, host: Host) -> list[Hierarchy]:
     """Return the hierarchies in which the container gets a cgroup.
 
     All of them as root, so that nothing of the container is counted elsewhere; an ordinary user only has what was
-    delegated, so only those that are needed. Raises StartError where a limit has no controller on this host.
+    delegated, so only those that are needed. Raises ConfigError and StartError as `limits.check` does.
     """
     if not wanted(config):
         return []
-    missing = set(limits(config)) - {name for hierarchy in host.hierarchies for name in hierarchy.controllers}
-    if missing:
-        name = min(missing)
-        raise StartError(
-            f"limit {name}: no mounted cgroup hierarchy has the controller {name}; see /proc/self/mountinfo"
-        )
+    limits.check(config, host)
     if not host.rootless:
         return list(host.hierarchies)
-    return [hierarchy for hierarchy in host.hierarchies if hierarchy.controllers & set(limits(config))]
-
-
-def limits(config: Config) -> dict[str, Config]:
-    """Return what the config limits, by controller; an empty object asks for the controller and limits nothing."""
-    resources = config.get("linux", {}).get("resources", {})
-    return {name: resources[name] for name in ("memory", "pids", "cpu") if name in resources}
+    return [
+        hierarchy
+        for hierarchy in host.hierarchies
+        if hierarchy.controllers & limits.controllers(config, hierarchy.version)
+    ]
 
 
 def make(config: Config, host: Host) -> list[Step]:
@@ -82,16 +75,9 @@ def make(config: Config, host: Host) -> list[Step]:
                         calls,
                     )
                 )
-        for name, values in limits(config).items():
-            if name in hierarchy.controllers:
-                path = directory(hierarchy, config, host)
-                calls = tuple(
-                    call
-                    for file, text in _files(name, values, hierarchy.version)
-                    for call in _write(f"{path}/{file}", text)
-                )
-                if calls:
-                    steps.append(Step(f"limit:{name}", "in force before the first instruction: cgroups(7)", calls))
+        for limit in limits.writes(config, hierarchy.version, hierarchy.controllers):
+            calls = _write(f"{directory(hierarchy, config, host)}/{limit.file}", limit.text)
+            steps.append(Step(f"limit:{limit.controller}", "in force before the first instruction: cgroups(7)", calls))
     return steps
 
 
@@ -126,10 +112,11 @@ def born_into(config: Config, host: Host) -> str:
 
 def _enable(hierarchy: Hierarchy, config: Config) -> list[Step]:
     steps = []
-    for name in sorted(set(limits(config)) & hierarchy.enable):
+    for name in sorted(limits.controllers(config, hierarchy.version) & hierarchy.enable):
         path = f"{hierarchy.parent}/cgroup.subtree_control"
         why = "version 2 gives a controller to children only when told to: cgroups(7)"
-        steps.append(Step(f"enable:{name}", why, _write(path, f"+{name}"), _write(path, f"-{name}", (errno.EBUSY,))))
+        # Not undone: a container started meanwhile counts on it, and would lose its limits without a word.
+        steps.append(Step(f"enable:{name}", why, _write(path, f"+{name}")))
     return steps
 
 
@@ -145,47 +132,10 @@ def _missing(hierarchy: Hierarchy, config: Config, host: Host) -> list[str]:
     return paths
 
 
-def _files(name: str, values: Config, version: int) -> list[tuple[str, str]]:
-    """Return what is written into which file, in the order in which the kernel accepts it."""
-    files = []
-    if name == "memory":
-        limit, swap = values.get("limit"), values.get("swap")
-        if limit is not None:
-            files.append(("memory.limit_in_bytes" if version == 1 else "memory.max", _bound(limit, version)))
-        if swap is not None and version == 1:
-            files.append(("memory.memsw.limit_in_bytes", str(swap)))
-        elif swap is not None:
-            files.append(("memory.swap.max", "max" if swap == -1 else str(max(0, swap - max(0, limit or 0)))))
-    elif name == "pids":
-        limit = values.get("limit", -1)
-        files.append(("pids.max", str(limit) if limit > 0 else "max"))
-    else:
-        quota, period, shares = values.get("quota"), values.get("period"), values.get("shares")
-        if version == 1:
-            files += [("cpu.cfs_period_us", str(period))] if period is not None else []
-            files += [("cpu.cfs_quota_us", str(quota))] if quota is not None else []
-            files += [("cpu.shares", str(shares))] if shares is not None else []
-        else:
-            if quota is not None or period is not None:
-                files.append(("cpu.max", f"{'max' if quota in (None, -1) else quota} {period or 100_000}"))
-            if shares is not None:
-                files.append(("cpu.weight", str(weight(shares))))
-    return files
-
-
-def weight(shares: int) -> int:
-    """Return version 2's cpu.weight (1 to 10000) for version 1's cpu.shares (2 to 262144), linearly as runc does."""
-    return 1 + (shares - 2) * 9999 // 262142
-
-
-def _bound(limit: int, version: int) -> str:
-    return "max" if version == 2 and limit == -1 else str(limit)
-
-
-def _write(path: str, text: str, allowed: tuple[int, ...] = ()) -> tuple[Call, ...]:
+def _write(path: str, text: str) -> tuple[Call, ...]:
     opened = Saved("file")
     return (
         Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
-        Call("write", (opened, text, len(text)), allowed),
+        Call("write", (opened, text, len(text.encode()))),
         Call("close", (opened,)),
     )

@@ -168,6 +168,8 @@ class Field:
 
 
 ID = Whole(0, 2**32 - 2)
+DEVICE_NUMBER = Whole(0, 2**32 - 1)
+HUGE_PAGES = ("64KB", "1MB", "2MB", "16MB", "32MB", "512MB", "1GB", "16GB")
 
 FIELDS = (
     Field("ociVersion", Text(), "Version of the runtime-spec that the config was written for"),
@@ -215,9 +217,16 @@ FIELDS = (
     ),
     Field("linux.resources.memory.limit", Whole(-1), "Memory that may be used", "bytes"),
     Field("linux.resources.memory.swap", Whole(-1), "Memory and swap together", "bytes"),
-    Field("linux.resources.pids.limit", Whole(-1), "Number of tasks"),
+    Field("linux.resources.memory.reservation", Whole(-1), "Memory that is reclaimed last", "bytes"),
+    Field("linux.resources.memory.swappiness", Whole(0, 200), "Readiness to swap; version 1 only"),
+    Field("linux.resources.memory.disableOOMKiller", Flag(), "Wait instead of killing; true on version 1 only"),
+    Field("linux.resources.memory.checkBeforeUpdate", Flag(), "For updates: a new cgroup has no usage to check"),
+    Field("linux.resources.pids.limit", Whole(-1), "Number of tasks; 0 and -1 for any"),
     Field("linux.resources.cpu.quota", Whole(-1), "CPU time in each period", "microseconds"),
     Field("linux.resources.cpu.period", Whole(1000, 1_000_000), "Length of the period", "microseconds"),
+    Field("linux.resources.cpu.burst", Whole(), "Unused CPU time that may be saved up", "microseconds"),
+    Field("linux.resources.cpu.realtimePeriod", Whole(1), "Period of realtime tasks; version 1 only", "microseconds"),
+    Field("linux.resources.cpu.realtimeRuntime", Whole(), "Their time in it; version 1 only", "microseconds"),
     Field("linux.resources.cpu.shares", Whole(2, 262_144), "Weight against the neighbours, 1024 being usual"),
     Field("linux.seccomp.defaultAction", OneOf(tuple(ACTIONS), "action"), "What happens to calls that no rule names"),
     Field("linux.seccomp.defaultErrnoRet", Whole(0, 4095), "The errno of the default action; EPERM where left out"),
@@ -230,23 +239,44 @@ FIELDS = (
     Field("linux.seccomp.syscalls[].args[].value", Whole(0, LIMITLESS), "What it is compared with, or the mask"),
     Field("linux.seccomp.syscalls[].args[].valueTwo", Whole(0, LIMITLESS), "What is left under the mask"),
     Field("linux.seccomp.syscalls[].args[].op", OneOf(OPERATORS, "operator"), "How it is compared"),
+    Field("linux.resources.cpu.idle", Whole(0, 1), "1 to run only when nobody else wants to"),
+    Field("linux.resources.cpu.cpus", Text(), "CPUs that may be used: 0-3,7"),
+    Field("linux.resources.cpu.mems", Text(), "Memory nodes that may be used"),
+    Field("linux.resources.blockIO.weight", Whole(10, 1000), "Weight against the neighbours' block I/O"),
+    Field("linux.resources.blockIO.weightDevice[].major", DEVICE_NUMBER, "The block device"),
+    Field("linux.resources.blockIO.weightDevice[].minor", DEVICE_NUMBER, "The block device"),
+    Field("linux.resources.blockIO.weightDevice[].weight", Whole(10, 1000), "Weight on this device"),
+    *(
+        Field(f"linux.resources.blockIO.throttle{way}{what}Device[].{key}", kind, meaning, unit)
+        for way in ("Read", "Write")
+        for what, rate in (("Bps", "bytes a second"), ("IOPS", "operations a second"))
+        for key, kind, meaning, unit in (
+            ("major", DEVICE_NUMBER, "The block device", ""),
+            ("minor", DEVICE_NUMBER, "The block device", ""),
+            ("rate", Whole(), f"Most that {way.lower()}s may take; 0 for any", rate),
+        )
+    ),
+    Field("linux.resources.hugepageLimits[].pageSize", OneOf(HUGE_PAGES, "huge page size"), "Size of the pages"),
+    Field("linux.resources.hugepageLimits[].limit", Whole(), "Huge pages that may be reserved or used", "bytes"),
+    Field("linux.resources.network.classID", Whole(0, 2**32 - 1), "Class of outgoing packets; version 1 only"),
+    Field("linux.resources.network.priorities[].name", Text(), "A network interface; version 1 only"),
+    Field("linux.resources.network.priorities[].priority", Whole(0, 2**32 - 1), "Priority on it; version 1 only"),
+    Field("linux.resources.rdma.*.hcaHandles", Whole(0, 2**31 - 1), "Open handles of an RDMA device"),
+    Field("linux.resources.rdma.*.hcaObjects", Whole(0, 2**31 - 1), "Objects on an RDMA device"),
+    Field("linux.resources.unified.*", Text(), "What is written into a file of version 2, by its name"),
     Field("annotations.*", Text(), "Notes; `isoproof.init` = `true` runs the program under a PID 1 that reaps"),
 )
 
 # What the runtime-spec knows and this runtime cannot do yet.
 UNSUPPORTED = frozenset(
     (
-        "hooks linux.seccomp.listenerPath linux.seccomp.listenerMetadata "
-        "linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel "
-        "linux.timeOffsets linux.memoryPolicy linux.namespaces[].path linux.resources.devices linux.resources.blockIO "
-        "linux.resources.hugepageLimits linux.resources.network linux.resources.rdma linux.resources.unified "
-        "linux.resources.memory.reservation linux.resources.memory.kernel linux.resources.memory.kernelTCP "
-        "linux.resources.memory.swappiness linux.resources.memory.disableOOMKiller linux.resources.memory.useHierarchy "
-        "linux.resources.memory.checkBeforeUpdate linux.resources.cpu.burst linux.resources.cpu.realtimeRuntime "
-        "linux.resources.cpu.realtimePeriod linux.resources.cpu.cpus linux.resources.cpu.mems linux.resources.cpu.idle "
-        "mounts[].uidMappings mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize "
-        "process.ioPriority process.scheduler process.execCPUAffinity process.commandLine process.user.username "
-        "solaris windows vm zos freebsd"
+        "hooks linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel linux.timeOffsets "
+        "linux.memoryPolicy linux.namespaces[].path linux.resources.devices linux.resources.memory.kernel "
+        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
+        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize process.ioPriority "
+        "process.scheduler process.execCPUAffinity process.commandLine process.user.username solaris windows vm "
+        "zos freebsd linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
+        "linux.resources.blockIO.weightDevice[].leafWeight"
     ).split()
 )
 
@@ -324,7 +354,7 @@ def _walk(value: object, path: str, shown: str) -> None:
     else:
         for key, item in value.items():
             dot = "." if path else ""
-            free = f"{path}.*" in KINDS
+            free = f"{path}.*" in KINDS or f"{path}.*" in BRANCHES
             _walk(item, f"{path}{dot}*" if free else f"{path}{dot}{key}", f"{shown}{dot}{key}")
 
 

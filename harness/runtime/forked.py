@@ -97,10 +97,17 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
     already done, and what was not done here is not to be undone here.
     """
     own_work = True
+    opened: set[str] = set()
     for call in step.calls:
         code = perform(prepare(call), results)
         if code and code not in call.allowed:
+            for name in opened:
+                os.close(results[name])  # what the calls that are not made any more would have closed
             return Failed(step, call, code), own_work
+        if call.name == "openat":
+            opened.add(call.saves)
+        elif call.name == "close" and isinstance(call.arguments[0], Saved):
+            opened.discard(call.arguments[0].name)
         own_work = own_work and not code
     return None, own_work
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.runtime import cgroup
+from harness.runtime import cgroup, limits
 from harness.runtime.config import Config, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.privileges import candidates
@@ -47,7 +47,7 @@ def host(config: Config, bundle: Path) -> Host:
         gid=os.getegid(),
         kernel=kernel_version(),
         last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
-        hierarchies=tuple(hierarchies(set(cgroup.limits(config)))) if cgroup.wanted(config) else (),
+        hierarchies=tuple(hierarchies(limits.controllers(config, 2))) if cgroup.wanted(config) else (),
         files=frozenset(
             mount["source"]
             for mount in config.get("mounts", [])

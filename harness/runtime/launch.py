@@ -4,23 +4,22 @@ import contextlib
 import errno
 import fcntl
 import os
-import signal
+import select
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.runtime import inspect, supervise
+from harness.runtime import inspect, members, supervise
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, Results, clone, run_here
 from harness.runtime.plan import plan as compile_plan
-from harness.runtime.step import Plan, Step
+from harness.runtime.step import Plan, Saved, Step
 from harness.runtime.syscalls import O, explain_errno
 
 Streams = tuple[int, int, int]
 Alteration = Callable[[Plan], Plan]
-PATIENCE = 2.0  # seconds that the kernel gets to let go of a cgroup whose last process has just died
 LOWEST_FREE = 10  # descriptors below are the child's: its standard streams, the error pipe, the go pipe
 
 
@@ -68,18 +67,20 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     Raises StartError where a step fails.
     """
     results: Results = {}
+    cgroups: list[Path] = []
     with contextlib.ExitStack() as undo:
         for step in plan.before:
             own_work = _run(step, results, undo)
             if own_work and step.name.startswith("cgroup:"):
-                undo.callback(_empty_cgroup, Path(step.name.partition(":")[2]), plan.kill_leftovers)
-        cell = _clone(plan, streams, results, undo)
+                cgroups.append(Path(step.name.partition(":")[2]))
+                undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
+        cell = _clone(plan, streams, results, undo, cgroups)
         for step in plan.after:
             _run(step, results, undo)
         yield cell
 
 
-def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.ExitStack) -> Cell:
+def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.ExitStack, cgroups: list[Path]) -> Cell:
     """Clone the child, let it go when the host's side is done, and wait until it has become the program or failed."""
     with contextlib.ExitStack() as descriptors:
 
@@ -98,7 +99,7 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
             ) from error
         undo.callback(os.close, pidfd)
-        undo.callback(_end, pid, pidfd)
+        undo.callback(_end, pid, pidfd, cgroups)
         results["pid"] = pid
         for step in plan.between:
             _run(step, results, undo)
@@ -125,9 +126,17 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _end(pid: int, pidfd: int) -> None:
-    """Kill the first process, if it has not ended, and reap it, if nobody has."""
+def _end(pid: int, pidfd: int, cgroups: list[Path]) -> None:
+    """Kill the first process, if it has not ended, and reap it, if nobody has.
+
+    A container that has frozen itself is thawed until it is dead; a process of its own may freeze it once more.
+    """
     supervise.kill(pidfd)
+    ended = select.poll()
+    ended.register(pidfd, select.POLLIN)
+    while not ended.poll(members.PAUSE * 1000):
+        for cgroup in cgroups:
+            members.thaw(cgroup)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
 
@@ -149,44 +158,21 @@ def _undo(step: Step) -> None:
     Raises StartError, with the object's name, for what stays behind all the same.
     """
     taken_back = Step(f"undo {step.name}", step.why, step.undo)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + members.PATIENCE
     while True:
         failed, _ = run_here(taken_back, {})
         if not failed:
             return
         if failed.number != errno.EBUSY or time.monotonic() > end:
             raise _error(failed)
-        time.sleep(0.002)
+        time.sleep(members.PAUSE)
 
 
-def _empty_cgroup(cgroup: Path, kill: bool) -> None:
+def _empty_cgroup(cgroup: Path, made: list[Path], kill: bool) -> None:
     """Kill what is left in a cgroup, where no PID namespace has done it, and remove the cgroups inside it."""
-    end = time.monotonic() + PATIENCE
-    while kill and time.monotonic() < end:
-        left = _members(cgroup)
-        if not left:
-            break
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.002)
-    for inner in _descendants(cgroup):
-        with contextlib.suppress(OSError):
-            inner.rmdir()
-
-
-def _descendants(cgroup: Path) -> list[Path]:
-    """Return the cgroups below a cgroup, innermost first."""
-    return [Path(path) for path, _, _ in os.walk(cgroup, topdown=False) if path != str(cgroup)]
-
-
-def _members(cgroup: Path) -> list[int]:
-    """Return the processes in a cgroup and below it."""
-    pids: list[int] = []
-    for directory in [*_descendants(cgroup), cgroup]:
-        with contextlib.suppress(OSError):
-            pids += map(int, (directory / "cgroup.procs").read_text().split())
-    return pids
+    if kill:
+        members.kill(cgroup, made)
+    members.remove_inner(cgroup)
 
 
 def _error(failed: Failed) -> StartError:
@@ -194,8 +180,19 @@ def _error(failed: Failed) -> StartError:
     if failed.step.name == "execute":
         status = 127 if failed.number == errno.ENOENT else 126
     return StartError(
-        _sentence(failed.step.name, str(failed.call), failed.number), failed.step.name, failed.number, status
+        _sentence(failed.step.name, _with_paths(failed), failed.number), failed.step.name, failed.number, status
     )
+
+
+def _with_paths(failed: Failed) -> str:
+    """Return the failed call with the path of each descriptor that its step has opened, as strace -y shows it."""
+    text = str(failed.call)
+    for argument in failed.call.arguments:
+        if isinstance(argument, Saved):
+            for call in failed.step.calls:
+                if call.name == "openat" and call.saves == argument.name:
+                    text = text.replace(str(argument), f"{argument}<{call.arguments[1]}>", 1)
+    return text
 
 
 def _sentence(step: str, call: str, number: int) -> str:
@@ -235,6 +232,13 @@ CAUSES = {
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
     ("limit", errno.EACCES): "this cgroup is not delegated to this user",
+    ("limit", errno.ENOENT): "this kernel, as it was built and booted, has no such limit",
+    (
+        "limit",
+        errno.EINVAL,
+    ): "the kernel takes no such value here; it may contradict another limit or an outer cgroup's",
+    ("limit", errno.ENODEV): "this machine has no such device",
+    ("limit", errno.EBUSY): "an outer or an inner cgroup, or what is in use already, does not allow it",
     (
         "cgroup",
         errno.EACCES,

@@ -73,7 +73,7 @@ def test_on_version_2_the_child_is_born_into_its_cgroup() -> None:
 
 
 def test_a_limit_without_a_controller_is_an_error_that_names_it() -> None:
-    with pytest.raises(StartError, match="limit memory: no mounted cgroup hierarchy has the controller memory"):
+    with pytest.raises(StartError, match="limit memory.limit: no mounted cgroup hierarchy has the controller memory"):
         made(hierarchies=(V1,), resources={"memory": {"limit": 4096}})
 
 
