@@ -8,6 +8,7 @@ where version 2 does not allow that (see `harness.runtime.inspect`).
 import errno
 import os.path
 
+from harness.runtime import devicefilter
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.step import Call, Hierarchy, Host, Saved, Step
@@ -45,9 +46,30 @@ def used(config: Config, host: Host) -> list[Hierarchy]:
         raise StartError(
             f"limit {name}: no mounted cgroup hierarchy has the controller {name}; see /proc/self/mountinfo"
         )
+    filtering = filtered(config, host)
     if not host.rootless:
         return list(host.hierarchies)
-    return [hierarchy for hierarchy in host.hierarchies if hierarchy.controllers & set(limits(config))]
+    return [
+        hierarchy
+        for hierarchy in host.hierarchies
+        if hierarchy.controllers & set(limits(config)) or hierarchy == filtering
+    ]
+
+
+def filtered(config: Config, host: Host) -> Hierarchy | None:
+    """Return the hierarchy that decides on devices, if the config has rules for them.
+
+    Version 1 where it has the controller, else version 2, which needs none. Raises StartError where there is neither.
+    """
+    if not devicefilter.wanted(config):
+        return None
+    for hierarchy in host.hierarchies:
+        if "devices" in hierarchy.controllers:
+            return hierarchy
+    for hierarchy in host.hierarchies:
+        if hierarchy.version == 2:
+            return hierarchy
+    raise StartError("limit devices: neither the version 1 controller devices nor version 2 is mounted here")
 
 
 def limits(config: Config) -> dict[str, Config]:
@@ -92,6 +114,8 @@ def make(config: Config, host: Host) -> list[Step]:
                 )
                 if calls:
                     steps.append(Step(f"limit:{name}", "in force before the first instruction: cgroups(7)", calls))
+        if hierarchy == filtered(config, host):
+            steps.append(devicefilter.limit(config, directory(hierarchy, config, host), hierarchy.version))
     return steps
 
 

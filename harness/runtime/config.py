@@ -157,6 +157,22 @@ class OneOf(Kind):
 
 
 @dataclass(frozen=True)
+class Letters(Kind):
+    """Some of a few letters, each once."""
+
+    letters: str
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """The kind in words."""
+        return f"some of the letters {self.letters}, each once"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return isinstance(value, str) and len(set(value)) == len(value) and set(value) <= set(self.letters)
+
+
+@dataclass(frozen=True)
 class Field:
     """One field: its path (`[]` stands for each item of a list, `*` for each key of a map), kind and meaning."""
 
@@ -167,6 +183,8 @@ class Field:
 
 
 ID = Whole(0, 2**32 - 2)
+MAJOR = Whole(0, 2**12 - 1)  # the kernel's dev_t: include/linux/kdev_t.h
+MINOR = Whole(0, 2**20 - 1)
 
 FIELDS = (
     Field("ociVersion", Text(), "Version of the runtime-spec that the config was written for"),
@@ -212,6 +230,11 @@ FIELDS = (
         Text(),
         "Where the cgroup is made: absolute from the hierarchy's root, else below the caller",
     ),
+    Field("linux.resources.devices[].allow", Flag(), "Whether the rule allows or denies; the last that fits decides"),
+    Field("linux.resources.devices[].type", OneOf(("a", "b", "c"), "type of device"), "All, block, character"),
+    Field("linux.resources.devices[].major", Whole(-1, MAJOR.high), "Which driver, -1 for all"),
+    Field("linux.resources.devices[].minor", Whole(-1, MINOR.high), "Which of the driver's devices, -1 for all"),
+    Field("linux.resources.devices[].access", Letters("rwm"), "Reading, writing, making nodes"),
     Field("linux.resources.memory.limit", Whole(-1), "Memory that may be used", "bytes"),
     Field("linux.resources.memory.swap", Whole(-1), "Memory and swap together", "bytes"),
     Field("linux.resources.pids.limit", Whole(-1), "Number of tasks"),
@@ -225,7 +248,7 @@ FIELDS = (
 UNSUPPORTED = frozenset(
     (
         "hooks linux.seccomp linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel "
-        "linux.timeOffsets linux.memoryPolicy linux.namespaces[].path linux.resources.devices linux.resources.blockIO "
+        "linux.timeOffsets linux.memoryPolicy linux.namespaces[].path linux.resources.blockIO "
         "linux.resources.hugepageLimits linux.resources.network linux.resources.rdma linux.resources.unified "
         "linux.resources.memory.reservation linux.resources.memory.kernel linux.resources.memory.kernelTCP "
         "linux.resources.memory.swappiness linux.resources.memory.disableOOMKiller linux.resources.memory.useHierarchy "
