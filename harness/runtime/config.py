@@ -225,6 +225,13 @@ FIELDS = (
     Field("linux.maskedPaths[]", AbsolutePath(), "Paths that read as empty"),
     Field("linux.readonlyPaths[]", AbsolutePath(), "Paths that cannot be written"),
     Field("linux.sysctl.*", Text(), "Kernel parameters of the container's own namespaces"),
+    Field("linux.devices[].type", OneOf(("c", "u", "b", "p"), "type of device"), "Character, block device or FIFO"),
+    Field("linux.devices[].path", AbsolutePath(), "Where the node is made: below a /dev that is a tmpfs of the config"),
+    Field("linux.devices[].major", MAJOR, "Which driver"),
+    Field("linux.devices[].minor", MINOR, "Which of the driver's devices"),
+    Field("linux.devices[].fileMode", Whole(0, 0o7777), "Permissions of the node"),
+    Field("linux.devices[].uid", ID, "Owner of the node, inside"),
+    Field("linux.devices[].gid", ID, "Group of the node, inside"),
     Field(
         "linux.cgroupsPath",
         Text(),
@@ -247,7 +254,7 @@ FIELDS = (
 # What the runtime-spec knows and this runtime cannot do yet.
 UNSUPPORTED = frozenset(
     (
-        "hooks linux.seccomp linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel "
+        "hooks linux.seccomp linux.netDevices linux.intelRdt linux.personality linux.mountLabel "
         "linux.timeOffsets linux.memoryPolicy linux.namespaces[].path linux.resources.blockIO "
         "linux.resources.hugepageLimits linux.resources.network linux.resources.rdma linux.resources.unified "
         "linux.resources.memory.reservation linux.resources.memory.kernel linux.resources.memory.kernelTCP "
