@@ -103,12 +103,12 @@ ATTEMPTS = "; ".join(
         ("pts", "<>/dev/ptmx"),
         ("fuse-r", "</dev/t-fuse"),
         ("fuse-w", ">/dev/t-fuse"),
-        ("mem", "</dev/t-mem"),
+        ("kmsg", ">/dev/t-kmsg"),
     )
 )
 NODES = [
     {"type": "c", "path": "/dev/t-fuse", "major": 10, "minor": 229},
-    {"type": "c", "path": "/dev/t-mem", "major": 1, "minor": 1},
+    {"type": "c", "path": "/dev/t-kmsg", "major": 1, "minor": 11},
 ]
 READ_FUSE = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "r"}
 
@@ -122,7 +122,7 @@ def verdicts(directory: Path, rules: list[dict[str, Any]], version: int, missing
     """Return what a container under these rules may open, with the rules enforced by one version."""
     directory, config = prepared(directory, ATTEMPTS, devices=NODES, resources={"devices": rules})
     for kind in config["process"]["capabilities"]:
-        config["process"]["capabilities"][kind] += ["CAP_SYS_RAWIO", "CAP_MKNOD"]
+        config["process"]["capabilities"][kind] += ["CAP_MKNOD"]
     config = read(config)
     host = only(version)(inspect.host(config, directory))
     if not any(one.version == 2 or "devices" in one.controllers for one in host.hierarchies):
@@ -151,8 +151,8 @@ def verdicts(directory: Path, rules: list[dict[str, Any]], version: int, missing
             [DENY_ALL, READ_FUSE | {"access": "rwm"}, READ_FUSE | {"allow": False, "access": "w"}],
             {"null", "pts", "fuse-r"},
         ),
-        ([{"allow": True}], {"null", "pts", "fuse-r", "fuse-w", "mem"}),
-        ([{"allow": False, "type": "c", "major": 1, "minor": 1, "access": "r"}], {"null", "pts", "fuse-r", "fuse-w"}),
+        ([{"allow": True}], {"null", "pts", "fuse-r", "fuse-w", "kmsg"}),
+        ([{"allow": False, "type": "c", "major": 1, "minor": 11, "access": "w"}], {"null", "pts", "fuse-r", "fuse-w"}),
     ],
 )
 def test_rules_decide_what_can_be_opened(
@@ -166,7 +166,7 @@ def test_rules_decide_what_can_be_opened(
     assert {line.split()[1] for line in lines if line.startswith("ok")} == allowed & openable
     assert len(lines) == 5
     assert {"null", "pts"} <= openable
-    assert openable & {"fuse-r", "mem"}, "no device that the rules could deny"
+    assert openable & {"fuse-r", "kmsg"}, "no device that the rules could deny"
     assert snapshot() == before
 
 
