@@ -8,8 +8,9 @@ where version 2 does not allow that (see `harness.runtime.inspect`).
 import errno
 import os.path
 
-from harness.runtime import limits
+from harness.runtime import devicefilter, limits
 from harness.runtime.config import Config
+from harness.runtime.errors import StartError
 from harness.runtime.step import Call, Hierarchy, Host, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, O
 
@@ -40,13 +41,30 @@ def used(config: Config, host: Host) -> list[Hierarchy]:
     if not wanted(config):
         return []
     limits.check(config, host)
+    filtering = filtered(config, host)
     if not host.rootless:
         return list(host.hierarchies)
     return [
         hierarchy
         for hierarchy in host.hierarchies
-        if hierarchy.controllers & limits.controllers(config, hierarchy.version)
+        if hierarchy.controllers & limits.controllers(config, hierarchy.version) or hierarchy == filtering
     ]
+
+
+def filtered(config: Config, host: Host) -> Hierarchy | None:
+    """Return the hierarchy that decides on devices, if the config has rules for them.
+
+    Version 1 where it has the controller, else version 2, which needs none. Raises StartError where there is neither.
+    """
+    if not devicefilter.wanted(config):
+        return None
+    for hierarchy in host.hierarchies:
+        if "devices" in hierarchy.controllers:
+            return hierarchy
+    for hierarchy in host.hierarchies:
+        if hierarchy.version == 2:
+            return hierarchy
+    raise StartError("limit devices: neither the version 1 controller devices nor version 2 is mounted here")
 
 
 def make(config: Config, host: Host) -> list[Step]:
@@ -78,6 +96,8 @@ def make(config: Config, host: Host) -> list[Step]:
         for limit in limits.writes(config, hierarchy.version, hierarchy.controllers):
             calls = _write(f"{directory(hierarchy, config, host)}/{limit.file}", limit.text)
             steps.append(Step(f"limit:{limit.controller}", "in force before the first instruction: cgroups(7)", calls))
+        if hierarchy == filtered(config, host):
+            steps.append(devicefilter.limit(config, directory(hierarchy, config, host), hierarchy.version))
     return steps
 
 

@@ -158,6 +158,22 @@ class OneOf(Kind):
 
 
 @dataclass(frozen=True)
+class Letters(Kind):
+    """Some of a few letters, each once."""
+
+    letters: str
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """The kind in words."""
+        return f"some of the letters {self.letters}, each once"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return isinstance(value, str) and len(set(value)) == len(value) and set(value) <= set(self.letters)
+
+
+@dataclass(frozen=True)
 class Field:
     """One field: its path (`[]` stands for each item of a list, `*` for each key of a map), kind and meaning."""
 
@@ -170,6 +186,8 @@ class Field:
 ID = Whole(0, 2**32 - 2)
 DEVICE_NUMBER = Whole(0, 2**32 - 1)
 HUGE_PAGES = ("64KB", "1MB", "2MB", "16MB", "32MB", "512MB", "1GB", "16GB")
+MAJOR = Whole(0, 2**12 - 1)  # the kernel's dev_t: include/linux/kdev_t.h
+MINOR = Whole(0, 2**20 - 1)
 
 FIELDS = (
     Field("ociVersion", Text(), "Version of the runtime-spec that the config was written for"),
@@ -210,11 +228,23 @@ FIELDS = (
     Field("linux.maskedPaths[]", AbsolutePath(), "Paths that read as empty"),
     Field("linux.readonlyPaths[]", AbsolutePath(), "Paths that cannot be written"),
     Field("linux.sysctl.*", Text(), "Kernel parameters of the container's own namespaces"),
+    Field("linux.devices[].type", OneOf(("c", "u", "b", "p"), "type of device"), "Character, block device or FIFO"),
+    Field("linux.devices[].path", AbsolutePath(), "Where the node is made: below a /dev that is a tmpfs of the config"),
+    Field("linux.devices[].major", MAJOR, "Which driver"),
+    Field("linux.devices[].minor", MINOR, "Which of the driver's devices"),
+    Field("linux.devices[].fileMode", Whole(0, 0o7777), "Permissions of the node"),
+    Field("linux.devices[].uid", ID, "Owner of the node, inside"),
+    Field("linux.devices[].gid", ID, "Group of the node, inside"),
     Field(
         "linux.cgroupsPath",
         Text(),
         "Where the cgroup is made: absolute from the hierarchy's root, else below the caller",
     ),
+    Field("linux.resources.devices[].allow", Flag(), "Whether the rule allows or denies; the last that fits decides"),
+    Field("linux.resources.devices[].type", OneOf(("a", "b", "c"), "type of device"), "All, block, character"),
+    Field("linux.resources.devices[].major", Whole(-1, MAJOR.high), "Which driver, -1 for all"),
+    Field("linux.resources.devices[].minor", Whole(-1, MINOR.high), "Which of the driver's devices, -1 for all"),
+    Field("linux.resources.devices[].access", Letters("rwm"), "Reading, writing, making nodes"),
     Field("linux.resources.memory.limit", Whole(-1), "Memory that may be used", "bytes"),
     Field("linux.resources.memory.swap", Whole(-1), "Memory and swap together", "bytes"),
     Field("linux.resources.memory.reservation", Whole(-1), "Memory that is reclaimed last", "bytes"),
@@ -270,8 +300,8 @@ FIELDS = (
 # What the runtime-spec knows and this runtime cannot do yet.
 UNSUPPORTED = frozenset(
     (
-        "hooks linux.devices linux.netDevices linux.intelRdt linux.personality linux.mountLabel linux.timeOffsets "
-        "linux.memoryPolicy linux.namespaces[].path linux.resources.devices linux.resources.memory.kernel "
+        "hooks linux.netDevices linux.intelRdt linux.personality linux.mountLabel linux.timeOffsets "
+        "linux.memoryPolicy linux.namespaces[].path linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
         "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize process.ioPriority "
         "process.scheduler process.execCPUAffinity process.commandLine process.user.username solaris windows vm "

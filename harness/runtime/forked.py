@@ -19,6 +19,7 @@ from harness.runtime.step import (
     Packed,
     Plan,
     Program,
+    Record,
     Saved,
     Step,
     Strings,
@@ -66,10 +67,30 @@ def _laid_out(argument: Argument) -> object:
             return ctypes.byref(sock_fprog(len(argument.instructions) // 8, argument.instructions))
         case Strings():
             return (ctypes.c_char_p * (len(argument.values) + 1))(*argument.values, None)
+        case Record():
+            return _record(argument)
         case Saved():
             return lambda results: ctypes.c_long(results[argument.name])
         case Filled():
             return lambda results: ctypes.create_string_buffer(argument.template.format(**results).encode())
+
+
+def _record(record: Record) -> Callable[[Results], object]:
+    """Return what lays a struct out once the results in it are known; what it points to stays where it is till then."""
+    pointed = [_laid_out(value) if isinstance(value, Packed) else value for _, value in record.members]
+
+    def lay_out(results: Results) -> object:
+        values = [
+            results[value.name]
+            if isinstance(value, Saved)
+            else ctypes.addressof(value)
+            if isinstance(value, ctypes.Array)
+            else value
+            for value in pointed
+        ]
+        return ctypes.create_string_buffer(struct.pack(record.format, *values), record.size)
+
+    return lay_out
 
 
 def perform(prepared: Prepared, results: Results) -> int:

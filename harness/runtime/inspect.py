@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.runtime import cgroup, limits
+from harness.runtime import cgroup, devices, limits
 from harness.runtime.config import Config, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.privileges import candidates
@@ -39,6 +39,7 @@ def host(config: Config, bundle: Path) -> Host:
         )
     rootfs = find_rootfs(config, bundle)
     find_program(config, rootfs)
+    devices.check_host(config)
     return Host(
         name=f"isoproof-{os.getpid()}-{next(_serial)}",
         rootfs=str(rootfs),

@@ -225,6 +225,19 @@ CAUSES = {
         errno.EINVAL,
     ): "the image has a symlink or a file in the place of /sys, which could lead other steps astray",
     (
+        "mount:/dev",
+        errno.EINVAL,
+    ): "the image has a symlink or a file in the place of /dev, which could lead other steps astray",
+    (
+        "cover-null",
+        errno.ENOENT,
+    ): "masks are made of the null device; the image has none to put it over, and the config no tmpfs at /dev",
+    (
+        "cover-null",
+        errno.EINVAL,
+    ): "the image has a directory in the place of /dev/null, and the config no tmpfs at /dev",
+    ("limit:devices", errno.EPERM): "the cgroup above does not allow as much (version 1), or BPF is not allowed here",
+    (
         "execute",
         errno.ENOENT,
     ): "no such program in the root, or its interpreter (#! line, ELF loader) is missing",

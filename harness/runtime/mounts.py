@@ -8,7 +8,7 @@ their places: the paths of the image, symlinks and all, are then resolved by the
 import errno
 import os.path
 
-from harness.runtime import cgroup
+from harness.runtime import cgroup, devices
 from harness.runtime.config import Config, namespaces
 from harness.runtime.errors import ConfigError
 from harness.runtime.mountoptions import PROPAGATION, Options, parse
@@ -25,7 +25,6 @@ from harness.runtime.syscalls import (
     MS,
     OPEN_TREE,
     S_IFREG,
-    O,
     mount_attr,
 )
 
@@ -76,12 +75,12 @@ def open_sources(config: Config, host: Host) -> list[Step]:
             flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | deep
             calls = (
                 Call("open_tree", (AT_FDCWD, mount["source"], flags), saves=_handle(index)),
-                *_tune(index, options),
+                *_tune(_handle(index), options),
             )
             why = "a mount of the host's, to be attached later: open_tree(2)"
         elif mount["type"] in ("proc", "sysfs"):
             calls = _make(mount["type"], mount.get("source", mount["type"]), options.data, _handle(index)) + _tune(
-                index, options
+                _handle(index), options
             )
             why = "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)"
         elif mount["type"] == "cgroup" and "cgroup" not in namespaces(config):
@@ -146,8 +145,9 @@ def attach(config: Config, host: Host) -> list[Step]:
         elif options.bind or mount["type"] in ("proc", "sysfs"):
             calls += _move(_handle(index), destination)
         else:
-            calls += _make(mount["type"], mount.get("source", mount["type"]), options.data, _handle(index))
-            calls += _tune(index, options) + _move(_handle(index), destination)
+            handle = devices.DIRECTORY if index == devices.own(config) else _handle(index)
+            calls += _make(mount["type"], mount.get("source", mount["type"]), options.data, handle)
+            calls += _tune(handle, options) + _move(handle, destination)
         what = "bind" if options.bind else mount["type"]
         steps.append(
             Step(
@@ -165,12 +165,6 @@ def protect(config: Config) -> list[Step]:
     linux = config.get("linux", {})
     absent = (errno.ENOENT,)
     calls: tuple[Call, ...]
-    if linux.get("maskedPaths"):
-        calls = (
-            Call("openat", (AT_FDCWD, "/dev/null", O.PATH | O.CLOEXEC), saves="null"),
-            Call("close", (Saved("null"),)),
-        )
-        steps.append(Step("mask", "a missing /dev/null must not pass for a missing path: null(4)", calls))
     for path in linux.get("readonlyPaths", []):
         calls = (
             Call(
@@ -191,7 +185,7 @@ def protect(config: Config) -> list[Step]:
     for path in linux.get("maskedPaths", []):
         misfit = (errno.ENOENT, errno.ENOTDIR)
         calls = (
-            Call("mount", ("/dev/null", path, None, MS.BIND, None), misfit),
+            Call("mount", ("null", path, None, MS.BIND, None), misfit),
             Call(
                 "mount",
                 ("tmpfs", path, "tmpfs", MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, "size=0k"),
@@ -247,16 +241,16 @@ def _set_attributes(name: str, deep: AT, attr_set: int = 0, attr_clr: int = 0, p
     return Call("mount_setattr", _attributes(Saved(name), deep, attr_set, attr_clr, propagation))
 
 
-def _tune(index: int, options: Options) -> tuple[Call, ...]:
+def _tune(handle: str, options: Options) -> tuple[Call, ...]:
     """Return the calls that give a detached mount its attributes and its propagation."""
     calls = []
     if options.recursive_set or options.recursive_clr:
-        calls.append(_set_attributes(_handle(index), AT.RECURSIVE, options.recursive_set, options.recursive_clr))
+        calls.append(_set_attributes(handle, AT.RECURSIVE, options.recursive_set, options.recursive_clr))
     if options.attr_set or options.attr_clr:
-        calls.append(_set_attributes(_handle(index), AT(0), options.attr_set, options.attr_clr))
+        calls.append(_set_attributes(handle, AT(0), options.attr_set, options.attr_clr))
     if options.bind:
         deep = AT.RECURSIVE if options.propagation_recursive else AT(0)
-        calls.append(_set_attributes(_handle(index), deep, propagation=options.propagation))
+        calls.append(_set_attributes(handle, deep, propagation=options.propagation))
     return tuple(calls)
 
 
@@ -296,15 +290,13 @@ def _place(destination: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
 
 
 def _move(name: str, destination: str) -> tuple[Call, ...]:
-    """Return the calls that attach a detached mount.
+    """Return the calls that attach a detached mount, and let it go unless devices are still to be made on it.
 
-    A symlink as the last part is followed, inside the root; but never for /proc and /sys, on which other steps rely.
+    A symlink as the last part is followed, inside the root; but never for those on which other steps rely.
     """
-    follow = MOVE_MOUNT(0) if destination in ("/proc", "/sys") else MOVE_MOUNT.T_SYMLINKS
-    return (
-        Call("move_mount", (Saved(name), "", AT_FDCWD, destination, MOVE_MOUNT.F_EMPTY_PATH | follow)),
-        Call("close", (Saved(name),)),
-    )
+    follow = MOVE_MOUNT(0) if destination in ("/proc", "/sys", "/dev") else MOVE_MOUNT.T_SYMLINKS
+    attach = Call("move_mount", (Saved(name), "", AT_FDCWD, destination, MOVE_MOUNT.F_EMPTY_PATH | follow))
+    return (attach,) if name == devices.DIRECTORY else (attach, Call("close", (Saved(name),)))
 
 
 def _cgroup(destination: str, options: Options, config: Config, host: Host) -> tuple[Call, ...]:

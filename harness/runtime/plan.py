@@ -41,11 +41,13 @@ def plan(config: Config, host: Host) -> Plan:
         mounts.open_root(host),  # while the host's tree is there to take from, and its peer groups still mean something
         *mounts.open_sources(config, host),
         *devices.open_nodes(config),
+        *devices.open_null(config),  # likewise, for masks: no null device of the image's is to be trusted
         mounts.stop_propagation(),  # before the first mount is attached, or the host would get it too
         *mounts.switch_root(host),  # from here on there is no outside: no path and no symlink leads to the host
         privileges.clear_umask(),  # before the first directory or device node is made
         *mounts.attach(config, host),  # in the order of the config, as the runtime-spec demands
         *devices.make(config),  # on the /dev that has just been mounted
+        *devices.enter(config),  # after all mounts, for none may cover it; the masks are made of the null device there
         *mounts.protect(config),  # after /proc and /sys are there, before anybody can use them
         *mounts.lock_root(config),  # last of the mounts, because places for them had to be made in the root
         *privileges.set_rlimits(config),  # while hard limits may still be raised

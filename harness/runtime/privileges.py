@@ -108,7 +108,12 @@ def set_capabilities(config: Config) -> Step:
         Call("prctl", (PR.CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
     ]
     calls += [
-        Call("prctl", (PR.CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0))
+        # As with runc, whose own example asks for it, one that is not permitted and inheritable too is not ambient.
+        Call(
+            "prctl",
+            (PR.CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0),
+            () if number in numbers(config, "permitted") & numbers(config, "inheritable") else (EPERM,),
+        )
         for number in sorted(numbers(config, "ambient"))
     ]
     return Step(
@@ -171,7 +176,7 @@ def execute(config: Config) -> Step:
     return Step("execute", "the container is the program now, and nothing of the launcher is left: execve(2)", calls)
 
 
-ENOENT, EACCES, ENOTDIR = 2, 13, 20
+EPERM, ENOENT, EACCES, ENOTDIR = 1, 2, 13, 20
 SEARCH_ON = (ENOENT, EACCES, ENOTDIR)
 
 

@@ -5,6 +5,7 @@ A step can be printed, timed, left out or made to fail, because it does nothing 
 under a name by one call and asked for by `Saved` or `Filled` in a later one.
 """
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -66,7 +67,30 @@ class Program:
         return f"{{{len(self.instructions) // 8} instructions}}"
 
 
-Argument = int | str | Saved | Filled | Strings | Packed | Program | None
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A kernel struct that holds pointers or earlier results: the format of each member (struct.pack) and its value.
+
+    A Packed is pointed to, a Saved is looked up when the call is made.
+    """
+
+    members: tuple[tuple[str, "int | bytes | Packed | Saved"], ...]
+
+    @property
+    def format(self) -> str:
+        """The format of the whole, without padding."""
+        return "=" + "".join(letters for letters, _ in self.members)
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return struct.calcsize(self.format)
+
+    def __str__(self) -> str:
+        return "{" + ", ".join(str(value) for _, value in self.members) + "}"
+
+
+Argument = int | str | Saved | Filled | Strings | Packed | Program | Record | None
 
 
 @dataclass(frozen=True, slots=True)

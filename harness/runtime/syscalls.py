@@ -14,6 +14,7 @@ import struct
 
 # name: (x86_64, aarch64); from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
 NUMBERS = {
+    "bpf": (321, 280),
     "capset": (126, 91),
     "chdir": (80, 49),
     "chroot": (161, 51),
@@ -24,6 +25,7 @@ NUMBERS = {
     "execve": (59, 221),
     "fchdir": (81, 50),
     "fchmodat": (268, 53),
+    "fchownat": (260, 54),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
@@ -89,6 +91,21 @@ class AT(Flag):
 
 
 AT_FDCWD = -100
+
+
+class BPF(enum.IntEnum):
+    """bpf(2) commands."""
+
+    PROG_LOAD = 5
+    PROG_ATTACH = 8
+
+    def __str__(self) -> str:
+        return f"BPF_{self.name}"
+
+
+BPF_PROG_TYPE_CGROUP_DEVICE = 15
+BPF_CGROUP_DEVICE = 6
+BPF_F_ALLOW_MULTI = 2
 
 
 class CLONE(Flag):
@@ -174,11 +191,15 @@ class MS(Flag):
     SHARED = 0x100000
 
 
+O_DIRECTORY = 0x4000 if platform.machine() == "aarch64" else 0x10000  # arch/arm64/include/uapi/asm/fcntl.h
+
+
 class O(Flag):  # noqa: E742 - the kernel's own name
     """open(2)."""
 
     WRONLY = 0x1
     CREAT = 0x40
+    DIRECTORY = O_DIRECTORY
     CLOEXEC = 0x80000
     PATH = 0x200000
 
@@ -222,11 +243,15 @@ class SECCOMP(enum.IntEnum):
 
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+RESOLVE_NO_XDEV = 0x1
+RESOLVE_NO_SYMLINKS = 0x4
 RESOLVE_IN_ROOT = 0x10
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 0x1
 S_IFREG = 0o100000
 S_IFCHR = 0o020000
+S_IFBLK = 0o060000
+S_IFIFO = 0o010000
 
 libc = ctypes.PyDLL(
     None, use_errno=True

@@ -98,7 +98,7 @@ def test_read_only_paths_cannot_be_written(tmp_path: Path) -> None:
 def test_a_mask_without_dev_null_is_refused_and_not_left_out(tmp_path: Path) -> None:
     directory, config = bundle(tmp_path)
     config["mounts"] = [mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")]
-    with pytest.raises(StartError, match=r"mask: openat\(AT_FDCWD, \"/dev/null\""):
+    with pytest.raises(StartError, match=r"cover-null: openat\(AT_FDCWD, \"/dev\""):
         output_of(directory, read(config))
 
 

@@ -90,7 +90,7 @@ def test_an_ordinary_users_maps_are_written_while_the_child_waits() -> None:
 
 
 def test_devices_are_made_by_root_and_bound_in_a_user_namespace() -> None:
-    assert 'mknodat(AT_FDCWD, "/dev/null", 8630, 259)' in calls(made(), "devices")
+    assert 'mknodat($dev, "null", 8630, 259)' in calls(made(), "devices")
     assert "open-devices" in names(made(uid=1000))
     assert not any("259" in call for call in calls(made(uid=1000), "devices"))
 
