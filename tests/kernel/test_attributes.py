@@ -145,6 +145,22 @@ def test_nothing_odd_of_the_launcher_shows_inside(tmp_path: Path, kit: Path) -> 
     assert ring == -1 or ring not in (outside["session keyring"], handed_on()["session keyring"])
 
 
+def test_nor_does_it_in_a_user_namespace_that_root_has_made(tmp_path: Path, kit: Path) -> None:
+    if ROOTLESS:
+        pytest.skip("an ordinary user's containers are all of this kind")
+    for directory in (tmp_path, *tmp_path.parents[:2], kit.parent):
+        directory.chmod(0o755)
+    for place in ("proc", "dev", "sys", "isoproof"):  # which that root may not make
+        (tmp_path / "rootfs" / place).mkdir(parents=True)
+    maps = [{"containerID": 0, "hostID": 100_000, "size": 1000}]
+    spaces = [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")]
+    user: dict[str, Any] = {"namespaces": spaces, "uidMappings": maps, "gidMappings": maps}
+    inside = by_a_baited_launcher(lambda: looked(tmp_path, kit, **user))
+    assert isinstance(inside, dict), inside
+    # Its root has no CAP_SYS_NICE outside, and lowering a nice value asks for that one.
+    assert {name: inside[name] for name in DEFAULTS} == DEFAULTS | {"nice": 5}
+
+
 def test_the_bait_is_one(tmp_path: Path) -> None:
     baited = by_a_baited_launcher(handed_on)
     same = {name for name, value in DEFAULTS.items() if baited[name] == value}
