@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.runtime.errors import BundleError, ConfigError
 from harness.runtime.seccomp_numbers import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
-from harness.runtime.syscalls import CLONE
+from harness.runtime.syscalls import CLONE, IO_CLASSES, PERSONALITIES, SCHEDULER_FLAGS, SCHEDULERS
 
 Config = dict[str, Any]
 
@@ -213,6 +213,16 @@ FIELDS = (
     Field("process.rlimits[].soft", Whole(0, LIMITLESS), "The limit in force"),
     Field("process.rlimits[].hard", Whole(0, LIMITLESS), "The ceiling for the soft limit"),
     Field("process.oomScoreAdj", Whole(-1000, 1000), "Preference of the out-of-memory killer"),
+    Field("process.scheduler.policy", OneOf(tuple(SCHEDULERS), "scheduling policy"), "Policy of sched(7)"),
+    Field("process.scheduler.nice", Whole(-20, 19), "Nice value, for SCHED_OTHER and SCHED_BATCH"),
+    Field("process.scheduler.priority", Whole(0, 99), "Static priority, for SCHED_FIFO and SCHED_RR"),
+    Field("process.scheduler.flags[]", OneOf(tuple(SCHEDULER_FLAGS), "scheduler flag"), "Flags of sched_setattr(2)"),
+    Field("process.scheduler.runtime", Whole(), "CPU time in each period, for SCHED_DEADLINE", "nanoseconds"),
+    Field("process.scheduler.deadline", Whole(), "When it must have been had, for SCHED_DEADLINE", "nanoseconds"),
+    Field("process.scheduler.period", Whole(), "Length of the period, for SCHED_DEADLINE", "nanoseconds"),
+    Field("process.ioPriority.class", OneOf(IO_CLASSES[1:], "I/O class"), "I/O scheduling class"),
+    Field("process.ioPriority.priority", Whole(0, 7), "Priority in the class, 0 being the highest"),
+    Field("linux.personality.domain", OneOf(tuple(PERSONALITIES), "domain"), "Execution domain: personality(2)"),
     Field("mounts[].destination", AbsolutePath(), "Where the mount goes, inside"),
     Field("mounts[].type", Text(), "Type of the file system; `bind` or none with the option bind"),
     Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),
@@ -300,13 +310,13 @@ FIELDS = (
 # What the runtime-spec knows and this runtime cannot do yet.
 UNSUPPORTED = frozenset(
     (
-        "hooks linux.netDevices linux.intelRdt linux.personality linux.mountLabel linux.timeOffsets "
-        "linux.memoryPolicy linux.namespaces[].path linux.resources.memory.kernel "
-        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
-        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize process.ioPriority "
-        "process.scheduler process.execCPUAffinity process.commandLine process.user.username solaris windows vm "
-        "zos freebsd linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
-        "linux.resources.blockIO.weightDevice[].leafWeight"
+        "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.timeOffsets linux.memoryPolicy "
+        "linux.namespaces[].path linux.resources.memory.kernel linux.resources.memory.kernelTCP "
+        "linux.resources.memory.useHierarchy mounts[].uidMappings mounts[].gidMappings process.apparmorProfile "
+        "process.selinuxLabel process.consoleSize process.execCPUAffinity process.commandLine "
+        "process.user.username solaris windows vm zos freebsd linux.seccomp.listenerPath "
+        "linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
+        "linux.resources.blockIO.weightDevice[].leafWeight linux.personality.flags"
     ).split()
 )
 
@@ -424,6 +434,15 @@ def _demand(config: Config) -> None:
             raise ConfigError(f"config.json: process.rlimits[{index}]: needs type, soft and hard")
         if limit["soft"] > limit["hard"]:
             raise ConfigError(f"config.json: process.rlimits[{index}].soft: above the hard limit")
+    for path, keys in (
+        ("process.scheduler", ["policy"]),
+        ("process.ioPriority", ["class", "priority"]),
+        ("linux.personality", ["domain"]),
+    ):
+        part, name = path.split(".")
+        found = config.get(part, {}).get(name)
+        if found is not None and not set(keys) <= set(found):
+            raise ConfigError(f"config.json: {path}: needs {' and '.join(keys)}")
     for kind in ("uidMappings", "gidMappings"):
         for index, entry in enumerate(linux.get(kind, [])):
             if set(entry) != {"containerID", "hostID", "size"}:

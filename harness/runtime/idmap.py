@@ -33,17 +33,21 @@ def _write(name: str, text: str) -> tuple[Call, ...]:
 
 
 def wait(config: Config) -> list[Step]:
-    """Hold the child back until its maps are written, then let it take an id that is mapped."""
+    """Hold the child back until its maps are written."""
+    if "user" not in namespaces(config):
+        return []
+    calls = (Call("read", (GO_DESCRIPTOR, Packed(b"\0", "a byte"), 1)),)
+    return [Step("wait-for-maps", "before them every file it made would be nobody's: user_namespaces(7)", calls)]
+
+
+def take_ids(config: Config) -> list[Step]:
+    """Let the child take ids that are mapped."""
     if "user" not in namespaces(config):
         return []
     uid = _first(config["linux"]["uidMappings"])
     gid = _first(config["linux"]["gidMappings"])
-    calls = (
-        Call("read", (GO_DESCRIPTOR, Packed(b"\0", "a byte"), 1)),
-        Call("setresgid", (gid, gid, gid)),
-        Call("setresuid", (uid, uid, uid)),
-    )
-    return [Step("wait-for-maps", "before them every file it made would be nobody's: user_namespaces(7)", calls)]
+    calls = (Call("setresgid", (gid, gid, gid)), Call("setresuid", (uid, uid, uid)))
+    return [Step("mapped-ids", "the launcher's own need not be mapped: user_namespaces(7)", calls)]
 
 
 def _first(mappings: list[Config]) -> int:

@@ -244,6 +244,13 @@ CAUSES = {
     ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
+    (
+        "scheduler",
+        errno.EPERM,
+    ): "real-time policies and a lower nice value need CAP_SYS_NICE, and on version 1 a share of cpu.rt_runtime_us",
+    ("io-priority", errno.EPERM): "the real-time class needs CAP_SYS_NICE or CAP_SYS_ADMIN outside any user namespace",
+    ("personality", errno.EINVAL): "this machine cannot run 32-bit programs",
+    ("session-keyring", errno.EDQUOT): "the user has all the keys that kernel.keys.maxkeys allows: keyrings(7)",
     ("limit", errno.EACCES): "this cgroup is not delegated to this user",
     ("limit", errno.ENOENT): "this kernel, as it was built and booted, has no such limit",
     (

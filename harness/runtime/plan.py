@@ -6,6 +6,7 @@ in the modules named for their subject. `plan` is pure: it asks the kernel nothi
 """
 
 from harness.runtime import (
+    attributes,
     cgroup,
     devices,
     idmap,
@@ -30,10 +31,14 @@ def plan(config: Config, host: Host) -> Plan:
     mounts.check(config)
     steps = [
         *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
+        attributes.reset_memory(),  # before the change of ids, after which its own files in /proc may not be its own
+        *idmap.take_ids(config),
         *cgroup.join(config, host),  # as early as can be, so that the start itself is already counted and limited
         *namespaces.enter_cgroup_namespace(config),  # after the join, or its root would be the launcher's cgroup
         privileges.new_session(),  # before anything of the container runs in the launcher's session
         privileges.reset_signals(),
+        attributes.reset_scheduling(),  # after the join, so that the CPUs are all those of the container's cpuset
+        attributes.set_personality(config),  # like all that is inherited: before anything can make use of it
         *privileges.set_oom_score(config),  # while /proc is still the host's, hence surely a real one
         *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already
         *namespaces.set_names(config),
@@ -51,9 +56,12 @@ def plan(config: Config, host: Host) -> Plan:
         *mounts.protect(config),  # after /proc and /sys are there, before anybody can use them
         *mounts.lock_root(config),  # last of the mounts, because places for them had to be made in the root
         *privileges.set_rlimits(config),  # while hard limits may still be raised
+        *attributes.set_io_priority(config),  # this late, so that the start itself does not run at it
+        *attributes.set_scheduler(config),  # likewise, while CAP_SYS_NICE is still there
         *privileges.drop_bounding(config, host),  # while CAP_SETPCAP is still there
         *seccomp.install_with_privilege(config, host),  # while CAP_SYS_ADMIN is there to do without no_new_privs
         privileges.become_user(config, host),
+        attributes.join_session_keyring(),  # as the user, whose key it will be and whose quota it counts against
         privileges.set_capabilities(config),  # after the change of ids, which clears them
         *privileges.forbid_new_privileges(config),
         privileges.die_with_launcher(),  # after the change of ids, which would clear it

@@ -30,6 +30,8 @@ NUMBERS = {
     "fsmount": (432, 432),
     "fsopen": (430, 430),
     "ioctl": (16, 29),
+    "ioprio_set": (251, 30),
+    "keyctl": (250, 219),
     "mkdirat": (258, 34),
     "mknodat": (259, 33),
     "mount": (165, 40),
@@ -39,6 +41,7 @@ NUMBERS = {
     "open_tree": (428, 428),
     "openat": (257, 56),
     "openat2": (437, 437),
+    "personality": (135, 92),
     "pidfd_send_signal": (424, 424),
     "pivot_root": (155, 41),
     "prctl": (157, 167),
@@ -47,9 +50,13 @@ NUMBERS = {
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "seccomp": (317, 277),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setscheduler": (144, 119),
     "setdomainname": (171, 162),
     "setgroups": (116, 159),
     "sethostname": (170, 161),
+    "setpriority": (141, 140),
     "setresgid": (119, 149),
     "setresuid": (117, 147),
     "setsid": (112, 157),
@@ -217,7 +224,9 @@ class PR(enum.IntEnum):
     SET_PDEATHSIG = 1
     SET_KEEPCAPS = 8
     CAPBSET_DROP = 24
+    SET_TIMERSLACK = 29
     SET_NO_NEW_PRIVS = 38
+    SET_THP_DISABLE = 41
     CAP_AMBIENT = 47
 
     def __str__(self) -> str:
@@ -252,6 +261,29 @@ S_IFREG = 0o100000
 S_IFCHR = 0o020000
 S_IFBLK = 0o060000
 S_IFIFO = 0o010000
+
+# include/uapi/linux/sched.h; the flags that clamp utilization are left out: a config has no values to go with them
+SCHEDULERS = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+SCHEDULER_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x1,
+    "SCHED_FLAG_RECLAIM": 0x2,
+    "SCHED_FLAG_DL_OVERRUN": 0x4,
+    "SCHED_FLAG_KEEP_POLICY": 0x8,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+}
+
+# In the order of their numbers, from 0: include/uapi/linux/ioprio.h
+IO_CLASSES = ("IOPRIO_CLASS_NONE", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
+
+# include/uapi/linux/personality.h
+PERSONALITIES = {"LINUX": 0x0, "LINUX32": 0x8}
 
 libc = ctypes.PyDLL(
     None, use_errno=True

@@ -57,9 +57,7 @@ def emulate(code: Sequence[Instruction], architecture: int, number: int, argumen
     raise AssertionError("the program has no end")
 
 
-TOKENS = {
-    name: value.audit if name != "SCMP_ARCH_X32" else 0x4000003E for name, value in ARCHITECTURES.items()
-}
+TOKENS = {name: value.audit if name != "SCMP_ARCH_X32" else 0x4000003E for name, value in ARCHITECTURES.items()}
 
 
 class scmp_arg_cmp(ctypes.Structure):

@@ -85,7 +85,7 @@ def test_a_container_without_limits_touches_no_cgroup() -> None:
 def test_an_ordinary_users_maps_are_written_while_the_child_waits() -> None:
     wanted = made(uid=1000)
     assert [step.name for step in wanted.between] == ["deny-setgroups", "gid-map", "uid-map"]
-    assert names(wanted)[0] == "wait-for-maps"
+    assert names(wanted)[:3] == ["wait-for-maps", "reset-memory", "mapped-ids"]
     assert "setgroups" not in " ".join(calls(wanted, "user"))
 
 
@@ -93,6 +93,42 @@ def test_devices_are_made_by_root_and_bound_in_a_user_namespace() -> None:
     assert 'mknodat($dev, "null", 8630, 259)' in calls(made(), "devices")
     assert "open-devices" in names(made(uid=1000))
     assert not any("259" in call for call in calls(made(uid=1000), "devices"))
+
+
+def test_what_is_inherited_is_reset_whatever_the_config_says() -> None:
+    for uid in (0, 1000):
+        steps = names(made(uid=uid))
+        assert {"reset-memory", "reset-scheduling", "personality", "session-keyring"} <= set(steps)
+        assert not {"scheduler", "io-priority"} & set(steps)
+        assert calls(made(uid=uid), "personality") == ["personality(0)"]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sentence"),
+    [
+        ({"policy": "SCHED_RR"}, r"process\.scheduler\.priority: SCHED_RR needs one, from 1 to 99"),
+        ({"policy": "SCHED_IDLE", "nice": 5}, r"process\.scheduler\.nice: SCHED_IDLE has none"),
+        ({"policy": "SCHED_OTHER", "period": 5}, r"process\.scheduler\.period: SCHED_OTHER has none"),
+        ({"policy": "SCHED_DEADLINE"}, r"SCHED_DEADLINE needs 1024 <= runtime <= deadline <= period"),
+        ({"policy": "SCHED_DEADLINE", "runtime": 5000, "deadline": 4000}, "1024 <= runtime <= deadline <= period"),
+        ({"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, "cannot be handed on to a child"),
+    ],
+)
+def test_a_scheduler_that_makes_no_sense_is_refused(scheduler: dict[str, Any], sentence: str) -> None:
+    config = example(0, 0) | {"annotations": {"isoproof.init": "true"}}
+    config["process"]["scheduler"] = scheduler
+    with pytest.raises(ConfigError, match=sentence):
+        plan(config, Host("isoproof-1", "/bundle/rootfs"))
+
+
+def test_scheduler_and_io_priority_are_set_while_there_is_a_right_to() -> None:
+    config = example(0, 0)
+    config["process"]["scheduler"] = {"policy": "SCHED_FIFO", "priority": 3}
+    config["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE", "priority": 0}
+    wanted = plan(config, Host("isoproof-1", "/bundle/rootfs"))
+    assert in_order(names(wanted), "reset-scheduling", "io-priority", "scheduler", "user", "session-keyring")
+    assert calls(wanted, "scheduler") == ["sched_setattr(0, {policy=SCHED_FIFO, priority=3, flags=0x0}, 0)"]
+    assert calls(wanted, "io-priority") == ["ioprio_set(1, 0, 24576)"]
 
 
 def test_a_sysctl_of_the_whole_machine_is_refused() -> None:

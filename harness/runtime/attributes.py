@@ -1,0 +1,125 @@
+"""What a process has from its parent without asking: scheduling, personality, keyring, flags of its memory.
+
+All of it outlives clone(2) and execve(2), so without these steps a container would run as whoever started it happened
+to: niced, pinned to one CPU, without address space randomization. The defaults are the kernel's for a process that
+nobody has touched. One attribute needs no step: execve(2) makes every program dumpable that its user may read, whatever
+the launcher was (PR_SET_DUMPABLE).
+
+Two things an ordinary user may not take back, and there the container keeps them: a nice value that was raised, and
+SCHED_IDLE (sched(7), RLIMIT_NICE). Both make it slower and give it nothing.
+"""
+
+import errno
+import struct
+
+from harness.runtime import supervise
+from harness.runtime.config import Config
+from harness.runtime.errors import ConfigError
+from harness.runtime.step import Call, Packed, Saved, Step
+from harness.runtime.syscalls import AT_FDCWD, IO_CLASSES, PERSONALITIES, PR, SCHEDULER_FLAGS, SCHEDULERS, O
+
+DEFAULT_DUMP_FILTER = "0x33"  # anonymous and huge private memory, and ELF headers: core(5)
+DEFAULT_TIMER_SLACK = 50_000  # nanoseconds; 0 would not do, it stands for what the launcher had: prctl(2)
+ALL_CPUS = b"\xff" * 1024  # as many as any kernel can have (NR_CPUS); the kernel leaves out those that are not allowed
+PRIO_PROCESS = 0
+IOPRIO_WHO_PROCESS = 1
+IOPRIO_CLASS_SHIFT = 13
+KEYCTL_JOIN_SESSION_KEYRING = 1
+
+
+def reset_memory() -> Step:
+    """Take back the flags that a new address space gets from its parent's."""
+    opened = Saved("file")
+    calls = (
+        Call("openat", (AT_FDCWD, "/proc/self/coredump_filter", O.WRONLY | O.CLOEXEC), saves="file"),
+        Call("write", (opened, DEFAULT_DUMP_FILTER, len(DEFAULT_DUMP_FILTER))),
+        Call("close", (opened,)),
+        Call("prctl", (PR.SET_THP_DISABLE, 0, 0, 0, 0)),
+    )
+    return Step("reset-memory", "the dump filter and the ban on huge pages outlive execve(2): core(5), prctl(2)", calls)
+
+
+def reset_scheduling() -> Step:
+    """Take back everything that makes the launcher run sooner, later or elsewhere than others."""
+    calls = (
+        Call("sched_setscheduler", (0, SCHEDULERS["SCHED_OTHER"], Packed(bytes(4), "priority=0")), (errno.EPERM,)),
+        Call("setpriority", (PRIO_PROCESS, 0, 0), (errno.EACCES, errno.EPERM)),
+        Call("sched_setaffinity", (0, len(ALL_CPUS), Packed(ALL_CPUS, "every CPU"))),
+        Call("ioprio_set", (IOPRIO_WHO_PROCESS, 0, 0)),
+        Call("prctl", (PR.SET_TIMERSLACK, DEFAULT_TIMER_SLACK, 0, 0, 0)),
+    )
+    return Step("reset-scheduling", "the launcher's nice value, CPUs and slack are inherited: sched(7)", calls)
+
+
+def set_personality(config: Config) -> Step:
+    """Take the execution domain of the config, or Linux's, and none of the flags that the launcher may have."""
+    wanted = config.get("linux", {}).get("personality", {})
+    calls = (Call("personality", (PERSONALITIES[wanted.get("domain", "LINUX")],)),)
+    return Step("personality", "or the launcher's could switch off address space randomization: personality(2)", calls)
+
+
+def set_scheduler(config: Config) -> list[Step]:
+    """Set the scheduling policy of the config.
+
+    Raises ConfigError for a value that its policy does not know, which the kernel would refuse or leave out of account.
+    """
+    wanted = config["process"].get("scheduler")
+    if wanted is None:
+        return []
+    _check(wanted, config)
+    flags = sum(SCHEDULER_FLAGS[name] for name in wanted.get("flags", []))
+    nice, priority = wanted.get("nice", 0), wanted.get("priority", 0)
+    times = [wanted.get(name, 0) for name in ("runtime", "deadline", "period")]
+    value = struct.pack("=IIQiI3Q", 48, SCHEDULERS[wanted["policy"]], flags, nice, priority, *times)
+    shown = ", ".join(f"{name}={wanted[name]}" for name in wanted if name != "flags")
+    calls = (Call("sched_setattr", (0, Packed(value, f"{shown}, flags={flags:#x}"), 0)),)
+    return [Step("scheduler", "while CAP_SYS_NICE is still there: sched(7)", calls)]
+
+
+# Which values a policy has, next to the flags: sched(7).
+VALUES = {
+    "SCHED_OTHER": {"nice"},
+    "SCHED_BATCH": {"nice"},
+    "SCHED_IDLE": set[str](),
+    "SCHED_FIFO": {"priority"},
+    "SCHED_RR": {"priority"},
+    "SCHED_DEADLINE": {"runtime", "deadline", "period"},
+}
+
+
+def _check(wanted: Config, config: Config) -> None:
+    where = "config.json: process.scheduler"
+    policy = wanted["policy"]
+    for name in ("nice", "priority", "runtime", "deadline", "period"):
+        if wanted.get(name) and name not in VALUES[policy]:
+            raise ConfigError(f"{where}.{name}: {policy} has none")
+    if "priority" in VALUES[policy] and not wanted.get("priority"):
+        raise ConfigError(f"{where}.priority: {policy} needs one, from 1 to 99")
+    if "runtime" in VALUES[policy]:
+        runtime, deadline = wanted.get("runtime", 0), wanted.get("deadline", 0)
+        if not 1024 <= runtime <= deadline <= (wanted.get("period") or deadline):
+            raise ConfigError(f"{where}: {policy} needs 1024 <= runtime <= deadline <= period")
+    if supervise.shim_wanted(config) and (
+        policy == "SCHED_DEADLINE" or "SCHED_FLAG_RESET_ON_FORK" in wanted.get("flags", [])
+    ):
+        raise ConfigError(f"{where}: cannot be handed on to a child, as isoproof.init has to do")
+
+
+def set_io_priority(config: Config) -> list[Step]:
+    """Set the I/O priority of the config."""
+    wanted = config["process"].get("ioPriority")
+    if wanted is None:
+        return []
+    value = IO_CLASSES.index(wanted["class"]) << IOPRIO_CLASS_SHIFT | wanted["priority"]
+    calls = (Call("ioprio_set", (IOPRIO_WHO_PROCESS, 0, value)),)
+    return [Step("io-priority", "while CAP_SYS_NICE is still there, for the real-time class: ioprio_set(2)", calls)]
+
+
+def join_session_keyring() -> Step:
+    """Get a new, empty session keyring; through the launcher's its keys could be read and used.
+
+    A kernel without keys says ENOSYS. EPERM comes from a filter around the launcher (Docker's default one); it stays
+    around the container, which then has no keyctl(2) to reach any key with, so the start goes on.
+    """
+    calls = (Call("keyctl", (KEYCTL_JOIN_SESSION_KEYRING, None), (errno.ENOSYS, errno.EPERM)),)
+    return Step("session-keyring", "or the program would possess the launcher's keys: session-keyring(7)", calls)
