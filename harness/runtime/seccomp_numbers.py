@@ -2,7 +2,8 @@
 
 A table of system calls reads as the kernel's own lists do, in the order of the numbers: a number, then the names that
 have it and the ones after it. From arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl,
-arch/arm/tools/syscall.tbl and scripts/syscall.tbl, up to Linux 6.18. The names are those that config.json uses, which are libseccomp's.
+arch/arm/tools/syscall.tbl and scripts/syscall.tbl, up to Linux 6.18. The names are those that config.json uses,
+which are libseccomp's.
 """
 
 import functools

@@ -3,13 +3,11 @@
 import ctypes
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from harness.runtime.seccomp import ARCHITECTURES, EPERM, Instruction
 from harness.runtime.seccomp_numbers import ACTIONS, OPERATORS
-
-Verdict = Callable[[int, int, Sequence[int]], int]
 
 
 def disassemble(program: bytes) -> tuple[Instruction, ...]:
@@ -57,9 +55,7 @@ def emulate(code: Sequence[Instruction], architecture: int, number: int, argumen
     raise AssertionError("the program has no end")
 
 
-TOKENS = {
-    name: value.audit if name != "SCMP_ARCH_X32" else 0x4000003E for name, value in ARCHITECTURES.items()
-}
+TOKENS = {name: value.audit if name != "SCMP_ARCH_X32" else 0x4000003E for name, value in ARCHITECTURES.items()}
 
 
 class scmp_arg_cmp(ctypes.Structure):
@@ -67,7 +63,7 @@ class scmp_arg_cmp(ctypes.Structure):
 
 
 class Oracle:
-    """libseccomp, driven as runc drives it."""
+    """libseccomp, driven as runc drives it; OSError where it is not installed."""
 
     def __init__(self) -> None:
         self.library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
