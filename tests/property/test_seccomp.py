@@ -40,7 +40,7 @@ def rules(names: list[str], conditions: st.SearchStrategy[Any]) -> st.SearchStra
 
 
 ANY = sections(rules([*COMMON, "open", "waitpid", "mmap2"], st.lists(CONDITION, max_size=3)), unique=False)
-# Where several rules with inequalities name one call, libseccomp 2.5.4 loses some of them, and where an architecture lacks
+# Where several rules with inequalities name one call, libseccomp 2.5.4 loses some of them; where an architecture lacks
 # a call that a rule names, it may compare a number that it has not loaded. So both are kept from it here.
 SIMPLE = sections(rules(COMMON, st.lists(CONDITION, max_size=3, unique_by=lambda one: one["index"])), unique=True)
 
