@@ -243,6 +243,8 @@ CAUSES = {
     ): "no such program in the root, or its interpreter (#! line, ELF loader) is missing",
     ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
+    ("execute", errno.EPERM): "the profile in linux.seccomp may deny execve to the program itself",
+    ("seccomp", errno.EACCES): "a filter takes process.noNewPrivileges, or CAP_SYS_ADMIN here: seccomp(2)",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
     (
         "scheduler",

@@ -6,9 +6,9 @@ number once. Neighbouring numbers with the same answer are one range, and a bina
 What the runtime-spec leaves open is answered as by libseccomp, which other runtimes use. A call from an architecture
 that is not listed kills its thread, x32 included. A rule without conditions beats all others for the same call.
 Conditions of one rule on the same argument are alternatives. On 32 bit architectures, x32 included, only the low halves
-of arguments are compared. Between rules whose conditions overlap, the first wins. One thing is stricter: a filter cannot
-look behind the pointer that socketcall(2) and ipc(2) take on i386, so a rule with conditions never allows what goes
-through them, and always denies it.
+of arguments are compared. Between rules whose conditions overlap, the first wins. One thing is stricter: a filter
+cannot look behind the pointer that socketcall(2) and ipc(2) take on i386, so a rule with conditions never allows what
+goes through them, and always denies it.
 """
 
 import struct

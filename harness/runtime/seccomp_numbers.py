@@ -1,8 +1,8 @@
 """The words of `linux.seccomp` and their numbers, as data: actions, operators, flags, and every system call.
 
 A table of system calls reads as the kernel's own lists do, in the order of the numbers: a number, then the names that
-have it and the ones after it. From arch/x86/entry/syscalls/syscall_64.tbl and syscall_32.tbl,
-arch/arm/tools/syscall.tbl and scripts/syscall.tbl, up to Linux 6.18. The names are those that config.json uses, which are libseccomp's.
+have it and the ones after it. Up to 456 these are the names and numbers that libseccomp 2.5.4 gives; later ones, and
+335 and 336 of x86_64, follow the kernel's syscall.tbl.
 """
 
 import functools

@@ -3,13 +3,11 @@
 import ctypes
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from harness.runtime.seccomp import ARCHITECTURES, EPERM, Instruction
 from harness.runtime.seccomp_numbers import ACTIONS, OPERATORS
-
-Verdict = Callable[[int, int, Sequence[int]], int]
 
 
 def disassemble(program: bytes) -> tuple[Instruction, ...]:
@@ -65,7 +63,7 @@ class scmp_arg_cmp(ctypes.Structure):
 
 
 class Oracle:
-    """libseccomp, driven as runc drives it."""
+    """libseccomp, driven as runc drives it; OSError where it is not installed."""
 
     def __init__(self) -> None:
         self.library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
