@@ -61,14 +61,14 @@ def exit_status(status: int) -> int:
 def wait(pid: int, pidfd: int, deadline: float | None) -> int:
     """Wait for a container's first process and return its exit status as shells do.
 
-    `deadline` is in seconds from now; when it is over the process is killed and the status is 124.
+    `deadline` is in seconds from now; when it is over the process is killed and the status is 124. Then it is left to
+    the end of the cell to reap it: a process that is frozen does not die before that thaws it.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     if poll.poll(None if deadline is None else deadline * 1000):
         return exit_status(os.waitpid(pid, 0)[1])
     kill(pidfd)
-    os.waitpid(pid, 0)
     return DEADLINE_STATUS
 
 
