@@ -83,8 +83,21 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         (
             "linux/uidMappings",
             [{"containerID": 0}],
-            "linux.uidMappings: has no effect without a namespace of type user",
+            "linux.uidMappings: has no effect without a new namespace of type user",
         ),
+        (
+            "linux/namespaces",
+            [{"type": "mount", "path": "/proc/1/ns/mnt"}],
+            "linux.namespaces: mount: joining one by path is not supported yet",
+        ),
+        (
+            "linux/namespaces",
+            [{"type": "pid", "path": "x"}],
+            "linux.namespaces[0].path: expected an absolute path",
+        ),
+        ("linux/timeOffsets", {"monotonic": {"secs": 1}}, "linux.timeOffsets: needs a new namespace of type time"),
+        ("linux/timeOffsets", {"realtime": {"secs": 1}}, "linux.timeOffsets.realtime: unknown field"),
+        ("linux/timeOffsets", {"boottime": {"nanosecs": 10**9}}, "linux.timeOffsets.boottime.nanosecs: expected a who"),
         ("linux/seccomp", {}, "config.json: linux.seccomp: this runtime does not support it yet; take it out"),
         ("hooks", {}, "config.json: hooks: this runtime does not support it yet"),
         ("linux/maskedPaths", ["proc/keys"], "config.json: linux.maskedPaths[0]: expected an absolute path"),
