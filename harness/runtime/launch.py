@@ -257,7 +257,11 @@ CAUSES = {
         "gid-map",
         errno.ENOENT,
     ): "an ordinary user may map by himself only his own id; for more install the package uidmap",
-    ("user", errno.EPERM): "the user namespace to join was made without setgroups(2): user_namespaces(7)",
+    (
+        "user",
+        errno.EPERM,
+    ): "where it is setgroups(2), the user namespace was made without the right to it: user_namespaces(7)",
+    ("enter:pid", errno.EINVAL): "only PID namespaces below the launcher's own can be joined",
     ("mapped-ids", errno.EINVAL): "the user namespace to join has no id 0",
     ("time-offsets", errno.ERANGE): "with this offset a clock would stand before 0, or too far ahead",
     ("open-root", errno.EACCES): "the ids that root is mapped to may not pass through a directory above the root",

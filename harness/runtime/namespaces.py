@@ -3,7 +3,7 @@
 from harness.runtime.config import NAMESPACES, Config, joined, own
 from harness.runtime.errors import ConfigError
 from harness.runtime.step import Call, Host, Saved, Step
-from harness.runtime.syscalls import AT_FDCWD, CLONE, O
+from harness.runtime.syscalls import AT_FDCWD, CLONE, PR, O
 
 OFFSETS = "/proc/self/timens_offsets"
 
@@ -34,7 +34,8 @@ def enter(config: Config, host: Host) -> list[Step]:
 
     All are opened first, while the caller still has its rights over the processes whose namespaces they are. Root, who
     has rights over every namespace, loses them in a joined user namespace, so that comes last; an ordinary user gains
-    them there, so it comes first. A PID namespace is entered by children only: the child's.
+    them there, so it comes first. A PID namespace is entered by children only: the child's. Whoever lives in these
+    namespaces may have rights over us, too, and must not reach through us for what we still hold of the host.
     """
     paths = joined(config)
     if not paths:
@@ -42,7 +43,14 @@ def enter(config: Config, host: Host) -> list[Step]:
     names = sorted(paths, key=lambda name: (name == "user") != host.rootless)
     flags = O.CLOEXEC | O.NONBLOCK
     opened = tuple(Call("openat", (AT_FDCWD, paths[name], flags), saves=f"{name}-namespace") for name in names)
-    steps = [Step("open-namespaces", "before a joined one takes away the right to: namespaces(7)", opened)]
+    steps = [
+        Step("open-namespaces", "before a joined one takes away the right to: namespaces(7)", opened),
+        Step(
+            "undumpable",
+            "those inside may trace what they meet there, but not this: PR_SET_DUMPABLE(2const)",
+            (Call("prctl", (PR.SET_DUMPABLE, 0, 0, 0, 0)),),
+        ),
+    ]
     for name in names:
         descriptor = Saved(f"{name}-namespace")
         calls = (Call("setns", (descriptor, NAMESPACES[name])), Call("close", (descriptor,)))

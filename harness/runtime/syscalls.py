@@ -195,6 +195,7 @@ class PR(enum.IntEnum):
     """prctl(2)."""
 
     SET_PDEATHSIG = 1
+    SET_DUMPABLE = 4
     SET_KEEPCAPS = 8
     CAPBSET_DROP = 24
     SET_NO_NEW_PRIVS = 38

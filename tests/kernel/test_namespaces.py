@@ -18,6 +18,7 @@ from harness.runtime import inspect, launch
 from harness.runtime.config import Config, read
 from harness.runtime.errors import BadInput, ConfigError, StartError
 from harness.runtime.plan import plan
+from harness.runtime.step import Call, Plan, Saved, Step
 from harness.runtime.syscalls import CLONE, MS, invoke, libc
 from tests.kernel.bundles import bundle, output_of, snapshot
 from tests.kernel.test_launch import failing_at
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("needs_namespaces", "needs_root")
 
 USER = 12345  # an id that nobody has
 NS_GET_USERNS = 0xB701
+PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 TYPES = {
     "uts": CLONE.NEWUTS,
@@ -216,13 +218,49 @@ def test_whatever_step_of_joining_fails_nothing_stays_behind(tmp_path: Path) -> 
     with foreign("network", "pid") as paths:
         config = read(join(config, paths))
         wanted = plan(config, inspect.host(config, directory))
-        assert [step.name for step in wanted.enter] == ["open-namespaces", "enter:network", "enter:pid"]
+        assert [step.name for step in wanted.enter] == ["open-namespaces", "undumpable", "enter:network", "enter:pid"]
         before = snapshot()
         for index, step in enumerate(wanted.enter):
             with pytest.raises(StartError, match="ENOENT") as caught:
                 output_of(directory, config, alter=lambda made, at=index: failing_at(made, "enter", at))
             assert caught.value.step == step.name
             assert snapshot() == before
+
+
+def test_those_in_a_joined_namespace_cannot_reach_into_the_process_that_joins(tmp_path: Path) -> None:
+    # dup3(2) of a descriptor onto itself is EINVAL: so is a start with PR_GET_DUMPABLE 0.
+    calls = (Call("prctl", (PR_GET_DUMPABLE, 0, 0, 0, 0), saves="dumpable"), Call("dup3", (Saved("dumpable"), 0, 0)))
+
+    def asking(made: Plan) -> Plan:
+        return made.exchange("execute", Step("dumpable", "", calls), made.steps[-1])
+
+    directory, config = bundle(tmp_path)
+    assert output_of(directory, read(config), alter=asking)[0] == 0
+    with foreign("user", "pid") as paths, pytest.raises(StartError, match=r"dumpable: dup3.*EINVAL"):
+        output_of(directory, read(join(config, paths)), alter=asking)
+
+
+def test_a_pid_namespace_above_is_refused_with_its_reason(tmp_path: Path) -> None:
+    directory, config = bundle(tmp_path)
+    outer = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    reader, writer = os.pipe()
+    between = os.fork()
+    if between == 0:
+        invoke("unshare", CLONE.NEWPID)
+        inner = os.fork()
+        if inner == 0:
+            try:
+                output_of(directory, read(join(config, {"pid": f"/proc/self/fd/{outer}"})))
+            except BaseException as error:
+                os.write(writer, str(error).encode())
+            os._exit(0)
+        os.waitpid(inner, 0)
+        os._exit(0)
+    os.waitpid(between, 0)
+    os.close(writer)
+    os.close(outer)
+    with os.fdopen(reader) as pipe:
+        assert re.search("enter:pid.*EINVAL.*only PID namespaces below", pipe.read())
 
 
 def test_a_pid_namespace_without_a_first_process_takes_in_nobody(tmp_path: Path) -> None:

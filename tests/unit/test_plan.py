@@ -121,12 +121,14 @@ def joining(*types: str, uid: int = 0) -> Plan:
 
 
 def test_root_joins_a_user_namespace_last_and_an_ordinary_user_first() -> None:
-    assert [step.name for step in joining("user", "network", "pid").enter][1:] == [
+    assert [step.name for step in joining("user", "network", "pid").enter] == [
+        "open-namespaces",
+        "undumpable",
         "enter:network",
         "enter:pid",
         "enter:user",
     ]
-    assert [step.name for step in joining("network", "user", uid=1000).enter][1:] == ["enter:user", "enter:network"]
+    assert [step.name for step in joining("network", "user", uid=1000).enter][2:] == ["enter:user", "enter:network"]
 
 
 def test_what_is_joined_is_neither_made_nor_set_up() -> None:
