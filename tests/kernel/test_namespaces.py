@@ -39,7 +39,7 @@ TYPES = {
     "time": CLONE.NEWTIME,
 }
 FILES = {"network": "net", "pid": "pid_for_children", "time": "time_for_children"}
-WHOLE = [{"containerID": 0, "hostID": 0, "size": 65536}]
+NET_AND_USER = "for name in net user; do /bin/busybox readlink /proc/self/ns/$name; done"
 
 
 @contextlib.contextmanager
@@ -137,6 +137,15 @@ def test_all_are_joined_at_once_in_an_order_that_the_kernel_accepts(tmp_path: Pa
         status, text = output_of(directory, read(join(config, paths)))
         assert status == 0, text
         assert {identity(path) for path in paths.values()} <= set(text.split())
+
+
+def test_root_joins_what_the_joined_user_namespace_does_not_own(tmp_path: Path) -> None:
+    directory, config = bundle(tmp_path, "/bin/busybox", "sh", "-c", NET_AND_USER)
+    config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] != "/sys"]  # is its owner's only
+    with foreign("user") as user, foreign("network") as network:
+        wanted = [identity(network["network"]), identity(user["user"])]
+        status, text = output_of(directory, read(join(config, user | network)))
+    assert (status, text.split()) == (0, wanted)
 
 
 def test_a_joined_pid_namespace_shows_its_processes(tmp_path: Path) -> None:
