@@ -50,6 +50,7 @@ RLIMITS = tuple(
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable")
 
 BIGGEST = 2**63 - 1
+LONGEST = 9_223_372_036  # seconds that the kernel can count in nanoseconds: KTIME_SEC_MAX
 LIMITLESS = 2**64 - 1
 
 
@@ -228,6 +229,11 @@ FIELDS = (
     Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),
     Field("mounts[].options[]", Text(), "Options, by the names of mount(8)"),
     Field("linux.namespaces[].type", OneOf(tuple(NAMESPACES), "namespace"), "A namespace of its own"),
+    Field("linux.namespaces[].path", AbsolutePath(), "A namespace that is there already, joined instead of a new one"),
+    Field("linux.timeOffsets.monotonic.secs", Whole(-LONGEST, LONGEST), "Added to CLOCK_MONOTONIC", "seconds"),
+    Field("linux.timeOffsets.monotonic.nanosecs", Whole(0, 999_999_999), "Added to CLOCK_MONOTONIC", "nanoseconds"),
+    Field("linux.timeOffsets.boottime.secs", Whole(-LONGEST, LONGEST), "Added to CLOCK_BOOTTIME", "seconds"),
+    Field("linux.timeOffsets.boottime.nanosecs", Whole(0, 999_999_999), "Added to CLOCK_BOOTTIME", "nanoseconds"),
     Field("linux.uidMappings[].containerID", ID, "First user id inside"),
     Field("linux.uidMappings[].hostID", ID, "First user id outside"),
     Field("linux.uidMappings[].size", Whole(1, 2**32 - 1), "How many ids"),
@@ -310,12 +316,11 @@ FIELDS = (
 # What the runtime-spec knows and this runtime cannot do yet.
 UNSUPPORTED = frozenset(
     (
-        "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.timeOffsets linux.memoryPolicy "
-        "linux.namespaces[].path linux.resources.memory.kernel linux.resources.memory.kernelTCP "
-        "linux.resources.memory.useHierarchy mounts[].uidMappings mounts[].gidMappings process.apparmorProfile "
-        "process.selinuxLabel process.consoleSize process.execCPUAffinity process.commandLine "
-        "process.user.username solaris windows vm zos freebsd linux.seccomp.listenerPath "
-        "linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
+        "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
+        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
+        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize "
+        "process.execCPUAffinity process.commandLine process.user.username solaris windows vm zos freebsd "
+        "linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight linux.personality.flags"
     ).split()
 )
@@ -369,8 +374,19 @@ def read_file(path: Path) -> Config:
 
 
 def namespaces(config: Config) -> set[str]:
-    """Return the types of the namespaces that the config asks for."""
+    """Return the types of the namespaces that the config asks for, new or joined."""
     return {entry["type"] for entry in config.get("linux", {}).get("namespaces", [])}
+
+
+def joined(config: Config) -> dict[str, str]:
+    """Return the paths of the namespaces that are there already and are to be joined, by type."""
+    entries = config.get("linux", {}).get("namespaces", [])
+    return {entry["type"]: entry["path"] for entry in entries if "path" in entry}
+
+
+def own(config: Config) -> set[str]:
+    """Return the types of the namespaces that are made for the container."""
+    return namespaces(config) - set(joined(config))
 
 
 def _walk(value: object, path: str, shown: str) -> None:
@@ -414,6 +430,10 @@ def _demand(config: Config) -> None:
         raise ConfigError(
             "config.json: linux.namespaces: mount is missing; without it the host's own mounts would change"
         )
+    if "mount" in joined(config):
+        raise ConfigError(
+            "config.json: linux.namespaces: mount: joining one by path is not supported yet; leave path out"
+        )
     for field, kind in (("hostname", "uts"), ("domainname", "uts")):
         if config.get(field) and kind not in wanted:
             raise ConfigError(
@@ -422,10 +442,12 @@ def _demand(config: Config) -> None:
         if len(config.get(field, "").encode()) > 64:
             raise ConfigError(f"config.json: {field}: longer than the 64 bytes that the kernel takes")
     linux = config.get("linux", {})
-    if "user" in wanted and not (linux.get("uidMappings") and linux.get("gidMappings")):
+    if linux.get("timeOffsets") and "time" not in own(config):
+        raise ConfigError("config.json: linux.timeOffsets: needs a new namespace of type time, for others keep theirs")
+    if "user" in own(config) and not (linux.get("uidMappings") and linux.get("gidMappings")):
         raise ConfigError("config.json: linux.uidMappings: a user namespace needs uidMappings and gidMappings")
-    if "user" not in wanted and (linux.get("uidMappings") or linux.get("gidMappings")):
-        raise ConfigError("config.json: linux.uidMappings: has no effect without a namespace of type user")
+    if "user" not in own(config) and (linux.get("uidMappings") or linux.get("gidMappings")):
+        raise ConfigError("config.json: linux.uidMappings: has no effect without a new namespace of type user")
     for index, mount in enumerate(config.get("mounts", [])):
         if "destination" not in mount:
             raise ConfigError(f"config.json: mounts[{index}].destination: missing")

@@ -5,6 +5,7 @@ arguments are laid out in memory before the clone; the child only makes calls, a
 """
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ from harness.runtime.step import (
 from harness.runtime.syscalls import CLONE, clone_args, libc, number, sock_fprog
 
 FAILURE = struct.Struct("=3i")
+CLONED = -1  # in the place of a step: the go-between has got as far as clone3(2)
 SIGCHLD = 17
 
 Results = dict[str, int]
@@ -111,6 +113,14 @@ class Failed:
     number: int
 
 
+class NotEnteredError(Exception):
+    """A namespace could not be joined, so there is no child."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(str(failed.call))
+        self.failed = failed
+
+
 def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
     """Run a step on the host's side.
 
@@ -142,24 +152,84 @@ def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: 
     """Clone the child that carries out the plan's steps; return its process id and a pidfd.
 
     `error` is the writing end on which a failure is reported, `go` the reading end on which the child waits for its id
-    maps, `into` the descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError.
+    maps, `into` the descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and
+    NotEnteredError for a step before that.
     """
     prepared = prepare_all(plan.steps)
-    pidfd = ctypes.c_int(-1)
-    flags = plan.flags | CLONE.PIDFD | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
-    arguments = clone_args(flags=flags, pidfd=ctypes.addressof(pidfd), exit_signal=SIGCHLD, cgroup=max(into, 0))
+    flags = plan.flags | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
+
+    def clone_child(more: CLONE) -> int:
+        # A child that is cloned for another parent takes its signal from the process that clones it.
+        signal = 0 if more else SIGCHLD
+        pid = _clone3(clone_args(flags=flags | more, exit_signal=signal, cgroup=max(into, 0)))
+        if pid == 0:
+            try:
+                _be_the_child(prepared, streams, error, go, plan.shim)
+            finally:
+                os._exit(125)
+        return pid
+
+    pid = _through_a_go_between(plan.enter, clone_child) if plan.enter else clone_child(CLONE(0))
+    return pid, os.pidfd_open(pid)  # nobody else reaps it, so the number is still its own
+
+
+def _clone3(arguments: clone_args) -> int:
+    """Clone this process; return 0 in the child and its process id in the parent. Raises OSError."""
     pid: int = _syscall(
         ctypes.c_long(number("clone3")), ctypes.byref(arguments), ctypes.c_long(ctypes.sizeof(arguments))
     )
-    if pid == 0:
-        try:
-            _be_the_child(prepared, streams, error, go, plan.shim)
-        finally:
-            os._exit(125)
     if pid < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    return pid, pidfd.value
+    return pid
+
+
+def _through_a_go_between(steps: tuple[Step, ...], clone_child: Callable[[CLONE], int]) -> int:
+    """Have a short-lived process join what is to be joined and clone the child as this process's own: CLONE_PARENT.
+
+    Return the child's process id. Raises OSError where the clone failed, NotEnteredError for a step before it.
+    """
+    entering = prepare_all(steps)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        between = _clone3(clone_args(exit_signal=SIGCHLD))
+        if between == 0:
+            try:
+                os.write(writer, FAILURE.pack(*_enter_and_clone(entering, clone_child)))
+            finally:
+                os._exit(0)
+        os.close(writer)
+        writer = -1
+        report = os.read(reader, FAILURE.size)
+        os.waitpid(between, 0)
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+    if not report:
+        raise OSError(errno.ECHILD, "the process that was to clone the container's was killed")
+    at, index, code = FAILURE.unpack(report)
+    if at != CLONED:
+        raise NotEnteredError(Failed(steps[at], steps[at].calls[index], code))
+    if index:
+        raise OSError(index, os.strerror(index))
+    pid: int = code
+    return pid
+
+
+def _enter_and_clone(
+    entering: list[tuple[int, int, Prepared]], clone_child: Callable[[CLONE], int]
+) -> tuple[int, int, int]:
+    """Make the calls and clone; return the call that failed and its errno, or CLONED, an errno, the process id."""
+    results: Results = {}
+    for at, index, call in entering:
+        code = perform(call, results)
+        if code and code not in call.allowed:
+            return at, index, code
+    try:
+        return CLONED, 0, clone_child(CLONE.PARENT)
+    except OSError as error:
+        return CLONED, error.errno or 0, 0
 
 
 def _be_the_child(

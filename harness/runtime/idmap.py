@@ -1,26 +1,88 @@
 """The user namespace: which ids inside are which ids outside. user_namespaces(7)."""
 
-from harness.runtime.config import Config, namespaces
+import os
+
+from harness.runtime.config import Config, joined, namespaces, own
+from harness.runtime.errors import ConfigError
 from harness.runtime.step import GO_DESCRIPTOR, Call, Filled, Host, Packed, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, O
 
+MOST_EXTENTS = 340
+LAST_ID = 2**32 - 2
+
+
+def check(config: Config) -> None:
+    """Hold the id maps to what the kernel accepts, and the user to the maps.
+
+    Raises ConfigError for the first that is wrong.
+    """
+    if "user" not in own(config):
+        return
+    user = config["process"].get("user", {})
+    ids = {
+        "uid": [("uid", user.get("uid", 0))],
+        "gid": [("gid", user.get("gid", 0))]
+        + [(f"additionalGids[{index}]", gid) for index, gid in enumerate(user.get("additionalGids", []))],
+    }
+    for kind in ("uid", "gid"):
+        field = f"config.json: linux.{kind}Mappings"
+        extents = config["linux"][f"{kind}Mappings"]
+        if len(extents) > MOST_EXTENTS or len(_lines(extents)) >= os.sysconf("SC_PAGE_SIZE"):
+            raise ConfigError(f"{field}: more than the {MOST_EXTENTS} lines, or the one page, that the kernel takes")
+        for index, extent in enumerate(extents):
+            for side in ("containerID", "hostID"):
+                if extent[side] + extent["size"] - 1 > LAST_ID:
+                    raise ConfigError(f"{field}[{index}].size: goes beyond the last id, {LAST_ID}")
+                for before, other in enumerate(extents[:index]):
+                    if extent[side] < other[side] + other["size"] and other[side] < extent[side] + extent["size"]:
+                        raise ConfigError(f"{field}[{index}].{side}: overlaps with entry {before}")
+        for name, wanted in ids[kind]:
+            if not any(extent["containerID"] <= wanted < extent["containerID"] + extent["size"] for extent in extents):
+                raise ConfigError(f"config.json: process.user.{name}: {wanted} is not mapped by linux.{kind}Mappings")
+
 
 def write_maps(config: Config, host: Host) -> list[Step]:
-    """Write the id maps of the child, which waits for them: until they stand it is nobody in its own namespace."""
-    if "user" not in namespaces(config):
+    """Write the id maps of the child, which waits for them: until they stand it is nobody in its own namespace.
+
+    An ordinary user may map his own id by himself and everything else only through newuidmap(1) and newgidmap(1).
+    """
+    if "user" not in own(config):
         return []
-    linux = config["linux"]
     steps = []
-    if host.rootless:
+    if setgroups_denied(config, host):
         why = "an ordinary user may map a group only after giving up setgroups(2): user_namespaces(7)"
         steps.append(Step("deny-setgroups", why, _write("setgroups", "deny")))
     for kind in ("gid", "uid"):
-        lines = "".join(
-            f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in linux[f"{kind}Mappings"]
-        )
-        why = f"until then every {kind} of the child is the overflow {kind}: user_namespaces(7)"
-        steps.append(Step(f"{kind}-map", why, _write(f"{kind}_map", lines)))
+        extents = config["linux"][f"{kind}Mappings"]
+        if _by_himself(kind, config, host):
+            why = f"until then every {kind} of the child is the overflow {kind}: user_namespaces(7)"
+            steps.append(Step(f"{kind}-map", why, _write(f"{kind}_map", _lines(extents))))
+        else:
+            why = f"only /etc/sub{kind} lets an ordinary user map more than his own {kind}: new{kind}map(1)"
+            program = (f"new{kind}map", "{pid}", *_lines(extents).split())
+            steps.append(Step(f"{kind}-map", why, (), program=program))
     return steps
+
+
+def setgroups_denied(config: Config, host: Host) -> bool:
+    """Return whether the container has to do without setgroups(2)."""
+    return "user" in own(config) and host.rootless and _by_himself("gid", config, host)
+
+
+def may_be_denied(config: Config, host: Host) -> bool:
+    """Return whether a joined user namespace may lack setgroups(2), because an ordinary user has made it."""
+    return host.rootless and "user" in joined(config)
+
+
+def _by_himself(kind: str, config: Config, host: Host) -> bool:
+    """Return whether the kernel lets the caller write this map, instead of a program with more rights."""
+    extents = config["linux"][f"{kind}Mappings"]
+    his = host.uid if kind == "uid" else host.gid
+    return not host.rootless or [(extent["hostID"], extent["size"]) for extent in extents] == [(his, 1)]
+
+
+def _lines(extents: list[Config]) -> str:
+    return "".join(f"{extent['containerID']} {extent['hostID']} {extent['size']}\n" for extent in extents)
 
 
 def _write(name: str, text: str) -> tuple[Call, ...]:
@@ -34,23 +96,27 @@ def _write(name: str, text: str) -> tuple[Call, ...]:
 
 def wait(config: Config) -> list[Step]:
     """Hold the child back until its maps are written."""
-    if "user" not in namespaces(config):
+    if "user" not in own(config):
         return []
     calls = (Call("read", (GO_DESCRIPTOR, Packed(b"\0", "a byte"), 1)),)
     return [Step("wait-for-maps", "before them every file it made would be nobody's: user_namespaces(7)", calls)]
 
 
-def take_ids(config: Config) -> list[Step]:
-    """Let the child take ids that are mapped."""
+def become_root(config: Config) -> list[Step]:
+    """Take an id that is mapped; groups first, for afterwards there may be no right to."""
     if "user" not in namespaces(config):
         return []
-    uid = _first(config["linux"]["uidMappings"])
-    gid = _first(config["linux"]["gidMappings"])
+    linux = config["linux"]
+    uid, gid = _first(linux.get("uidMappings", [])), _first(linux.get("gidMappings", []))
     calls = (Call("setresgid", (gid, gid, gid)), Call("setresuid", (uid, uid, uid)))
-    return [Step("mapped-ids", "the launcher's own need not be mapped: user_namespaces(7)", calls)]
+    return [
+        Step("mapped-ids", "what is made from here on belongs to the container's own ids: user_namespaces(7)", calls)
+    ]
 
 
-def _first(mappings: list[Config]) -> int:
-    """Return 0 where it is mapped, for whoever sets up a container expects to be root in it, else the first id."""
-    ids: list[int] = [entry["containerID"] for entry in mappings]
-    return min(ids)
+def _first(extents: list[Config]) -> int:
+    """Return 0 where it is mapped, for whoever sets up a container expects to be root in it, else the first id.
+
+    The maps of a joined namespace are not ours to know; there it is 0.
+    """
+    return min((extent["containerID"] for extent in extents), default=0)

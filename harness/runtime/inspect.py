@@ -1,6 +1,7 @@
 """What a plan must know of the host and of the bundle, read before anything is done."""
 
 import contextlib
+import fcntl
 import itertools
 import os
 import stat
@@ -9,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.runtime import cgroup, devices, limits
-from harness.runtime.config import Config, namespaces
+from harness.runtime.config import NAMESPACES, Config, joined, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.privileges import candidates
 from harness.runtime.step import Hierarchy, Host
-from harness.runtime.syscalls import ARCHITECTURES, RESOLVE_IN_ROOT, O, invoke, open_how
+from harness.runtime.syscalls import ARCHITECTURES, NS_GET_NSTYPE, RESOLVE_IN_ROOT, O, explain_errno, invoke, open_how
 
 OLDEST_KERNEL = (5, 12)
+FILES = {"mount": "mnt", "network": "net"}  # in /proc/self/ns, where they differ from the runtime-spec's names
 _serial = itertools.count(1)
 
 
@@ -37,6 +39,7 @@ def host(config: Config, bundle: Path) -> Host:
             "config.json: linux.namespaces: an ordinary user needs a namespace of type user, with uidMappings and "
             "gidMappings; or start it as root"
         )
+    shared = shared_namespaces(config)
     rootfs = find_rootfs(config, bundle)
     find_program(config, rootfs)
     devices.check_host(config)
@@ -56,7 +59,37 @@ def host(config: Config, bundle: Path) -> Host:
             and os.path.exists(mount["source"])
             and not os.path.isdir(mount["source"])
         ),
+        shared=shared,
     )
+
+
+def shared_namespaces(config: Config) -> frozenset[str]:
+    """Return the types of the namespaces to join that are the launcher's own anyway.
+
+    Raises BadInput for a path that is no namespace of its type. setns(2) will ask again, but then work has been done.
+    """
+    shared = set()
+    for name, path in joined(config).items():
+        field = f"config.json: linux.namespaces: {name}: {path}"
+        try:
+            descriptor = os.open(path, O.CLOEXEC | O.NONBLOCK)
+        except OSError as error:
+            raise BadInput(f"{field}: {explain_errno(error.errno or 0)}; the path names a namespace to join") from error
+        try:
+            kind = fcntl.ioctl(descriptor, NS_GET_NSTYPE)
+        except OSError as error:
+            raise BadInput(f"{field}: is no namespace; one is /proc/PID/ns/*, or a bind mount of that") from error
+        else:
+            if kind != NAMESPACES[name]:
+                found = next((other for other, flag in NAMESPACES.items() if flag == kind), "another")
+                raise BadInput(f"{field}: is a namespace of type {found}")
+            if os.path.samestat(os.fstat(descriptor), os.stat(f"/proc/self/ns/{FILES.get(name, name)}")):
+                shared.add(name)
+        finally:
+            os.close(descriptor)
+    if "user" in shared:
+        raise BadInput("config.json: linux.namespaces: user: the path is the launcher's own; take the entry out")
+    return frozenset(shared)
 
 
 def check_machine() -> None:

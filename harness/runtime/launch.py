@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.runtime import inspect, members, supervise
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
-from harness.runtime.forked import FAILURE, Failed, Results, clone, run_here
+from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.step import Plan, Saved, Step
 from harness.runtime.syscalls import O, explain_errno
@@ -98,6 +98,8 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
             ) from error
+        except NotEnteredError as error:
+            raise _error(error.failed) from error
         undo.callback(os.close, pidfd)
         undo.callback(_end, pid, pidfd, cgroups)
         results["pid"] = pid
@@ -143,6 +145,8 @@ def _end(pid: int, pidfd: int, cgroups: list[Path]) -> None:
 
 def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> bool:
     """Run a step on the host's side and remember how to undo it; return whether its work is all its own."""
+    if step.program:
+        _run_program(step, results)
     failed, own_work = run_here(step, results)
     nothing_done = failed is not None and failed.call is step.calls[0]
     if step.undo and own_work and not nothing_done:
@@ -150,6 +154,26 @@ def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> bool:
     if failed:
         raise _error(failed)
     return own_work
+
+
+def _run_program(step: Step, results: Results) -> None:
+    """Run a program of the host's. Raises StartError, with what it said, where it fails."""
+    import subprocess  # only here, for few starts need it and all would wait for it
+
+    words = [word.format(**results) for word in step.program]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        number = error.errno or 0
+        raise StartError(_sentence(step.name, words[0], number), step.name, number) from error
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        raise StartError(
+            f"{step.name}: {' '.join(words)}: EPERM ({said}); the ids that an ordinary user may map are his own and "
+            "those that root gave him in /etc/subuid and /etc/subgid",
+            step.name,
+            errno.EPERM,
+        )
 
 
 def _undo(step: Step) -> None:
@@ -212,6 +236,32 @@ CAUSES = {
     ("clone", errno.EPERM): "new namespaces need root, or a user namespace, which this kernel restricts "
     "(kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone, an outer container's filter)",
     ("clone", errno.ENOSPC): "the limit of namespaces is reached: user.max_*_namespaces",
+    ("clone", errno.ENOMEM): "or the PID namespace to join has lost its first process and takes in nobody any more",
+    (
+        "clone",
+        errno.ENOENT,
+    ): "the container's cgroup lies outside the cgroup namespace to join, and the hierarchy is mounted with nsdelegate",
+    (
+        "enter",
+        errno.EPERM,
+    ): "joining a namespace needs CAP_SYS_ADMIN both here and in the user namespace that owns it; an "
+    "ordinary user has it only by joining that user namespace, too",
+    (
+        "uid-map",
+        errno.ENOENT,
+    ): "an ordinary user may map by himself only his own id; for more install the package uidmap",
+    (
+        "gid-map",
+        errno.ENOENT,
+    ): "an ordinary user may map by himself only his own id; for more install the package uidmap",
+    (
+        "user",
+        errno.EPERM,
+    ): "where it is setgroups(2), the user namespace was made without the right to it: user_namespaces(7)",
+    ("enter:pid", errno.EINVAL): "only PID namespaces below the launcher's own can be joined",
+    ("mapped-ids", errno.EINVAL): "the user namespace to join has no id 0",
+    ("time-offsets", errno.ERANGE): "with this offset a clock would stand before 0, or too far ahead",
+    ("open-root", errno.EACCES): "the ids that root is mapped to may not pass through a directory above the root",
     (
         "open:/proc",
         errno.EPERM,

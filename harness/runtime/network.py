@@ -2,7 +2,7 @@
 
 import struct
 
-from harness.runtime.config import Config, namespaces
+from harness.runtime.config import Config, own
 from harness.runtime.step import Call, Packed, Saved, Step
 from harness.runtime.syscalls import IFF_UP, SIOCSIFFLAGS
 
@@ -12,8 +12,8 @@ SOCK_CLOEXEC = 0o2000000
 
 
 def raise_loopback(config: Config) -> list[Step]:
-    """Bring up lo; a new network namespace has it, but down."""
-    if "network" not in namespaces(config):
+    """Bring up lo; a new network namespace has it, but down. A joined one is its owner's to set up."""
+    if "network" not in own(config):
         return []
     request = Packed(struct.pack("16sh22x", b"lo", IFF_UP), 'ifr_name="lo", ifr_flags=IFF_UP')
     calls = (

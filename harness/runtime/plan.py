@@ -29,10 +29,11 @@ def plan(config: Config, host: Host) -> Plan:
     what the config asks for.
     """
     mounts.check(config)
+    idmap.check(config)
+    namespaces.check(config, host)
     steps = [
         *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
         attributes.reset_memory(),  # before the change of ids, after which its own files in /proc may not be its own
-        *idmap.take_ids(config),
         *cgroup.join(config, host),  # as early as can be, so that the start itself is already counted and limited
         *namespaces.enter_cgroup_namespace(config),  # after the join, or its root would be the launcher's cgroup
         privileges.new_session(),  # before anything of the container runs in the launcher's session
@@ -40,6 +41,8 @@ def plan(config: Config, host: Host) -> Plan:
         attributes.reset_scheduling(),  # after the join, so that the CPUs are all those of the container's cpuset
         attributes.set_personality(config),  # like all that is inherited: before anything can make use of it
         *privileges.set_oom_score(config),  # while /proc is still the host's, hence surely a real one
+        *namespaces.set_time_offsets(config),  # likewise
+        *idmap.become_root(config),  # not before the files of the host's, which the new ids may not open any more
         *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already
         *namespaces.set_names(config),
         *network.raise_loopback(config),
@@ -72,6 +75,7 @@ def plan(config: Config, host: Host) -> Plan:
     ]
     return Plan(
         before=tuple(cgroup.make(config, host)),
+        enter=tuple(namespaces.enter(config, host)),
         flags=namespaces.clone_flags(config),
         into=cgroup.born_into(config, host),
         between=tuple(idmap.write_maps(config, host)),
@@ -86,6 +90,7 @@ def explain(plan: Plan) -> str:
     shim = "; the first process stays behind to reap, the program is its child" if plan.shim else ""
     parts = (
         ("on the host, before there is a child", plan.before),
+        *([("in a go-between, which then clones the child and ends", plan.enter)] if plan.enter else []),
         (f"clone3({plan.flags}){into}; on the host, while the child waits", plan.between),
         (f"in the child{shim}", plan.steps),
     )
@@ -94,4 +99,5 @@ def explain(plan: Plan) -> str:
         lines.append(f"# {title}")
         for step in steps:
             lines += [f"{step.name}: {step.why}", *(f"    {call}" for call in step.calls)]
+            lines += [f"    {' '.join(step.program)}"] if step.program else []
     return "\n".join(lines)

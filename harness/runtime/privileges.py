@@ -1,7 +1,9 @@
 """What the program may do and finds itself to be: ids, capabilities, limits, signals. credentials(7)."""
 
+import errno
 import struct
 
+from harness.runtime import idmap
 from harness.runtime.config import CAPABILITIES, LIMITLESS, RLIMITS, Config
 from harness.runtime.step import ERROR_DESCRIPTOR, Call, Host, Packed, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, PR, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, O
@@ -78,9 +80,10 @@ def become_user(config: Config, host: Host) -> Step:
     user = config["process"].get("user", {})
     uid, gid, groups = user.get("uid", 0), user.get("gid", 0), user.get("additionalGids", [])
     calls = [Call("prctl", (PR.SET_KEEPCAPS, 1, 0, 0, 0))]
-    if groups or not host.rootless:
+    if groups or not idmap.setgroups_denied(config, host):
         packed = Packed(struct.pack(f"={len(groups)}I", *groups), ", ".join(map(str, groups)))
-        calls.append(Call("setgroups", (len(groups), packed if groups else None)))
+        denied = (errno.EPERM,) if idmap.may_be_denied(config, host) and not groups else ()
+        calls.append(Call("setgroups", (len(groups), packed if groups else None), denied))
     calls += [
         Call("setresgid", (gid, gid, gid)),
         Call("setresuid", (uid, uid, uid)),

@@ -116,8 +116,12 @@ def _shown(argument: Argument) -> str:
     if argument is None:
         return "NULL"
     if isinstance(argument, str):
-        return f'"{argument}"'
+        return f'"{_on_one_line(argument)}"'
     return "AT_FDCWD" if argument == -100 else str(argument)
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,29 +130,34 @@ class Step:
 
     `undo` takes back on the host's side what `calls` did there, and is left out where a call found its work already
     done (an allowed errno), for that was not ours. Steps inside the container need none: what they make goes with its
-    namespaces.
+    namespaces. `program` is one of the host's that holds a right which its caller lacks, run in the place of the calls;
+    its words may ask for results as `Filled` does.
     """
 
     name: str
     why: str
     calls: tuple[Call, ...]
     undo: tuple[Call, ...] = ()
+    program: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A config, compiled.
 
-    `before` runs on the host's side, then the child is cloned with `flags` (into the version 2 cgroup `into`, where
-    there is one), `between` runs on the host's side while the child waits, `steps` run in the child and end in
-    execve(2), `after` runs on the host's side when the program has started. When the first process has ended,
-    whatever is left in the container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is the first
-    process of the container and runs the program as its child.
+    `before` runs on the host's side. Where there is something to `enter`, a go-between does that, clones the child in
+    the launcher's stead and is gone: the launcher itself could never leave some namespaces again. The child is cloned
+    with `flags` (into the version 2 cgroup `into`, where there is one), `between` runs on the host's side while the
+    child waits, `steps` run in the child and end in execve(2), `after` runs on the host's side when the program has
+    started. When the first process has ended, whatever is left in the container's cgroups is killed
+    (`kill_leftovers`). `shim`, where there is one, is the first process of the container and runs the program as its
+    child.
     """
 
     flags: CLONE
     steps: tuple[Step, ...]
     before: tuple[Step, ...] = ()
+    enter: tuple[Step, ...] = ()
     between: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
     into: str = ""
@@ -164,6 +173,7 @@ class Plan:
         return replace(
             self,
             before=kept(self.before),
+            enter=kept(self.enter),
             between=kept(self.between),
             steps=kept(self.steps),
             after=kept(self.after),
@@ -203,7 +213,10 @@ class Hierarchy:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a plan must know of the host; read once by `harness.runtime.inspect`, so that planning itself stays pure."""
+    """What a plan must know of the host; read once by `harness.runtime.inspect`, so that planning itself stays pure.
+
+    `shared` are the types of those namespaces to be joined that are the launcher's own.
+    """
 
     name: str
     rootfs: str
@@ -214,6 +227,7 @@ class Host:
     last_capability: int = 40
     hierarchies: tuple[Hierarchy, ...] = ()
     files: frozenset[str] = field(default_factory=frozenset)
+    shared: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def rootless(self) -> bool:

@@ -57,6 +57,7 @@ NUMBERS = {
     "setgroups": (116, 159),
     "sethostname": (170, 161),
     "setpriority": (141, 140),
+    "setns": (308, 268),
     "setresgid": (119, 149),
     "setresuid": (117, 147),
     "setsid": (112, 157),
@@ -119,7 +120,7 @@ class CLONE(Flag):
     """clone(2); the namespaces are those of namespaces(7)."""
 
     NEWTIME = 0x80
-    PIDFD = 0x1000
+    PARENT = 0x8000
     NEWNS = 0x20000
     NEWCGROUP = 0x02000000
     NEWUTS = 0x04000000
@@ -207,6 +208,7 @@ class O(Flag):  # noqa: E742 - the kernel's own name
     WRONLY = 0x1
     CREAT = 0x40
     DIRECTORY = O_DIRECTORY
+    NONBLOCK = 0x800
     CLOEXEC = 0x80000
     PATH = 0x200000
 
@@ -222,6 +224,7 @@ class PR(enum.IntEnum):
     """prctl(2)."""
 
     SET_PDEATHSIG = 1
+    SET_DUMPABLE = 4
     SET_KEEPCAPS = 8
     CAPBSET_DROP = 24
     SET_TIMERSLACK = 29
@@ -255,6 +258,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 RESOLVE_NO_XDEV = 0x1
 RESOLVE_NO_SYMLINKS = 0x4
 RESOLVE_IN_ROOT = 0x10
+NS_GET_NSTYPE = 0xB703
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 0x1
 S_IFREG = 0o100000

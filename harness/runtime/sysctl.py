@@ -52,9 +52,10 @@ def _check(name: str, value: str, config: Config, host: Host) -> None:
     owner = next((kind for start, kind in OWNERS.items() if (name + "$").startswith(start)), None)
     if owner is None:
         raise ConfigError(f"config.json: linux.sysctl: {name}: belongs to no namespace, so it would change the host")
-    if owner not in namespaces(config):
+    if owner not in namespaces(config) or owner in host.shared:
         raise ConfigError(
-            f"config.json: linux.sysctl: {name}: needs a namespace of type {owner}, or it would change the host"
+            f"config.json: linux.sysctl: {name}: needs a namespace of type {owner} that is not the launcher's, "
+            "or it would change the host"
         )
     if name == "kernel.pid_max" and host.kernel < PID_MAX_IS_PRIVATE:
         raise ConfigError(f"config.json: linux.sysctl: {name}: one for the whole host before Linux 6.14")

@@ -140,8 +140,7 @@ def cgns_before_move(plan: Plan) -> Plan:
     if plan.into:
         joins.append(Step("join:late", "sabotage", _write_pid(f"{plan.into}/cgroup.procs", "0", 1)))
     others = [step for step in plan.steps if step is not enter and step not in joins]
-    names = [step.name for step in others]
-    first = names.index("mapped-ids") + 1 if "mapped-ids" in names else 0
+    first = 1 if others[0].name == "wait-for-maps" else 0
     return replace(plan, into="", steps=(*others[:first], enter, *joins, *others[first:]))
 
 

@@ -60,9 +60,14 @@ def failing_at(wanted: Plan, part: str, index: int) -> Plan:
     calls = (BROKEN, *step.calls) if step.name == "execute" else (*step.calls, BROKEN)
     steps[index] = replace(step, calls=calls)
     changed = tuple(steps)
-    if part == "before":
-        return replace(wanted, before=changed)
-    return replace(wanted, between=changed) if part == "between" else replace(wanted, steps=changed)
+    match part:
+        case "before":
+            return replace(wanted, before=changed)
+        case "enter":
+            return replace(wanted, enter=changed)
+        case "between":
+            return replace(wanted, between=changed)
+    return replace(wanted, steps=changed)
 
 
 def test_whatever_step_fails_nothing_stays_behind(tmp_path: Path) -> None:

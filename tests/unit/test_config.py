@@ -83,7 +83,7 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         (
             "linux/uidMappings",
             [{"containerID": 0}],
-            "linux.uidMappings: has no effect without a namespace of type user",
+            "linux.uidMappings: has no effect without a new namespace of type user",
         ),
         ("linux/seccomp/listenerPath", "/x", "linux.seccomp.listenerPath: this runtime does not support it yet; take"),
         ("linux/seccomp/defaultAction", "ALLOW", "linux.seccomp.defaultAction: expected a known action, found"),
@@ -110,6 +110,19 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         ("linux/personality", {}, "config.json: linux.personality: needs domain"),
         ("linux/personality/flags", [], "config.json: linux.personality.flags: this runtime does not support it yet"),
         ("process/execCPUAffinity", {}, "config.json: process.execCPUAffinity: this runtime does not support it yet"),
+        (
+            "linux/namespaces",
+            [{"type": "mount", "path": "/proc/1/ns/mnt"}],
+            "linux.namespaces: mount: joining one by path is not supported yet",
+        ),
+        (
+            "linux/namespaces",
+            [{"type": "pid", "path": "x"}],
+            "linux.namespaces[0].path: expected an absolute path",
+        ),
+        ("linux/timeOffsets", {"monotonic": {"secs": 1}}, "linux.timeOffsets: needs a new namespace of type time"),
+        ("linux/timeOffsets", {"realtime": {"secs": 1}}, "linux.timeOffsets.realtime: unknown field"),
+        ("linux/timeOffsets", {"boottime": {"nanosecs": 10**9}}, "linux.timeOffsets.boottime.nanosecs: expected a who"),
         ("hooks", {}, "config.json: hooks: this runtime does not support it yet"),
         ("linux/maskedPaths", ["proc/keys"], "config.json: linux.maskedPaths[0]: expected an absolute path"),
         ("mounts/0/destination", None, "config.json: mounts[0].destination: expected an absolute path, found null"),

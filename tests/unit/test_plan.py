@@ -73,7 +73,7 @@ def test_on_version_2_the_child_is_born_into_its_cgroup() -> None:
 
 
 def test_a_limit_without_a_controller_is_an_error_that_names_it() -> None:
-    with pytest.raises(StartError, match="limit memory.limit: no mounted cgroup hierarchy has the controller memory"):
+    with pytest.raises(StartError, match=r"limit memory\.limit: no mounted cgroup hierarchy has the controller memory"):
         made(hierarchies=(V1,), resources={"memory": {"limit": 4096}})
 
 
@@ -85,8 +85,70 @@ def test_a_container_without_limits_touches_no_cgroup() -> None:
 def test_an_ordinary_users_maps_are_written_while_the_child_waits() -> None:
     wanted = made(uid=1000)
     assert [step.name for step in wanted.between] == ["deny-setgroups", "gid-map", "uid-map"]
-    assert names(wanted)[:3] == ["wait-for-maps", "reset-memory", "mapped-ids"]
+    assert names(wanted)[:2] == ["wait-for-maps", "reset-memory"]
+    assert in_order(names(wanted), "reset-memory", "mapped-ids", "open-root")
     assert "setgroups" not in " ".join(calls(wanted, "user"))
+
+
+def test_an_ordinary_users_own_maps_are_left_to_the_helpers_where_they_are_more_than_his_id() -> None:
+    maps = [{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 100000, "size": 65536}]
+    wanted = made(uid=1000, uidMappings=maps, gidMappings=maps)
+    assert [step.name for step in wanted.between] == ["gid-map", "uid-map"]
+    assert wanted.between[1].program == ("newuidmap", "{pid}", "0", "1000", "1", "1", "100000", "65536")
+    assert "newgidmap {pid} 0 1000 1 1 100000 65536" in explain(wanted)
+    assert "setgroups" in " ".join(calls(wanted, "user"))
+
+
+@pytest.mark.parametrize(
+    ("extents", "sentence"),
+    [
+        ([(0, 1000, 10), (5, 2000, 10)], r"linux.uidMappings\[1\].containerID: overlaps with entry 0"),
+        ([(0, 1000, 10), (10, 1009, 10)], r"linux.uidMappings\[1\].hostID: overlaps with entry 0"),
+        ([(0, 2**32 - 2, 2)], r"linux.uidMappings\[0\].size: goes beyond the last id"),
+        ([(index, index, 1) for index in range(341)], "linux.uidMappings: more than the 340 lines"),
+        ([(1, 1000, 10)], "process.user.uid: 0 is not mapped by linux.uidMappings"),
+    ],
+)
+def test_id_maps_that_the_kernel_would_refuse_are_refused(extents: list[tuple[int, int, int]], sentence: str) -> None:
+    maps = [{"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in extents]
+    with pytest.raises(ConfigError, match=sentence):
+        made(namespaces=[{"type": "mount"}, {"type": "uts"}, {"type": "user"}], uidMappings=maps, gidMappings=maps)
+
+
+def joining(*types: str, uid: int = 0) -> Plan:
+    entries = [{"type": name, "path": f"/run/{name}"} for name in types]
+    new = {"mount", "pid", "uts", "ipc", "network", "cgroup"} - set(types)
+    return made(uid=uid, namespaces=entries + [{"type": name} for name in sorted(new)])
+
+
+def test_root_joins_a_user_namespace_last_and_an_ordinary_user_first() -> None:
+    assert [step.name for step in joining("user", "network", "pid").enter] == [
+        "open-namespaces",
+        "undumpable",
+        "enter:network",
+        "enter:pid",
+        "enter:user",
+    ]
+    assert [step.name for step in joining("network", "user", uid=1000).enter][2:] == ["enter:user", "enter:network"]
+
+
+def test_what_is_joined_is_neither_made_nor_set_up() -> None:
+    wanted = joining("user", "network", "pid", "cgroup")
+    assert wanted.flags == CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC
+    assert not {"loopback", "cgroup-namespace", "wait-for-maps"} & set(names(wanted))
+    assert wanted.between == ()
+    assert "setns($network-namespace, CLONE_NEWNET)" in explain(wanted)
+
+
+def test_a_time_namespace_with_offsets_is_entered_after_they_are_set() -> None:
+    spaces = [{"type": name} for name in ("mount", "uts", "time")]
+    assert CLONE.NEWTIME in made(namespaces=spaces).flags
+    wanted = made(namespaces=spaces, timeOffsets={"monotonic": {"secs": -5}})
+    assert CLONE.NEWTIME not in wanted.flags
+    assert [call.partition("(")[0] for call in calls(wanted, "time-offsets")] == (
+        ["unshare", "openat", "write", "close", "openat", "setns", "close"]
+    )
+    assert 'write($file, "monotonic -5 0\\n", 15)' in calls(wanted, "time-offsets")
 
 
 def test_devices_are_made_by_root_and_bound_in_a_user_namespace() -> None:
