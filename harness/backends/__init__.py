@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from harness.runtime.inspect import delegated
+
 Config = dict[str, Any]
 Streams = tuple[int, int, int]
 
@@ -54,6 +56,6 @@ def load(name: str) -> Backend:
     return cast(Backend, importlib.import_module(f"{__name__}.{name}"))
 
 
-def cgroups_writable() -> bool:
-    """Return whether this user may make cgroups, as root may and others only where they were delegated."""
-    return os.geteuid() == 0
+def cgroups_writable(config: Config) -> bool:
+    """Return whether this user may make the cgroups that a config needs: root, or whoever has version 2's delegated."""
+    return os.geteuid() == 0 or delegated(config)

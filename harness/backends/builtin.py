@@ -31,7 +31,7 @@ def version() -> str:
 
 def unsupported(config: Config) -> list[str]:
     """Return what of a config cannot be had here."""
-    if wanted(config) and not cgroups_writable():
+    if wanted(config) and not cgroups_writable(config):
         return ["cgroups, which are not delegated to this user"]
     return []
 

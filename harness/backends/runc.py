@@ -33,7 +33,7 @@ def version() -> str:
 def unsupported(config: Config) -> list[str]:
     """Return what of a config runc cannot express, or this user cannot have."""
     lacking = []
-    if wanted(config) and not cgroups_writable():
+    if wanted(config) and not cgroups_writable(config):
         lacking.append("cgroups, which are not delegated to this user")
     if config.get("annotations", {}).get("isoproof.init") == "true":
         lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")

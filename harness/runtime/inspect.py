@@ -234,6 +234,21 @@ def hierarchies(needed: set[str]) -> Iterator[Hierarchy]:
         )
 
 
+def delegated(config: Config) -> bool:
+    """Return whether this user has been given all version 2 controllers that a config needs."""
+    needed = limits.controllers(config, 2)
+    try:
+        found = [hierarchy for hierarchy in hierarchies(needed) if hierarchy.version == 2]
+    except StartError:
+        return False
+    return any(needed <= hierarchy.controllers and _may_join(hierarchy.parent) for hierarchy in found)
+
+
+def _may_join(cgroup: str) -> bool:
+    """Return whether this user may make cgroups below a cgroup, and move processes about there."""
+    return os.access(cgroup, os.W_OK) and os.access(f"{cgroup}/cgroup.procs", os.W_OK)
+
+
 def _own_cgroups() -> dict[str, str]:
     """Return where the caller stands, by the names of the controllers of a hierarchy (`` for version 2)."""
     result = {}
@@ -265,7 +280,7 @@ def _delegating(own: str, point: str, needed: set[str] | frozenset[str]) -> tupl
         enabled = set(_words(f"{directory}/cgroup.subtree_control"))
         free = not _words(f"{directory}/cgroup.procs") or not os.path.exists(f"{directory}/cgroup.type")
         if needed <= enabled or (free and needed <= set(_words(f"{directory}/cgroup.controllers"))):
-            if os.access(directory, os.W_OK):
+            if _may_join(directory):
                 return directory, frozenset(needed - enabled)
         if directory == point:
             break

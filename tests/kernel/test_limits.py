@@ -160,9 +160,9 @@ def test_a_controller_that_is_not_there_is_named(tmp_path: Path) -> None:
     if {"rdma", "net_cls"} & set(host_controllers()):
         pytest.skip("this host has these controllers")
     cases: list[tuple[dict[str, Any], str]] = [
-            ({"rdma": {"mlx5_1": {"hcaHandles": 3}}}, "limit rdma: .* controller rdma .* rdma.max"),
-            ({"network": {"classID": 1}}, "limit network.classID: .* net_cls .* net_cls.classid"),
-        ]
+        ({"rdma": {"mlx5_1": {"hcaHandles": 3}}}, "limit rdma: .* controller rdma .* rdma.max"),
+        ({"network": {"classID": 1}}, "limit network.classID: .* net_cls .* net_cls.classid"),
+    ]
     for number, (resources, sentence) in enumerate(cases):
         with pytest.raises(StartError, match=sentence):
             output_of(*limited(tmp_path / str(number), **resources))

@@ -228,3 +228,112 @@ def test_leaving_out_and_exchanging_steps() -> None:
 def test_flags_print_by_the_kernels_names() -> None:
     assert str(MS.REC | MS.PRIVATE) == "MS_REC|MS_PRIVATE"
     assert str(MS(0)) == "0"
+
+
+EVERYTHING: dict[str, Any] = {
+    "memory": {"limit": 4096, "swap": 8192, "reservation": -1, "checkBeforeUpdate": True},
+    "cpu": {"quota": 500, "period": 1000, "burst": 7, "shares": 2, "idle": 1, "cpus": "0-1", "mems": ""},
+    "pids": {"limit": 0},
+    "blockIO": {
+        "weight": 1000,
+        "weightDevice": [{"major": 8, "minor": 1, "weight": 10}],
+        "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 5}, {"major": 9, "minor": 0, "rate": 0}],
+        "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 6}],
+    },
+    "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+    "rdma": {"mlx": {"hcaHandles": 3, "hcaObjects": 4}},
+}
+ONLY_V1: dict[str, Any] = {
+    "memory": {"swappiness": 0, "disableOOMKiller": True},
+    "cpu": {"realtimePeriod": 9, "realtimeRuntime": 8},
+    "network": {"classID": 1, "priorities": [{"name": "eth0", "priority": 2}]},
+}
+
+
+def written(version: int, controllers: str, resources: dict[str, Any]) -> list[str]:
+    """Return `file=text` for every limit of the plan, on a host with these controllers in one hierarchy."""
+    hierarchy = Hierarchy("/c", version, frozenset(controllers.split()), "/c/me", "/c/me")
+    steps = [step for step in made(hierarchies=(hierarchy,), resources=resources).before if step.name[:5] == "limit"]
+    assert all(len(step.calls) == 3 and step.calls[2].name == "close" for step in steps)
+    return [f"{str(step.calls[0].arguments[1])[17:]}={step.calls[1].arguments[1]}" for step in steps]
+
+
+def test_every_limit_goes_into_its_file_of_version_1() -> None:
+    controllers = "memory cpu cpuset pids blkio hugetlb rdma net_cls net_prio"
+    assert written(1, controllers, EVERYTHING) == [
+        "memory.limit_in_bytes=4096",
+        "memory.memsw.limit_in_bytes=8192",
+        "memory.soft_limit_in_bytes=-1",
+        "pids.max=max",
+        "cpu.cfs_period_us=1000",
+        "cpu.cfs_quota_us=500",
+        "cpu.cfs_burst_us=7",
+        "cpu.shares=2",
+        "cpu.idle=1",
+        "cpuset.cpus=0-1",
+        "blkio.bfq.weight=1000",
+        "blkio.bfq.weight_device=8:1 10",
+        "blkio.throttle.read_bps_device=8:0 5",
+        "blkio.throttle.read_bps_device=9:0 0",
+        "blkio.throttle.write_iops_device=8:0 6",
+        "rdma.max=mlx hca_handle=3 hca_object=4",
+        "hugetlb.2MB.rsvd.limit_in_bytes=0",
+        "hugetlb.2MB.limit_in_bytes=0",
+    ]
+    assert written(1, controllers, ONLY_V1) == [
+        "memory.swappiness=0",
+        "memory.oom_control=1",
+        "cpu.rt_period_us=9",
+        "cpu.rt_runtime_us=8",
+        "net_cls.classid=1",
+        "net_prio.ifpriomap=eth0 2",
+    ]
+
+
+def test_every_limit_goes_into_its_file_of_version_2() -> None:
+    resources = EVERYTHING | {"unified": {"memory.high": "5", "cgroup.max.depth": "1"}}
+    assert written(2, "memory cpu cpuset pids io hugetlb rdma", resources) == [
+        "memory.max=4096",
+        "memory.swap.max=4096",
+        "memory.low=max",
+        "pids.max=max",
+        "cpu.max=500 1000",
+        "cpu.max.burst=7",
+        "cpu.weight=1",
+        "cpu.idle=1",
+        "cpuset.cpus=0-1",
+        "io.weight=default 10000",
+        "io.weight=8:1 1",
+        "io.max=8:0 rbps=5",
+        "io.max=9:0 rbps=max",
+        "io.max=8:0 wiops=6",
+        "rdma.max=mlx hca_handle=3 hca_object=4",
+        "hugetlb.2MB.rsvd.max=0",
+        "hugetlb.2MB.max=0",
+        "memory.high=5",
+        "cgroup.max.depth=1",
+    ]
+
+
+@pytest.mark.parametrize("section", ONLY_V1)
+def test_what_only_version_1_has_is_refused_on_version_2(section: str) -> None:
+    with pytest.raises(StartError, match=rf"limit {section}\.\w+: no mounted .* with the file [a-z_.]+ \(version 1\)"):
+        written(2, "memory cpu net_cls net_prio", {section: ONLY_V1[section]})
+    assert written(2, "memory", {"memory": {"disableOOMKiller": False}}) == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "sentence"),
+    [
+        ({"memory": {"swap": 5}}, r"memory\.swap: needs memory\.limit"),
+        ({"memory": {"limit": 5, "swap": 4}}, r"memory\.swap: below memory\.limit"),
+        ({"blockIO": {"weightDevice": [{"major": 1}]}}, r"blockIO\.weightDevice\[0\]: needs major, minor, weight"),
+        ({"blockIO": {"throttleReadBpsDevice": [{}]}}, r"throttleReadBpsDevice\[0\]: needs major, minor, rate"),
+        ({"hugepageLimits": [{"limit": 1}]}, r"hugepageLimits\[0\]: needs pageSize and limit"),
+        ({"unified": {"../memory.high": "1"}}, "unified: '../memory.high' is not the name of one file"),
+        ({"unified": {"cgroup.procs": "0"}}, "unified: cgroup.procs moves, stops or ends processes"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(resources: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        written(2, "memory io hugetlb", resources)
