@@ -13,7 +13,7 @@ import errno
 import struct
 
 from harness.runtime import supervise
-from harness.runtime.config import Config
+from harness.runtime.config import Config, joined
 from harness.runtime.errors import ConfigError
 from harness.runtime.step import Call, Packed, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, IO_CLASSES, PERSONALITIES, PR, SCHEDULER_FLAGS, SCHEDULERS, O
@@ -27,13 +27,19 @@ IOPRIO_CLASS_SHIFT = 13
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
-def reset_memory() -> Step:
-    """Take back the flags that a new address space gets from its parent's."""
+def reset_memory(config: Config) -> Step:
+    """Take back the flags that a new address space gets from its parent's.
+
+    Whoever joins a user namespace hides from those inside (prctl(2), PR_SET_DUMPABLE), and is then denied his own files
+    in /proc himself; there the dump filter stays as it was inherited.
+    """
     opened = Saved("file")
+    hidden = "user" in joined(config)
+    denied, unopened = ((errno.EACCES,), (errno.EBADF,)) if hidden else ((), ())
     calls = (
-        Call("openat", (AT_FDCWD, "/proc/self/coredump_filter", O.WRONLY | O.CLOEXEC), saves="file"),
-        Call("write", (opened, DEFAULT_DUMP_FILTER, len(DEFAULT_DUMP_FILTER))),
-        Call("close", (opened,)),
+        Call("openat", (AT_FDCWD, "/proc/self/coredump_filter", O.WRONLY | O.CLOEXEC), denied, saves="file"),
+        Call("write", (opened, DEFAULT_DUMP_FILTER, len(DEFAULT_DUMP_FILTER)), unopened),
+        Call("close", (opened,), unopened),
         Call("prctl", (PR.SET_THP_DISABLE, 0, 0, 0, 0)),
     )
     return Step("reset-memory", "the dump filter and the ban on huge pages outlive execve(2): core(5), prctl(2)", calls)
