@@ -33,9 +33,7 @@ def plan(config: Config, host: Host) -> Plan:
     namespaces.check(config, host)
     steps = [
         *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
-        attributes.reset_memory(
-            config
-        ),  # before the change of ids, after which its own files in /proc may not be its own
+        attributes.reset_memory(config),  # before the change of ids, which may take its own files in /proc away from it
         *cgroup.join(config, host),  # as early as can be, so that the start itself is already counted and limited
         *namespaces.enter_cgroup_namespace(config),  # after the join, or its root would be the launcher's cgroup
         privileges.new_session(),  # before anything of the container runs in the launcher's session
