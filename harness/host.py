@@ -14,6 +14,7 @@ host once more and answers with one line. The request and the answer:
 
 import contextlib
 import copy
+import fcntl
 import json
 import os
 import re
@@ -35,7 +36,8 @@ from harness.backends import Exit, load
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
-from harness.runtime.syscalls import invoke
+from harness.runtime.privileges import LINUX_CAPABILITY_VERSION_3
+from harness.runtime.syscalls import PR, PR_CAP_AMBIENT_CLEAR_ALL, invoke
 from harness.shapes import KIT
 
 Facts = dict[str, Any]
@@ -45,7 +47,6 @@ ADDRESS = "192.0.2.1"  # TEST-NET-1, an address of the host that is not loopback
 REFERENCE = re.compile(r"(canary|container)(\.[a-z_][a-z0-9_]*)+\Z")
 SURVIVAL = 1.0  # seconds within which the processes of an ended container must be gone
 SIOCSIFADDR = 0x8916
-SIOCSIFFLAGS = 0x8914
 STDERR_LIMIT = 16 << 10
 
 
@@ -70,8 +71,6 @@ def _settle() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/sys/kernel/ns_last_pid").write_text(str(FIRST_PID))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control, contextlib.suppress(OSError):
-        import fcntl
-
         address = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton(ADDRESS))
         fcntl.ioctl(control, SIOCSIFADDR, address)
     _leave_root_cgroup()
@@ -320,8 +319,8 @@ def _be_the_launcher(start: Callable[[], Exit], result: int) -> None:
 
 def _drop_capabilities() -> None:
     """Give up what the sandbox's user namespace has granted: the launcher is to be an ordinary user's."""
-    header = struct.pack("=Ii", 0x20080522, 0)
-    invoke("prctl", 47, 4, 0, 0, 0)
+    header = struct.pack("=Ii", LINUX_CAPABILITY_VERSION_3, 0)
+    invoke("prctl", PR.CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     invoke("capset", header, bytes(24))
 
 

@@ -5,7 +5,6 @@ import struct
 
 from harness.runtime import idmap
 from harness.runtime.config import CAPABILITIES, RLIMITS, Config
-from harness.runtime.kinds import LIMITLESS
 from harness.runtime.step import ERROR_DESCRIPTOR, Call, Host, Packed, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, PR, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, O
 
@@ -49,7 +48,7 @@ def set_rlimits(config: Config) -> list[Step]:
     """Set the resource limits of the config, while a hard limit may still be raised."""
     calls = []
     for limit in config["process"].get("rlimits", []):
-        value = struct.pack("=2Q", min(limit["soft"], LIMITLESS), min(limit["hard"], LIMITLESS))
+        value = struct.pack("=2Q", limit["soft"], limit["hard"])
         packed = Packed(value, f"soft={limit['soft']}, hard={limit['hard']}")
         calls.append(Call("prlimit64", (0, RLIMITS.index(limit["type"]), packed, None)))
     return [Step("rlimits", "while a hard limit may still be raised: getrlimit(2)", tuple(calls))] if calls else []

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 from harness.runtime.config import Config
 from harness.runtime.step import ERROR_DESCRIPTOR
-from harness.runtime.syscalls import invoke, libc
+from harness.runtime.syscalls import PR, invoke, libc
 
-PR_SET_DUMPABLE = 4
 DEADLINE_STATUS = 124  # as timeout(1)
 PASSED_ON = (
     signal.SIGHUP,
@@ -37,7 +36,7 @@ def shim() -> None:
     if program == 0:
         return
     # The shim is still a copy of the launcher: nobody inside may look into its memory or its environment.
-    libc.prctl(PR_SET_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0)
+    libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
     os.close(ERROR_DESCRIPTOR)
     for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _signal(program, number))

@@ -14,7 +14,7 @@ import pytest
 
 from harness import bait, canaries
 from harness.runtime.syscalls import CLONE, MNT, MS, invoke
-from tests.kernel.throwaway import in_throwaway
+from tests.kernel.throwaway import in_throwaway, without_capabilities
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
@@ -37,17 +37,6 @@ def observe(probe: str, meanwhile: Callable[[], object] = lambda: None, **argume
     with pytest.raises(StopIteration) as end:
         observed.send({})
     return dict(end.value.value)
-
-
-def without_capabilities(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Runs it as a user without rights, in the present namespaces."""
-
-    def drop_and_run() -> dict[str, Any]:
-        os.setgroups([])
-        os.setresuid(65534, 65534, 65534)
-        return function()
-
-    return in_throwaway(drop_and_run, CLONE(0))
 
 
 def mount_tmpfs(point: Path, flags: MS = MS(0)) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from harness import canaries
 from harness.runtime.syscalls import CLONE, invoke
-from tests.kernel.throwaway import EVERYTHING, in_throwaway
+from tests.kernel.throwaway import EVERYTHING, in_throwaway, without_capabilities
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
@@ -33,17 +33,6 @@ def observe(probe: str, **arguments: object) -> dict[str, Any]:
     with pytest.raises(StopIteration) as end:
         observed.send(ready)
     return dict(end.value.value)
-
-
-def without_capabilities(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Runs it as a user without rights, in the present namespaces."""
-
-    def drop_and_run() -> dict[str, Any]:
-        os.setgroups([])
-        os.setresuid(65534, 65534, 65534)
-        return function()
-
-    return in_throwaway(drop_and_run, CLONE(0))
 
 
 def test_sethostname_changes_the_name_of_its_own_namespace() -> None:
