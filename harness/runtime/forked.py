@@ -148,11 +148,14 @@ def prepare_all(steps: Iterable[Step]) -> list[tuple[int, int, Prepared]]:
     return [(at, index, prepare(call)) for at, step in enumerate(steps) for index, call in enumerate(step.calls)]
 
 
-def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: int) -> tuple[int, int]:
+def clone(
+    plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: int, launchers: tuple[int, ...]
+) -> tuple[int, int]:
     """Clone the child that carries out the plan's steps; return its process id and a pidfd.
 
-    `error` is the writing end on which a failure is reported, `go` the reading end on which the child waits for its id
-    maps, `into` the descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and
+    `error` is the writing end on which a failure is reported, `go` the end of a socket pair on which the child waits
+    for its id maps, `into` the descriptor of a version 2 cgroup or -1, `launchers` the other ends, which nobody but the
+    launcher may hold: so the child sees when they are gone. The descriptors given must be above 9. Raises OSError, and
     NotEnteredError for a step before that.
     """
     prepared = prepare_all(plan.steps)
@@ -164,7 +167,7 @@ def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: 
         pid = _clone3(clone_args(flags=flags | more, exit_signal=signal, cgroup=max(into, 0)))
         if pid == 0:
             try:
-                _be_the_child(prepared, streams, error, go, plan.shim)
+                _be_the_child(prepared, streams, error, go, launchers, plan.shim)
             finally:
                 os._exit(125)
         return pid
@@ -237,9 +240,12 @@ def _be_the_child(
     streams: tuple[int, int, int],
     error: int,
     go: int,
+    launchers: tuple[int, ...],
     shim: Callable[[], None] | None,
 ) -> None:
     """Make the calls; the last one does not return."""
+    for descriptor in launchers:
+        os.close(descriptor)
     for target, source in enumerate(streams):
         os.dup2(source, target)
     os.dup2(error, ERROR_DESCRIPTOR, inheritable=False)

@@ -16,7 +16,7 @@ from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.step import Plan, Saved, Step
-from harness.runtime.syscalls import O, explain_errno
+from harness.runtime.syscalls import O, explain_errno, socketpair
 
 Streams = tuple[int, int, int]
 Alteration = Callable[[Plan], Plan]
@@ -89,11 +89,11 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
             return descriptor
 
         error_reader, error_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
-        go_reader, go_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
+        go_writer, go_reader = (keep(_raise_above(end)) for end in socketpair())  # no pipe: a write tells who has gone
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into)
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into, (error_reader, go_writer))
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0

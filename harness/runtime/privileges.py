@@ -5,7 +5,7 @@ import struct
 
 from harness.runtime import idmap
 from harness.runtime.config import CAPABILITIES, RLIMITS, Config
-from harness.runtime.step import ERROR_DESCRIPTOR, Call, Host, Packed, Saved, Step, Strings
+from harness.runtime.step import ERROR_DESCRIPTOR, GO_DESCRIPTOR, Call, Host, Packed, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, PR, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, O
 
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -14,6 +14,7 @@ SIG_SETMASK = 2
 SIGKILL = 9
 SIGSTOP = 19
 LAST_SIGNAL = 64
+DIE = (Call("prctl", (PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0)),)
 DEFAULT_UMASK = 0o022
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -141,9 +142,15 @@ def forbid_new_privileges(config: Config) -> list[Step]:
 
 
 def die_with_launcher() -> Step:
-    """Have the kernel kill the container when its launcher dies."""
-    calls = (Call("prctl", (PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0)),)
-    return Step("parent-death", "only now: a change of ids would clear it again: prctl(2)", calls)
+    """Have the kernel kill the child when its launcher dies, so that it neither waits nor goes on for nobody."""
+    return Step("early-parent-death", "a half-made container has nobody to end it: PR_SET_PDEATHSIG(2const)", DIE)
+
+
+def still_die_with_launcher() -> Step:
+    """Have the kernel kill the container when its launcher dies, and fail where it has died already."""
+    calls = (*DIE, Call("write", (GO_DESCRIPTOR, Packed(b"", "nothing"), 0)))
+    why = "once more: a change of ids clears it; EPIPE where the launcher has died meanwhile: PR_SET_PDEATHSIG(2const)"
+    return Step("parent-death", why, calls)
 
 
 def close_descriptors() -> Step:
