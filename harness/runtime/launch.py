@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.runtime import inspect, members, supervise
+from harness.runtime import inspect, leftovers, members, supervise
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
@@ -51,13 +51,15 @@ def run(
     """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
+    plan = alter(plan) if alter else plan
     places = inspect.missing_places(config, Path(host.rootfs))
-    try:
-        with start(alter(plan) if alter else plan, streams) as cell:
-            with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                return cell.wait(deadline)
-    finally:
-        inspect.remove_places(Path(host.rootfs), places)
+    with leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)):
+        try:
+            with start(plan, streams) as cell:
+                with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
+                    return cell.wait(deadline)
+        finally:
+            inspect.remove_places(Path(host.rootfs), places)
 
 
 @contextlib.contextmanager

@@ -143,13 +143,13 @@ def forbid_new_privileges(config: Config) -> list[Step]:
 
 def die_with_launcher() -> Step:
     """Have the kernel kill the child when its launcher dies, so that it neither waits nor goes on for nobody."""
-    return Step("early-parent-death", "a half-made container has nobody to end it: PR_SET_PDEATHSIG(2const)", DIE)
+    return Step("early-parent-death", "a half-made container has nobody to end it: prctl(2)", DIE)
 
 
 def still_die_with_launcher() -> Step:
     """Have the kernel kill the container when its launcher dies, and fail where it has died already."""
     calls = (*DIE, Call("write", (GO_DESCRIPTOR, Packed(b"", "nothing"), 0)))
-    why = "once more: a change of ids clears it; EPIPE where the launcher has died meanwhile: PR_SET_PDEATHSIG(2const)"
+    why = "a change of ids has cleared it, and EPIPE tells a death in the meantime: prctl(2), unix(7)"
     return Step("parent-death", why, calls)
 
 
