@@ -95,7 +95,9 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into, (error_reader, go_writer))
+            pid, pidfd = clone(
+                plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into, (error_reader, go_writer)
+            )
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0

@@ -6,6 +6,7 @@ before and after: mounts, cgroups, processes, namespaces, interfaces, keys, IPC 
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import select
@@ -42,7 +43,7 @@ FIRST_ID = 600_000  # of the user namespace; the ids of the machine end before
 
 def everything(directory: Path, user_namespace: bool) -> Config:
     """Make a bundle whose start needs every kind of step."""
-    _, config = bundle(directory, "sh", "-c", "echo .; exec cat")
+    _, config = bundle(directory, "sh", "-c", "trap '' PIPE; echo .; exec sleep 600")
     config["domainname"] = "example"
     config["process"] |= {
         "user": {"uid": USER - FIRST_ID, "gid": 5, "additionalGids": [7]},
@@ -98,7 +99,7 @@ def snapshot(directory: Path, config: Config) -> dict[str, Any]:
         "cgroups": [str(parent) for parent in parents if Path(parent, name).exists()],
         "controllers": [path.read_text() for parent in parents for path in Path(parent).glob("cgroup.subtree_control")],
         "processes": processes,
-        "namespaces": sorted({os.readlink(path) for pid in processes for path in Path("/proc", pid, "ns").iterdir()}),
+        "namespaces": sorted({name for pid in processes for name in namespaces_of(pid)}),
         "interfaces": socket.if_nameindex(),
         "keys": [line for line in Path("/proc/keys").read_text().splitlines() if f" {USER} " in line],
         "ipc": [Path("/proc/sysvipc", kind).read_text() for kind in ("msg", "sem", "shm")],
@@ -107,6 +108,12 @@ def snapshot(directory: Path, config: Config) -> dict[str, Any]:
         "descriptors": sorted(os.listdir("/proc/self/fd")),
         "name": os.uname().nodename,
     }
+
+
+def namespaces_of(pid: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+        return [os.readlink(path) for path in Path("/proc", pid, "ns").iterdir()]
+    return []
 
 
 def settled(directory: Path, config: Config, before: dict[str, Any]) -> list[str]:
@@ -149,14 +156,17 @@ def test_a_plan_of_everything_can_start(user_namespace: bool) -> None:
     def play() -> tuple[int, set[str]]:
         with stage(user_namespace) as (directory, config):
             null = os.open("/dev/null", os.O_RDWR)
+            config["process"]["args"] = ["/bin/true"]
             names = {step.name for part in PARTS for step in getattr(described(directory, config)[1], part)}
             return run(config, directory, (null, null, null), 20.0), names
 
     status, names = in_throwaway(play)
     assert status == 0
-    kinds = "open-root open-devices uid-map mapped-ids" if user_namespace else "enter:network undumpable enter-dev"
-    always = "above-cgroup cgroup limit join time-offsets sysctl seccomp oom-score scheduler io-priority rlimits"
-    assert {name.partition(":")[0] for name in names} >= {word.partition(":")[0] for word in f"{kinds} {always}".split()}
+    names = {name.partition(":")[0] for name in names}
+    assert names >= set(
+        "above-cgroup cgroup limit join time-offsets sysctl seccomp oom-score scheduler rlimits".split()
+    )
+    assert names >= ({"uid-map", "mapped-ids", "open-devices"} if user_namespace else {"enter", "undumpable"})
 
 
 @pytest.mark.parametrize("user_namespace", [False, True])
@@ -195,7 +205,8 @@ def stopping_after(wanted: Plan, part: str, index: int, streams: tuple[int, int]
     reader, writer = (0, 1) if part == "steps" else streams
     calls = (Call("write", (writer, ".", 1)), Call("read", (reader, Packed(b"\0", "a byte"), 1)))
     steps[index] = replace(steps[index], calls=(*steps[index].calls, *calls))
-    return replace(wanted, **{part: tuple(steps)})
+    changed: dict[str, Any] = {part: tuple(steps)}
+    return replace(wanted, **changed)
 
 
 def killed_after(directory: Path, config: Config, part: str, index: int) -> str:
@@ -259,3 +270,57 @@ def test_after_whatever_step_the_launcher_is_killed_doctor_clean_finds_all(user_
     assert not [line for line in said if ": left" in line or ": kept" in line]
     assert any("steps execute: removed /made/on/the/way in /run/bundle/rootfs" in line for line in said)
     assert any("steps execute: removed cgroup " in line for line in said)
+
+
+def test_what_a_living_launcher_owns_is_left_alone_and_so_is_the_root_that_it_uses(tmp_path: Path) -> None:
+    def play() -> tuple[list[str], list[str], list[str], bool]:
+        with stage(False) as (directory, config):
+            stdin, go = os.pipe()
+            arrived, stdout = os.pipe()
+            rootfs = str(directory / "rootfs")
+            launcher = os.fork()
+            if launcher == 0:
+                os.close(go)
+                run(config, directory, (stdin, stdout, stdout), 20.0)
+                os._exit(0)
+            assert os.read(arrived, 1) == b"."
+            Path("/run/isoproof/dead.json").write_text(
+                json.dumps({"rootfs": rootfs, "places": ["/made", "/made/file"], "cgroups": [], "above": []})
+            )
+            Path("/run/isoproof/unfinished.json").write_text('{"rootfs": "/ru')
+            first, again = list(leftovers.remove()), list(leftovers.remove())
+            untouched = Path(rootfs, "made/file").exists()
+            os.kill(launcher, signal.SIGKILL)
+            os.waitpid(launcher, 0)
+            assert orphans_end()
+            return first, again, list(leftovers.remove()), untouched and not Path(rootfs, "made").exists()
+
+    first, again, last, fine = in_throwaway(play)
+    kept = "  left /made, /made/file in /run/bundle/rootfs: another container runs in it"
+    assert first == [
+        "/run/isoproof/dead.json: the launcher has died",
+        kept,
+        "/run/isoproof/unfinished.json: the launcher has died",
+    ]
+    assert again == first[:2]
+    assert fine
+    assert [line for line in last if "cgroup" in line]
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "isoproof"
+    folder.mkdir(0o777)
+    folder.chmod(0o777)
+    monkeypatch.setattr(leftovers, "folders", lambda: [folder, tmp_path / "own"])
+    record = leftovers.Record("/nowhere", [], [], [])
+    with leftovers.recorded("name", record):
+        assert os.listdir(folder) == []
+        assert os.listdir(tmp_path / "own") == ["name.json"]
+        assert list(leftovers.remove()) == []  # it lives
+    assert os.listdir(tmp_path / "own") == []
+
+
+def test_without_a_folder_a_container_starts_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "is/not/there"])
+    with leftovers.recorded("name", leftovers.Record("/nowhere", [], [], [])):
+        assert list(leftovers.remove()) == []
