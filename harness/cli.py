@@ -6,7 +6,7 @@
     isoproof explain CHECK               all that is said about a check
     isoproof report [FILE]               render results again, in another format
     isoproof lint [PATH...]              look for mistakes in scenario files
-    isoproof doctor                      what this machine can do
+    isoproof doctor                      what this machine can do; --clean removes what killed launchers have left
 
 Exit status: 0 all is well, 1 a check failed or something is missing, 2 bad input or usage. `run` gives the program's
 own, and 125, 126 and 127 as container tools do.
@@ -87,7 +87,8 @@ def parser() -> Parser:
     report.add_argument("--format", default="terminal", metavar="NAME", help="see: isoproof list reports")
     lint = verb("lint", lint_scenarios, "look for mistakes in scenario files")
     lint.add_argument("paths", type=Path, nargs="*", default=[SCENARIOS], help="files or folders (default: scenarios)")
-    verb("doctor", examine, "say what this machine can do, and which runtimes are here")
+    doctor = verb("doctor", examine, "say what this machine can do, and which runtimes are here")
+    doctor.add_argument("--clean", action="store_true", help="remove instead what launchers that were killed have left")
     return top
 
 
@@ -222,8 +223,20 @@ def lint_scenarios(options: argparse.Namespace) -> int:
     return 0
 
 
-def examine(_options: argparse.Namespace) -> int:
+def clean() -> int:
+    """Remove what launchers that were killed have left, and say what; exit status 1 if something had to stay."""
+    from harness.runtime import leftovers
+
+    lines = list(leftovers.remove())
+    for line in lines or ["nothing was left behind"]:
+        print(line)
+    return int(any(line.lstrip().startswith("left") for line in lines))
+
+
+def examine(options: argparse.Namespace) -> int:
     """Say what is here, and try what cannot be read off: whether an outer sandbox starts."""
+    if options.clean:
+        return clean()
     import time
 
     from harness import backends, environment, outer

@@ -75,15 +75,13 @@ def make(config: Config, host: Host) -> list[Step]:
         steps += _enable(hierarchy, config)
         for path in _missing(hierarchy, config, host):
             calls = (Call("mkdirat", (AT_FDCWD, path, 0o755), (errno.EEXIST,)),)
-            undo = (Call("unlinkat", (AT_FDCWD, path, AT_REMOVEDIR), (errno.ENOENT,)),)
-            steps.append(
-                Step(
-                    f"cgroup:{path}",
-                    "the cgroup that the container will be counted in: cgroups(7)",
-                    calls,
-                    undo,
-                )
-            )
+            if path == directory(hierarchy, config, host):
+                name, why = "cgroup", "the cgroup that the container will be counted in: cgroups(7)"
+                undo = (Call("unlinkat", (AT_FDCWD, path, AT_REMOVEDIR), (errno.ENOENT,)),)
+            else:
+                name, why = "above-cgroup", "on the way to the container's; others may come to live in it: cgroups(7)"
+                undo = (Call("unlinkat", (AT_FDCWD, path, AT_REMOVEDIR), (errno.ENOENT, errno.EBUSY)),)
+            steps.append(Step(f"{name}:{path}", why, calls, undo))
             if hierarchy.cpus:
                 calls = _write(f"{path}/cpuset.cpus", hierarchy.cpus) + _write(f"{path}/cpuset.mems", hierarchy.mems)
                 steps.append(

@@ -155,12 +155,13 @@ def prepare_all(steps: Iterable[Step]) -> list[tuple[int, int, Prepared]]:
     return [(at, index, prepare(call)) for at, step in enumerate(steps) for index, call in enumerate(step.calls)]
 
 
-def clone(plan: Plan, streams: tuple[int, int, int], channel: int, into: int) -> tuple[int, int]:
+def clone(plan: Plan, streams: tuple[int, int, int], channel: int, launchers_end: int, into: int) -> tuple[int, int]:
     """Clone the child that carries out the plan's steps; return its process id and a pidfd.
 
-    `channel` is the child's end of the socket on which it reports a failure and meets its launcher, `into` the
-    descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and NotEnteredError
-    for a step before that.
+    `channel` is the child's end of the socket on which it reports a failure and meets its launcher; `launchers_end` the
+    other, which nobody but the launcher may hold, so that the child sees when it is gone; `into` the descriptor of a
+    version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and NotEnteredError for a step before
+    that.
     """
     prepared = prepare_all(plan.steps)
     flags = plan.flags | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
@@ -171,6 +172,7 @@ def clone(plan: Plan, streams: tuple[int, int, int], channel: int, into: int) ->
         pid = _clone3(clone_args(flags=flags | more, exit_signal=signal, cgroup=max(into, 0)))
         if pid == 0:
             try:
+                os.close(launchers_end)
                 _be_the_child(prepared, streams, channel, plan.shim)
             finally:
                 os._exit(125)

@@ -6,6 +6,7 @@ import itertools
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from harness.runtime.syscalls import ARCHITECTURES, NS_GET_NSTYPE, RESOLVE_IN_RO
 
 OLDEST_KERNEL = (5, 12)
 FILES = {"mount": "mnt", "network": "net"}  # in /proc/self/ns, where they differ from the runtime-spec's names
-_serial = itertools.count(1)
 
 
 def kernel_version() -> tuple[int, int]:
@@ -44,7 +44,7 @@ def host(config: Config, bundle: Path) -> Host:
     find_program(config, rootfs)
     devices.check_host(config)
     return Host(
-        name=f"isoproof-{os.getpid()}-{next(_serial)}",
+        name=f"isoproof-{os.getpid()}-{time.monotonic_ns():x}",  # the number alone will be used again
         rootfs=str(rootfs),
         machine=os.uname().machine,
         uid=os.geteuid(),

@@ -5,19 +5,18 @@ import errno
 import fcntl
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.runtime import inspect, members, rendezvous, supervise
+from harness.runtime import inspect, leftovers, members, rendezvous, supervise
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.step import Plan, Saved, Step
-from harness.runtime.syscalls import O, explain_errno
+from harness.runtime.syscalls import O, explain_errno, socketpair
 
 Streams = tuple[int, int, int]
 Alteration = Callable[[Plan], Plan]
@@ -52,13 +51,15 @@ def run(
     """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
+    plan = alter(plan) if alter else plan
     places = inspect.missing_places(config, Path(host.rootfs))
-    try:
-        with start(alter(plan) if alter else plan, streams) as cell:
-            with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                return cell.wait(deadline)
-    finally:
-        inspect.remove_places(Path(host.rootfs), places)
+    with leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)):
+        try:
+            with start(plan, streams) as cell:
+                with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
+                    return cell.wait(deadline)
+        finally:
+            inspect.remove_places(Path(host.rootfs), places)
 
 
 @contextlib.contextmanager
@@ -89,13 +90,11 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
             descriptors.callback(_close, descriptor)
             return descriptor
 
-        channel, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        descriptors.enter_context(channel)
-        childs_end = keep(_raise_above(childs.detach()))
+        channel, childs_end = (keep(_raise_above(end)) for end in socketpair())
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs_end, into)
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs_end, channel, into)
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
@@ -114,10 +113,10 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
     return Cell(pid, pidfd)
 
 
-def _attend(plan: Plan, pid: int, channel: socket.socket) -> None:
+def _attend(plan: Plan, pid: int, channel: int) -> None:
     """Meet the child wherever it asks for it, until it has become the program. Raises StartError where it failed."""
     while True:
-        said, descriptors = rendezvous.receive(channel)
+        said, descriptors = rendezvous.receive(channel, bool(plan.meetings))
         try:
             if said.startswith(rendezvous.MEETING):
                 plan.meetings[said.removeprefix(rendezvous.MEETING).decode()](pid, descriptors)

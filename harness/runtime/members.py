@@ -26,7 +26,7 @@ def processes(cgroup: Path) -> list[int]:
     for directory in [*descendants(cgroup), cgroup]:
         with contextlib.suppress(OSError):
             pids += map(int, (directory / "cgroup.procs").read_text().split())
-    return pids
+    return [pid for pid in pids if pid]  # 0 is one that has no number in our PID namespace, and to kill(2) all of us
 
 
 def freeze(cgroup: Path) -> bool:

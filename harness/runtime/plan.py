@@ -34,7 +34,8 @@ def plan(config: Config, host: Host) -> Plan:
     namespaces.check(config, host)
     between = idmap.write_maps(config, host)
     steps = [
-        *([rendezvous.wait()] if between else []),  # first: without id maps the child is nobody and may do nothing
+        privileges.die_with_launcher(),  # before the first wait, which might be for nobody
+        *([rendezvous.wait()] if between else []),  # before the rest: without id maps the child may do nothing
         attributes.reset_memory(config),  # before the change of ids, which may take its own files in /proc away from it
         *cgroup.join(config, host),  # as early as can be, so that the start itself is already counted and limited
         *namespaces.enter_cgroup_namespace(config),  # after the join, or its root would be the launcher's cgroup
@@ -69,7 +70,7 @@ def plan(config: Config, host: Host) -> Plan:
         attributes.join_session_keyring(),  # as the user, whose key it will be and whose quota it counts against
         privileges.set_capabilities(config),  # after the change of ids, which clears them
         *privileges.forbid_new_privileges(config),
-        privileges.die_with_launcher(),  # after the change of ids, which would clear it
+        privileges.still_die_with_launcher(),  # after the change of ids, which has cleared it
         privileges.close_descriptors(),  # after everything that needed one, before the working directory is entered
         privileges.enter_directory(config),  # with the rights of the user
         *seccomp.install_unprivileged(config, host),  # so late that the profile need allow nothing but what is left

@@ -14,6 +14,7 @@ SIG_SETMASK = 2
 SIGKILL = 9
 SIGSTOP = 19
 LAST_SIGNAL = 64
+DIE = (Call("prctl", (PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0)),)
 DEFAULT_UMASK = 0o022
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -141,9 +142,15 @@ def forbid_new_privileges(config: Config) -> list[Step]:
 
 
 def die_with_launcher() -> Step:
-    """Have the kernel kill the container when its launcher dies."""
-    calls = (Call("prctl", (PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0)),)
-    return Step("parent-death", "only now: a change of ids would clear it again: prctl(2)", calls)
+    """Have the kernel kill the child when its launcher dies, so that it neither waits nor goes on for nobody."""
+    return Step("early-parent-death", "a half-made container has nobody to end it: prctl(2)", DIE)
+
+
+def still_die_with_launcher() -> Step:
+    """Have the kernel kill the container when its launcher dies, and fail where it has died already."""
+    calls = (*DIE, Call("write", (CHANNEL, Packed(b"", "nothing"), 0)))
+    why = "a change of ids has cleared it, and EPIPE tells a death in the meantime: prctl(2), unix(7)"
+    return Step("parent-death", why, calls)
 
 
 def close_descriptors() -> Step:

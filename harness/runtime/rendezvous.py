@@ -1,17 +1,19 @@
 """How the child and its launcher meet while a container starts.
 
-Between them is one socket, which execve(2) closes in the child. The launcher reads from it until then: the call that
-failed, or the name of a meeting, at which the launcher does what only the host's side can while the child waits for a
-byte. A descriptor can be handed over with the name.
+Between them is one stream socket, which execve(2) closes in the child. The launcher reads from it until then: the call
+that failed, or the name of a meeting, at which the launcher does what only the host's side can while the child waits
+for a byte. A descriptor can be handed over with the name.
 """
 
 import contextlib
-import socket
+import os
 
 from harness.runtime.step import CHANNEL, Call, Packed, Record, Saved, Step
 
 MEETING = b"meet:"
 LONGEST = 64  # bytes of a message
+SOL_SOCKET = 1
+SCM_RIGHTS = 1
 CONTROL_LENGTH = 20  # CMSG_LEN of one descriptor
 CONTROL_SPACE = 24  # and with its padding
 BYTE = Packed(b"\0", "a byte")
@@ -37,7 +39,7 @@ def _message(said: bytes, descriptor: Saved | None) -> Record:
     """A struct msghdr: recvmsg(2), cmsg(3)."""
     vector = Record((("Q", Packed(said, said.decode())), ("Q", len(said))))
     control = (
-        (("Q", CONTROL_LENGTH), ("i", socket.SOL_SOCKET), ("i", socket.SCM_RIGHTS), ("i", descriptor), ("4x", None))
+        (("Q", CONTROL_LENGTH), ("i", SOL_SOCKET), ("i", SCM_RIGHTS), ("i", descriptor), ("4x", None))
         if descriptor
         else ()
     )
@@ -54,16 +56,21 @@ def _message(said: bytes, descriptor: Saved | None) -> Record:
     )
 
 
-def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+def receive(channel: int, descriptors_too: bool) -> tuple[bytes, list[int]]:
     """Return what the child says next and the descriptors that came with it; nothing once it has become the program."""
     try:
-        said, descriptors, _flags, _address = socket.recv_fds(channel, LONGEST, 1)
+        if not descriptors_too:
+            return os.read(channel, LONGEST), []
+        import socket  # only here, for few starts need it and all would wait for it
+
+        with socket.socket(fileno=os.dup(channel)) as whole:
+            said, descriptors, _flags, _address = socket.recv_fds(whole, LONGEST, 1)
+            return said, descriptors
     except ConnectionResetError:  # it died before it had read what it was sent
         return b"", []
-    return said, descriptors
 
 
-def answer(channel: socket.socket) -> None:
+def answer(channel: int) -> None:
     """Let the waiting child go on; one that has been killed meanwhile is found out by the next `receive`."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        channel.send(BYTE.value)
+        os.write(channel, BYTE.value)

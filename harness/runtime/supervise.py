@@ -34,6 +34,7 @@ def shim() -> None:
     """Fork; the child returns to become the program, the parent stays as PID 1, reaps, and ends with the program."""
     program = os.fork()
     if program == 0:
+        libc.prctl(PR.SET_PDEATHSIG.value, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)  # not inherited
         return
     # The shim is still a copy of the launcher: nobody inside may look into its memory or its environment.
     libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)

@@ -140,7 +140,7 @@ def cgns_before_move(plan: Plan) -> Plan:
     if plan.into:
         joins.append(Step("join:late", "sabotage", _write_pid(f"{plan.into}/cgroup.procs", "0", 1)))
     others = [step for step in plan.steps if step is not enter and step not in joins]
-    first = 1 if others[0].name == "wait-for-host" else 0
+    first = next((at for at, step in enumerate(others, 1) if step.name == "wait-for-host"), 0)
     return replace(plan, into="", steps=(*others[:first], enter, *joins, *others[first:]))
 
 

@@ -85,7 +85,7 @@ def test_a_container_without_limits_touches_no_cgroup() -> None:
 def test_an_ordinary_users_maps_are_written_while_the_child_waits() -> None:
     wanted = made(uid=1000)
     assert [step.name for step in wanted.between] == ["deny-setgroups", "gid-map", "uid-map"]
-    assert names(wanted)[:2] == ["wait-for-host", "reset-memory"]
+    assert names(wanted)[:3] == ["early-parent-death", "wait-for-host", "reset-memory"]
     assert in_order(names(wanted), "reset-memory", "mapped-ids", "open-root")
     assert "setgroups" not in " ".join(calls(wanted, "user"))
 

@@ -1,0 +1,198 @@
+"""What a launcher leaves behind if it is killed: written down before it is made, found and removed later.
+
+The container dies with its launcher, and what it made in namespaces of its own goes with it. What was made on the host
+stays: cgroups, and places for mounts in the root. So every launcher keeps a record, a file of one JSON object, and
+holds a lock on it: flock(2). The kernel drops the lock with the last process that has the file open: the launcher, or a
+child of it that has not become the program yet. A process number would tell less: it is used again, and means nothing
+in another PID namespace.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.runtime import inspect, members
+from harness.runtime.step import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one launcher makes on the host.
+
+    `cgroups` are the container's own, `above` those that had to be made around them, outermost first, and which may
+    have others in them by now; `places` are paths in the root, outermost first.
+    """
+
+    rootfs: str
+    places: list[str]
+    cgroups: list[str]
+    above: list[str]
+
+
+def of(plan: Plan, rootfs: str, places: list[str]) -> Record:
+    """Return what a plan will make on the host: no cgroup that is there already, for that is somebody else's."""
+    made: dict[str, list[str]] = {"cgroup": [], "above-cgroup": []}
+    for step in plan.before:
+        kind, _, path = step.name.partition(":")
+        if kind in made and not os.path.isdir(path):
+            made[kind].append(path)
+    return Record(rootfs, places, made["cgroup"], made["above-cgroup"])
+
+
+def folders() -> list[Path]:
+    """Return where this user's records may be, best first."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    found = [Path("/run/isoproof")] if os.geteuid() == 0 else []
+    found += [Path(runtime, "isoproof")] if runtime else []
+    return [*found, Path(f"/tmp/isoproof-{os.geteuid()}")]
+
+
+@contextlib.contextmanager
+def recorded(name: str, record: Record) -> Iterator[None]:
+    """Keep a record while the context lasts, and longer if something could not be undone.
+
+    Where the whole file system is read-only none can be kept, and the container starts without.
+    """
+    kept = _create(f"{name}.json", json.dumps(asdict(record)).encode())
+    undone = False
+    try:
+        yield
+        undone = True
+    finally:
+        if kept:
+            path, descriptor = kept
+            if undone or not any(os.path.isdir(cgroup) for cgroup in record.cgroups):
+                path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _create(name: str, text: bytes) -> tuple[Path, int] | None:
+    """Make a file in the first folder that takes it; return its path and the descriptor that holds the lock."""
+    for folder in folders():
+        path = folder / name
+        while True:
+            try:
+                if not _ours(folder):
+                    break
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            except OSError:
+                break
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.write(descriptor, text)
+            if os.fstat(descriptor).st_nlink:
+                return path, descriptor
+            os.close(descriptor)  # whoever was clearing up has taken the file, still unlocked, for a dead launcher's
+    return None
+
+
+def _ours(folder: Path) -> bool:
+    """Make a folder that nobody else may write to, if it is not there; return whether it is such a one.
+
+    Raises OSError where it can be neither found nor made.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
+def remove() -> Iterator[str]:
+    """Remove what dead launchers of this user have left, and say so, one line for each thing.
+
+    A line that begins with `left` is about what could not be removed, and why.
+    """
+    dead: list[tuple[Path, int, Record | None]] = []
+    in_use: set[str] = set()
+    with contextlib.ExitStack() as descriptors:
+        for path in _records():
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                descriptors.callback(os.close, descriptor)
+                lives = not _lock(descriptor)
+                record = _read(descriptor)
+                if not lives:
+                    dead.append((path, descriptor, record))
+                elif record:
+                    in_use.add(record.rootfs)
+        for path, _descriptor, record in dead:
+            yield f"{path}: the launcher has died"
+            left = False
+            for line in _removed(record, in_use) if record else ():
+                left = left or line.startswith("left")
+                yield f"  {line}"
+            if not left:
+                path.unlink(missing_ok=True)
+
+
+def _records() -> list[Path]:
+    found = []
+    for folder in folders():
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and _ours(folder):
+                found += sorted(folder.glob("*.json"))
+    return found
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock if nobody has it; then nobody can start to live on this record."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(descriptor: int) -> Record | None:
+    """Return what a record says; nothing where its launcher was killed while it wrote it, before it made anything."""
+    try:
+        fields: dict[str, Any] = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+        return Record(**fields)
+    except (ValueError, TypeError):
+        return None
+
+
+def _removed(record: Record, in_use: set[str]) -> Iterator[str]:
+    """Undo what a launcher would have undone, in its order."""
+    cgroups = [Path(path) for path in record.cgroups if os.path.isdir(path)]
+    for cgroup in reversed(cgroups):
+        yield from _removed_cgroup(cgroup, cgroups)
+    for path in reversed(record.above):
+        with contextlib.suppress(OSError):  # whoever has made a cgroup of his own in it will not miss us
+            os.rmdir(path)
+            yield f"removed cgroup {path}"
+    yield from _removed_places(record, in_use)
+
+
+def _removed_cgroup(cgroup: Path, others: list[Path]) -> Iterator[str]:
+    processes = members.processes(cgroup)
+    members.kill(cgroup, others)
+    if processes:
+        yield f"killed {len(processes)} processes in {cgroup}"
+    members.remove_inner(cgroup)
+    try:
+        cgroup.rmdir()
+    except OSError as error:
+        yield f"left cgroup {cgroup}: {error.strerror}"
+    else:
+        yield f"removed cgroup {cgroup}"
+
+
+def _removed_places(record: Record, in_use: set[str]) -> Iterator[str]:
+    """Remove the places for mounts; not while another container has mounts there, for they would go with them."""
+    rootfs = Path(record.rootfs)
+    places = [path for path in record.places if os.path.lexists(f"{rootfs}{path}")]
+    if not places:
+        return
+    if record.rootfs in in_use:
+        yield f"left {', '.join(places)} in {rootfs}: another container runs in it"
+        return
+    inspect.remove_places(rootfs, places)
+    for path in places:
+        filled = os.path.lexists(f"{rootfs}{path}")
+        yield f"{'kept' if filled else 'removed'} {path} in {rootfs}{': it is not empty' if filled else ''}"

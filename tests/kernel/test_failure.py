@@ -1,0 +1,322 @@
+"""Nothing stays behind: whatever step of a start fails, and after whatever step its launcher is killed.
+
+A plan that uses every feature is broken after each of its steps in turn. The host, here a throwaway one, is compared
+before and after: mounts, cgroups, processes, namespaces, interfaces, keys, IPC objects and files.
+"""
+
+import contextlib
+import errno
+import functools
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.runtime import inspect, leftovers
+from harness.runtime.config import Config, read
+from harness.runtime.errors import StartError
+from harness.runtime.launch import run
+from harness.runtime.plan import plan
+from harness.runtime.step import Call, Packed, Plan, Step
+from harness.runtime.syscalls import MS, invoke
+from tests.kernel.bundles import bundle
+from tests.kernel.test_launch import failing_at
+from tests.kernel.test_namespaces import mapped
+from tests.kernel.throwaway import in_throwaway
+
+pytestmark = pytest.mark.usefixtures("needs_namespaces", "needs_root")
+
+PARTS = ("before", "enter", "between", "steps", "after")
+PATIENCE = 5.0  # seconds that the kernel gets to end what has lost its parent, and to collect its keys
+USER = 700_000  # an id that nobody has, so that the keys which belong to it are the container's
+FIRST_ID = 600_000  # of the user namespace; the ids of the machine end before
+
+
+def everything(directory: Path, user_namespace: bool) -> Config:
+    """Make a bundle whose start needs every kind of step."""
+    _, config = bundle(directory, "sh", "-c", "trap '' PIPE; echo .; exec sleep 600")
+    config["domainname"] = "example"
+    config["process"] |= {
+        "user": {"uid": USER - FIRST_ID, "gid": 5, "additionalGids": [7]},
+        "oomScoreAdj": 100,
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 5},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6},
+    }
+    config["annotations"] = {"isoproof.init": "true"}
+    volume = directory / "volume"
+    volume.mkdir()
+    config["mounts"] += [
+        {"destination": "/made/on/the/way", "type": "bind", "source": str(volume), "options": ["rbind", "ro"]},
+        {"destination": "/made/file", "type": "bind", "source": f"{directory}/config.json", "options": ["bind"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+    ]
+    linux = config["linux"]
+    linux |= {
+        "cgroupsPath": f"isoproof-test-{secrets.token_hex(4)}/inner",
+        "resources": {
+            "memory": {"limit": 64 << 20},
+            "pids": {"limit": 20},
+            "cpu": {"quota": 50_000, "period": 100_000, "shares": 256},
+            "devices": [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "access": "rwm"}],
+        },
+        "personality": {"domain": "LINUX"},
+        "rootfsPropagation": "private",
+        "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]},
+        "sysctl": {"kernel.shm_rmid_forced": "1"},
+        "timeOffsets": {"boottime": {"secs": 5}},
+        "devices": [{"type": "p", "path": "/dev/pipe"}],
+    }
+    linux["namespaces"].append({"type": "time"})
+    if user_namespace:
+        mapped(config, (0, FIRST_ID, 200_000))
+        for path in [directory / "rootfs", *(directory / "rootfs").rglob("*")]:
+            os.chown(path, FIRST_ID, FIRST_ID, follow_symlinks=False)
+        volume.chmod(0o755)
+        linux["devices"] = []
+    else:
+        config["process"]["user"]["uid"] = USER
+        entries = [entry for entry in linux["namespaces"] if entry["type"] != "network"]
+        linux["namespaces"] = [*entries, {"type": "network", "path": "/proc/self/ns/net"}]
+    return read(config)
+
+
+def snapshot(directory: Path, config: Config) -> dict[str, Any]:
+    """Return everything that a container could leave behind on its host."""
+    name = config["linux"]["cgroupsPath"].partition("/")[0]
+    parents = [hierarchy.parent for hierarchy in inspect.hierarchies(set())]
+    processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]
+    return {
+        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "cgroups": [str(parent) for parent in parents if Path(parent, name).exists()],
+        "controllers": [path.read_text() for parent in parents for path in Path(parent).glob("cgroup.subtree_control")],
+        "processes": processes,
+        "namespaces": sorted({name for pid in processes for name in namespaces_of(pid)}),
+        "interfaces": socket.if_nameindex(),
+        "keys": [line for line in Path("/proc/keys").read_text().splitlines() if f" {USER} " in line],
+        "ipc": [Path("/proc/sysvipc", kind).read_text() for kind in ("msg", "sem", "shm")],
+        "shared memory": os.listdir("/dev/shm"),
+        "files": sorted(str(path) for path in [*directory.rglob("*"), *Path("/run").rglob("*")]),
+        "descriptors": sorted(os.listdir("/proc/self/fd")),
+        "name": os.uname().nodename,
+    }
+
+
+def namespaces_of(pid: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+        return [os.readlink(path) for path in Path("/proc", pid, "ns").iterdir()]
+    return []
+
+
+def settled(directory: Path, config: Config, before: dict[str, Any]) -> list[str]:
+    """Return what differs from before, when the kernel has had its time."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        now = snapshot(directory, config)
+        changed = [f"{name}: {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
+        if not changed or time.monotonic() > end:
+            return changed
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def stage(user_namespace: bool) -> Iterator[tuple[Path, Config]]:
+    """Make the throwaway process a host with file systems of its own, and a bundle in it."""
+    for place in (b"/run", b"/dev/shm"):
+        invoke("mount", b"tmpfs", place, b"tmpfs", MS.NOSUID, b"mode=755,size=16m")
+    directory = Path("/run/bundle")
+    directory.mkdir()
+    Path("/run/isoproof").mkdir(0o700)
+    config = everything(directory, user_namespace)
+    try:
+        yield directory, config
+    finally:
+        shutil.rmtree(directory)
+
+
+def places_in(wanted: Plan) -> list[tuple[str, int]]:
+    return [(part, index) for part in PARTS for index in range(len(getattr(wanted, part)))]
+
+
+def described(directory: Path, config: Config) -> tuple[list[tuple[str, int]], Plan]:
+    wanted = plan(config, inspect.host(config, directory))
+    return places_in(wanted), wanted
+
+
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_a_plan_of_everything_can_start(user_namespace: bool) -> None:
+    def play() -> tuple[int, set[str]]:
+        with stage(user_namespace) as (directory, config):
+            null = os.open("/dev/null", os.O_RDWR)
+            config["process"]["args"] = ["/bin/true"]
+            names = {step.name for part in PARTS for step in getattr(described(directory, config)[1], part)}
+            return run(config, directory, (null, null, null), 20.0), names
+
+    status, names = in_throwaway(play)
+    assert status == 0
+    names = {name.partition(":")[0] for name in names}
+    assert names >= set(
+        "above-cgroup cgroup limit join time-offsets sysctl seccomp oom-score scheduler rlimits".split()
+    )
+    assert names >= ({"uid-map", "mapped-ids", "open-devices"} if user_namespace else {"enter", "undumpable"})
+
+
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_whatever_step_fails_nothing_stays_behind(user_namespace: bool) -> None:
+    def play() -> list[str]:
+        wrong = []
+        with stage(user_namespace) as (directory, config):
+            null = os.open("/dev/null", os.O_RDWR)
+            places, wanted = described(directory, config)
+            before = snapshot(directory, config)
+            for part, index in places:
+                name = f"{part} {getattr(wanted, part)[index].name}"
+                try:
+                    broken = functools.partial(failing_at, part=part, index=index)
+                    run(config, directory, (null, null, null), 20.0, alter=broken)
+                    wrong.append(f"{name}: did not fail")
+                except StartError as error:
+                    if error.number != errno.ENOENT:
+                        wrong.append(f"{name}: {error}")
+                wrong += [f"{name}: {difference}" for difference in settled(directory, config, before)]
+        return wrong
+
+    assert in_throwaway(play) == []
+
+
+def stopping_after(wanted: Plan, part: str, index: int, streams: tuple[int, int]) -> Plan:
+    """Return the plan with a rendezvous after one step: it says that it is there, and waits to be let go."""
+    steps: list[Step] = list(getattr(wanted, part))
+    if steps[index].name == "execute":
+        return wanted  # the program itself says so
+    reader, writer = (0, 1) if part == "steps" else streams
+    calls = (Call("write", (writer, ".", 1)), Call("read", (reader, Packed(b"\0", "a byte"), 1)))
+    steps[index] = replace(steps[index], calls=(*steps[index].calls, *calls))
+    changed: dict[str, Any] = {part: tuple(steps)}
+    return replace(wanted, **changed)
+
+
+def killed_after(directory: Path, config: Config, part: str, index: int) -> str:
+    """Have a launcher killed after a step of its start; return what was wrong with that."""
+    stdin, go = os.pipe()
+    arrived, stdout = os.pipe()
+    launcher = os.fork()
+    if launcher == 0:
+        os.close(go)
+        os.close(arrived)
+        with contextlib.suppress(StartError):
+            run(
+                config,
+                directory,
+                (stdin, stdout, stdout),
+                20.0,
+                alter=lambda made: stopping_after(made, part, index, (stdin, stdout)),
+            )
+        os._exit(0)
+    os.close(stdin)
+    os.close(stdout)
+    there = os.read(arrived, 1) == b"."
+    os.kill(launcher, signal.SIGKILL)
+    os.waitpid(launcher, 0)
+    os.close(go)
+    os.close(arrived)
+    if not there:
+        return "it has not come so far"
+    return "" if orphans_end() else "a process outlives its launcher"
+
+
+def orphans_end() -> bool:
+    """Reap, as PID 1 of the throwaway, all that the launcher has left; return whether they were over in time."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                select.select([], [], [], 0.001)
+        except ChildProcessError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_after_whatever_step_the_launcher_is_killed_doctor_clean_finds_all(user_namespace: bool) -> None:
+    def play() -> tuple[list[str], list[str]]:
+        wrong, said = [], []
+        with stage(user_namespace) as (directory, config):
+            places, wanted = described(directory, config)
+            before = snapshot(directory, config)
+            for part, index in places:
+                name = f"{part} {getattr(wanted, part)[index].name}"
+                problem = killed_after(directory, config, part, index)
+                wrong += [f"{name}: {problem}"] if problem else []
+                said += [f"{name}: {line.strip()}" for line in leftovers.remove()]
+                wrong += [f"{name}: {difference}" for difference in settled(directory, config, before)]
+        return wrong, said
+
+    wrong, said = in_throwaway(play)
+    assert wrong == []
+    assert not [line for line in said if ": left" in line or ": kept" in line]
+    assert any("steps execute: removed /made/on/the/way in /run/bundle/rootfs" in line for line in said)
+    assert any("steps execute: removed cgroup " in line for line in said)
+
+
+def test_what_a_living_launcher_owns_is_left_alone_and_so_is_the_root_that_it_uses(tmp_path: Path) -> None:
+    def play() -> tuple[list[str], list[str], list[str], bool]:
+        with stage(False) as (directory, config):
+            stdin, go = os.pipe()
+            arrived, stdout = os.pipe()
+            rootfs = str(directory / "rootfs")
+            launcher = os.fork()
+            if launcher == 0:
+                os.close(go)
+                run(config, directory, (stdin, stdout, stdout), 20.0)
+                os._exit(0)
+            assert os.read(arrived, 1) == b"."
+            Path("/run/isoproof/dead.json").write_text(
+                json.dumps({"rootfs": rootfs, "places": ["/made", "/made/file"], "cgroups": [], "above": []})
+            )
+            Path("/run/isoproof/unfinished.json").write_text('{"rootfs": "/ru')
+            first, again = list(leftovers.remove()), list(leftovers.remove())
+            untouched = Path(rootfs, "made/file").exists()
+            os.kill(launcher, signal.SIGKILL)
+            os.waitpid(launcher, 0)
+            assert orphans_end()
+            return first, again, list(leftovers.remove()), untouched and not Path(rootfs, "made").exists()
+
+    first, again, last, fine = in_throwaway(play)
+    kept = "  left /made, /made/file in /run/bundle/rootfs: another container runs in it"
+    assert first == [
+        "/run/isoproof/dead.json: the launcher has died",
+        kept,
+        "/run/isoproof/unfinished.json: the launcher has died",
+    ]
+    assert again == first[:2]
+    assert fine
+    assert [line for line in last if "cgroup" in line]
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "isoproof"
+    folder.mkdir(0o777)
+    folder.chmod(0o777)
+    monkeypatch.setattr(leftovers, "folders", lambda: [folder, tmp_path / "own"])
+    record = leftovers.Record("/nowhere", [], [], [])
+    with leftovers.recorded("name", record):
+        assert os.listdir(folder) == []
+        assert os.listdir(tmp_path / "own") == ["name.json"]
+        assert list(leftovers.remove()) == []  # it lives
+    assert os.listdir(tmp_path / "own") == []
+
+
+def test_without_a_folder_a_container_starts_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "is/not/there"])
+    with leftovers.recorded("name", leftovers.Record("/nowhere", [], [], [])):
+        assert list(leftovers.remove()) == []
