@@ -3,8 +3,8 @@
 No act changes anything that outlives it. It is done in a child, on a file, a segment or a socket of its own; or its
 arguments are no good (a wrong magic number, a file that is not there), which the kernel finds out behind the test for
 the capability; or it writes back what has just been read. It takes an ordinary user, for root is allowed much as the
-owner of files. AUDIT_WRITE, AUDIT_CONTROL and MAC_* have no act, because theirs would write the log or the policy of the
-whole machine; NET_BROADCAST and BLOCK_SUSPEND, because the kernel never asks for the one and is silent on the other.
+owner of files. AUDIT_WRITE, AUDIT_CONTROL and MAC_* have no act, because theirs would write the log or the policy of
+the whole machine; NET_BROADCAST and BLOCK_SUSPEND, because the kernel never asks for the one, nor tells of the other.
 """
 
 from __future__ import annotations
@@ -188,6 +188,11 @@ def _setfcap() -> None:
         os.setxattr(path, "security.capability", struct.pack("<5I", VFS_CAP_REVISION_2, 1 << CAP_CHOWN, 0, 0, 0))
 
 
+def _audit_read() -> None:
+    channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
+    channel.bind((0, AUDIT_NLGRP_READLOG))
+
+
 def _perfmon() -> None:
     _unless(_setting("perf_event_paranoid") <= 0)  # everybody may
     attributes = struct.pack("IIQ", PERF_TYPE_SOFTWARE, PERF_ATTR_SIZE, PERF_COUNT_SW_DUMMY)
@@ -242,9 +247,7 @@ ACTS: dict[str, Callable[[], object]] = {
     "SETFCAP": _setfcap,
     "SYSLOG": lambda: _kernel.syscall("syslog", SYSLOG_ACTION_SIZE_UNREAD, None, 0),
     "WAKE_ALARM": lambda: _kernel.syscall("timerfd_create", CLOCK_REALTIME_ALARM, 0),
-    "AUDIT_READ": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT).bind(
-        (0, AUDIT_NLGRP_READLOG)
-    ),
+    "AUDIT_READ": _audit_read,
     "PERFMON": _perfmon,
     "BPF": lambda: _kernel.syscall("bpf", BPF_BTF_LOAD, bytes(64), 64),
     "CHECKPOINT_RESTORE": _checkpoint_restore,

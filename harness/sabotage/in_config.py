@@ -45,10 +45,10 @@ def grant_cap(config: Config, names: str) -> None:
 
 
 def extra_cap(config: Config, name_at: str) -> None:
-    """Add a capability to one set, by the kernel's name of it: `SYS_TIME@bnd`; to others only where that one needs them.
+    """Add a capability to one set, by the kernel's name of it (`SYS_TIME@bnd`), and to those without which it is lost.
 
-    What execve(2) leaves of the sets is a matter of rules: nothing is permitted to root that is not in the bounding
-    set, effective that is not permitted, ambient that is not permitted and inheritable. capabilities(7)
+    After execve(2) nothing is permitted to root that is not in the bounding set, nothing effective that is not
+    permitted, nothing ambient that is not permitted and inheritable. capabilities(7)
     """
     name, _, kind = name_at.partition("@")
     capabilities = config["process"]["capabilities"]
