@@ -56,6 +56,7 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pids: the limit of processes and threads
     cpu: the share of one processor that may be used, such as 0.2
     mounts: OCI mounts made after those of the shape
+    namespaces: types of namespaces that the container has besides those of the shape (true), or not (false)
     sysctl: kernel parameters by their dotted names
     init: whether a small init is process 1 and the probes' runner its child
     image: what stands in the root
@@ -73,6 +74,7 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pids: Annotated[int, Meta(ge=1)] | None = None
     cpu: Annotated[float, Meta(gt=0)] | None = None
     mounts: list[dict[str, Any]] | None = None
+    namespaces: dict[str, bool] | None = None
     sysctl: dict[str, str] | None = None
     init: bool | None = None
     image: Image | None = None

@@ -56,6 +56,9 @@ def config(container: Container, uid: int, gid: int) -> Config:
     }
     if any(resources.values()):
         linux["resources"] = {name: values for name, values in resources.items() if values}
+    for kind, wanted in (container.namespaces or {}).items():
+        others = [entry for entry in linux["namespaces"] if entry["type"] != kind]
+        linux["namespaces"] = [*others, {"type": kind}] if wanted else others
     if container.cgroup:
         options = ("nosuid", "noexec", "nodev", "relatime", "ro")
         result["mounts"].append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *options))

@@ -108,7 +108,7 @@ SYSCALLS_BY_MACHINE = {
     "setns": (308, 268), "setpriority": (141, 140), "setresgid": (119, 149), "setresuid": (117, 147),
     "setsockopt": (54, 208), "settimeofday": (164, 170), "setxattr": (188, 5), "shmat": (30, 196),
     "shmctl": (31, 195), "shmget": (29, 194), "signalfd4": (289, 74), "socket": (41, 198),
-    "statfs": (137, 43), "statx": (332, 291), "swapoff": (168, 225), "swapon": (167, 224),
+    "statfs": (137, 43), "statx": (332, 291), "sysinfo": (99, 179), "swapoff": (168, 225), "swapon": (167, 224),
     "symlinkat": (266, 36), "sync": (162, 81), "syslog": (103, 116), "tgkill": (234, 131),
     "timerfd_create": (283, 85), "tkill": (200, 130), "umount2": (166, 39), "uname": (63, 160),
     "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58),

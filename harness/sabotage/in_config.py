@@ -7,6 +7,12 @@ from harness.runtime.mountoptions import PROPAGATION
 from harness.runtime.privileges import SETS
 
 KINDS = {"net": "network"}
+NEEDED = {
+    "bnd": ("bounding",),
+    "prm": ("permitted", "bounding"),
+    "eff": ("effective", "permitted", "bounding"),
+    "amb": ("ambient", "inheritable", "permitted", "bounding"),
+}
 
 
 def skip_ns(config: Config, kind: str) -> None:
@@ -17,6 +23,8 @@ def skip_ns(config: Config, kind: str) -> None:
     if name == "uts":
         config.pop("hostname", None)
         config.pop("domainname", None)
+    if name == "time":
+        linux.pop("timeOffsets", None)
     if name == "user":
         linux.pop("uidMappings", None)
         linux.pop("gidMappings", None)
@@ -34,6 +42,40 @@ def grant_cap(config: Config, names: str) -> None:
     for kind in SETS:
         granted = capabilities.setdefault(kind, [])
         granted += [f"CAP_{name}" for name in names.split(",") if f"CAP_{name}" not in granted]
+
+
+def extra_cap(config: Config, name_at: str) -> None:
+    """Add a capability to one set, by the kernel's name of it (`SYS_TIME@bnd`), and to those without which it is lost.
+
+    After execve(2) nothing is permitted to root that is not in the bounding set, nothing effective that is not
+    permitted, nothing ambient that is not permitted and inheritable. capabilities(7)
+    """
+    name, _, kind = name_at.partition("@")
+    capabilities = config["process"]["capabilities"]
+    for needed in NEEDED[kind]:
+        capabilities[needed] = [*capabilities.get(needed, []), f"CAP_{name}"]
+
+
+def fill_inheritable(config: Config) -> None:
+    """Make all permitted capabilities inheritable, too, as container engines did until 2022."""
+    capabilities = config["process"]["capabilities"]
+    capabilities["inheritable"] = list(capabilities["permitted"])
+
+
+def setuid_with_keepcaps(config: Config) -> None:
+    """Have the user keep what root was permitted; execve(2) leaves an ordinary user only what is ambient."""
+    capabilities = config["process"]["capabilities"]
+    capabilities["inheritable"] = capabilities["ambient"] = list(capabilities["permitted"])
+
+
+def no_nnp(config: Config) -> None:
+    """Let execve(2) grant privileges."""
+    config["process"]["noNewPrivileges"] = False
+
+
+def skip_time_offsets(config: Config) -> None:
+    """Make the time namespace but leave its clocks as they are."""
+    del config["linux"]["timeOffsets"]
 
 
 def skip_limit(config: Config, name: str) -> None:
