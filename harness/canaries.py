@@ -24,7 +24,7 @@ from pathlib import Path
 
 from harness import bait, rtnetlink
 from harness.errors import HarnessError
-from harness.runtime.syscalls import MS, invoke
+from harness.runtime.syscalls import CLONE, MS, invoke
 
 Facts = dict[str, object]
 
@@ -435,3 +435,27 @@ class Burner(Canary):
 
     def facts(self) -> Facts:
         return {"pid": self.child.pid, "alive": self.child.alive()}
+
+
+class Tenant(Canary):
+    """Another container's root: a process in a user namespace of its own, and a file that only it may open.
+
+    Its ids are `size` from `first` on, as the host counts them. Only root can map them.
+    """
+
+    def place(self, first: int = 1 << 21, size: int = 1 << 16) -> None:
+        def enter(ready: int) -> None:
+            invoke("unshare", CLONE.NEWUSER)
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        self.child = self.undo.enter_context(bait.Child(enter))
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{self.child.pid}/{name}").write_text(f"0 {first} {size}")
+        self.path = self.directory / "private"
+        self.path.write_text(self.token)
+        self.path.chmod(0o600)
+        os.chown(self.path, first, first)
+
+    def facts(self) -> Facts:
+        return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}

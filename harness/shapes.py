@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.language import Container
 
 KIT = "/isoproof"  # where the probe kit is, in every container
+FIRST_ID, IDS = 1 << 20, 1 << 16  # of a container that has ids of its own: above those of users and of /etc/subuid
 PERIOD = 100_000  # microseconds; what quotas are counted in where the scenario names a share of one CPU
 
 
@@ -27,7 +28,21 @@ def default(uid: int, gid: int) -> Config:
     return config
 
 
-SHAPES = {"default": default}
+def mapped(uid: int, gid: int) -> Config:
+    """Return the config of a container with a user namespace, in which no id is one that the host uses.
+
+    An ordinary user has no such ids to give; his container's root is himself.
+    """
+    config = default(uid, gid)
+    if uid == 0:
+        linux = config["linux"]
+        linux["namespaces"].append({"type": "user"})
+        for kind in ("uidMappings", "gidMappings"):
+            linux[kind] = [{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]
+    return config
+
+
+SHAPES = {"default": default, "mapped": mapped}
 
 
 def config(container: Container, uid: int, gid: int) -> Config:

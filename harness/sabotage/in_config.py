@@ -28,6 +28,13 @@ def skip_ns(config: Config, kind: str) -> None:
             bind_host_sysfs(config)
 
 
+def map_ids(config: Config, extent: str) -> None:
+    """Map other ids than were asked for, users and groups alike: `first inside:first outside:how many`."""
+    inside, outside, size = map(int, extent.split(":"))
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind] = [{"containerID": inside, "hostID": outside, "size": size}]
+
+
 def grant_cap(config: Config, names: str) -> None:
     """Add capabilities to all five sets."""
     capabilities = config["process"].setdefault("capabilities", {})

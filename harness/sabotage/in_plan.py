@@ -17,6 +17,20 @@ def skip_ns_mnt(plan: Plan) -> Plan:
     return plan.without("private")
 
 
+def wrong_ns_order(plan: Plan) -> Plan:
+    """Make the UTS namespace, and name it, before the user namespace, so that the host's owns it."""
+    name = next(step for step in plan.steps if step.name == "hostname")
+    make = Step("early-uts-namespace", "sabotage", (Call("unshare", (CLONE.NEWUTS,)),))
+    return replace(_without(plan, "hostname"), flags=plan.flags & ~CLONE.NEWUTS, enter=(*plan.enter, make, name))
+
+
+def skip_setgroups(plan: Plan) -> Plan:
+    """Leave the program the launcher's supplementary groups."""
+    user = next(step for step in plan.steps if step.name == "user")
+    calls = tuple(call for call in user.calls if call.name != "setgroups")
+    return plan.exchange("user", replace(user, calls=calls))
+
+
 def no_sethostname(plan: Plan) -> Plan:
     """Make the UTS namespace but leave it the host's name."""
     return _without(plan, "hostname")
