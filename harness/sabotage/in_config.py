@@ -102,6 +102,38 @@ def drop_flag(config: Config, flag_at: str) -> None:
     _mount(config, destination)["options"].remove(flag)
 
 
+def skip_ro_root(config: Config) -> None:
+    """Leave the root writable."""
+    config["root"]["readonly"] = False
+
+
+def no_overlay(config: Config) -> None:
+    """Bind the lowest layer of each overlay, to be written, instead of laying another one over it."""
+    for mount in config["mounts"]:
+        if mount["type"] == "overlay":
+            (source,) = (option.removeprefix("lowerdir=") for option in mount["options"] if "lowerdir=" in option)
+            mount.update({"type": "bind", "source": source, "options": ["bind", "rprivate"]})
+
+
+def no_nnp(config: Config) -> None:
+    """Let programs have privileges that their caller has not."""
+    config["process"]["noNewPrivileges"] = False
+
+
+def skip_devcgroup(config: Config) -> None:
+    """Set no rules for devices."""
+    del config["linux"]["resources"]["devices"]
+
+
+def volume_by_parent(config: Config) -> None:
+    """Bind the directory above the last volume as well, and let the working directory be in that."""
+    volume = config["mounts"][-1]
+    parent, name = os.path.split(volume["source"])
+    config["mounts"].append({**volume, "destination": "/extra", "source": parent})
+    inside = config["process"]["cwd"].removeprefix(volume["destination"])
+    config["process"]["cwd"] = f"/extra/{name}{inside}"
+
+
 def propagation(config: Config, kind: str) -> None:
     """Let the private bind mounts hear of the host's mounts (`slave`), or the host of theirs too (`shared`)."""
     config["linux"]["rootfsPropagation"] = f"r{kind}"

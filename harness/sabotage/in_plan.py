@@ -1,5 +1,6 @@
 """Knobs that change how our runtime carries a config out."""
 
+import errno
 import os
 from dataclasses import replace
 
@@ -106,6 +107,19 @@ def naive_path_join(plan: Plan) -> Plan:
     first = replace(attach, calls=attach.calls[:1])
     rest = replace(attach, name="enter-new-root", calls=attach.calls[1:])
     return plan.exchange("attach-root", first, *moved, rest)
+
+
+def teardown_follow_symlinks(plan: Plan) -> Plan:
+    """Remove the files that were made as places for mounts by their paths on the host, when the container has ended."""
+    rootfs = next(call.arguments[1] for step in plan.steps if step.name == "open-root" for call in step.calls)
+    undo = tuple(
+        Call("unlinkat", (AT_FDCWD, f"{rootfs}{call.arguments[1]}", 0), (errno.ENOENT,))
+        for step in plan.steps
+        if step.name.startswith("mount:")
+        for call in step.calls
+        if call.name == "mknodat"
+    )
+    return replace(plan, before=(*plan.before, Step("places", "sabotage", (), undo=undo)))
 
 
 def allow_symlink_proc(plan: Plan) -> Plan:
