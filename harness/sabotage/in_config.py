@@ -1,5 +1,6 @@
 """Knobs that change what the runtime is asked for, and so work on every OCI runtime."""
 
+import errno
 import os.path
 
 from harness.runtime.config import Config, namespaces
@@ -116,13 +117,13 @@ def no_overlay(config: Config) -> None:
 
 
 def no_nnp(config: Config) -> None:
-    """Let programs have privileges that their caller has not."""
+    """Let execve(2) grant privileges."""
     config["process"]["noNewPrivileges"] = False
 
 
 def skip_devcgroup(config: Config) -> None:
-    """Set no rules for devices."""
-    del config["linux"]["resources"]["devices"]
+    """Leave every device allowed."""
+    config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
 
 
 def volume_by_parent(config: Config) -> None:
@@ -162,6 +163,38 @@ def no_masks(config: Config) -> None:
     """Leave every path of procfs and sysfs open."""
     config["linux"]["maskedPaths"] = []
     config["linux"]["readonlyPaths"] = []
+
+
+def skip_seccomp(config: Config) -> None:
+    """Install no filter."""
+    del config["linux"]["seccomp"]
+
+
+def seccomp_allow(config: Config, names: str) -> None:
+    """Let these system calls through the filter, whatever their arguments."""
+    _answer(config, names, {"action": "SCMP_ACT_ALLOW"})
+
+
+def seccomp_deny(config: Config, names: str) -> None:
+    """Have the filter deny these system calls, whatever their arguments."""
+    config["linux"].setdefault("seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []})
+    _answer(config, names, {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM})
+
+
+def seccomp_errno(config: Config, name: str) -> None:
+    """Have the filter deny with another errno."""
+    for rule in config["linux"]["seccomp"]["syscalls"]:
+        if rule["action"] == "SCMP_ACT_ERRNO":
+            rule["errnoRet"] = getattr(errno, name)
+
+
+def _answer(config: Config, names: str, answer: Config) -> None:
+    section = config["linux"]["seccomp"]
+    chosen = names.split(",")
+    kept = [rule | {"names": [name for name in rule["names"] if name not in chosen]} for rule in section["syscalls"]]
+    section["syscalls"] = [rule for rule in kept if rule["names"]]
+    if answer["action"] != section["defaultAction"]:
+        section["syscalls"].append({"names": chosen} | answer)
 
 
 def _mount(config: Config, destination: str) -> Config:
