@@ -93,8 +93,8 @@ def cgroupfs_rw(config: Config) -> None:
 
 
 def extra_mount(config: Config, path: str) -> None:
-    """Bind one more path of the host."""
-    config["mounts"].append({"destination": "/extra", "type": "bind", "source": path, "options": ["bind", "ro"]})
+    """Bind one more path of the host, with all that is mounted below: in a user namespace both come or neither."""
+    config["mounts"].append({"destination": "/extra", "type": "bind", "source": path, "options": ["rbind", "ro"]})
 
 
 def drop_flag(config: Config, flag_at: str) -> None:
