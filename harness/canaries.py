@@ -9,6 +9,7 @@ One class per kind; the kind is the class's name in lower case, words joined by 
 """
 
 import contextlib
+import ctypes
 import fcntl
 import mmap
 import os
@@ -17,6 +18,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import struct
 import sys
 import tempfile
@@ -24,7 +26,7 @@ from pathlib import Path
 
 from harness import bait, rtnetlink
 from harness.errors import HarnessError
-from harness.runtime.syscalls import MS, invoke
+from harness.runtime.syscalls import AT_FDCWD, CLONE, MS, invoke, libc
 
 Facts = dict[str, object]
 
@@ -435,3 +437,116 @@ class Burner(Canary):
 
     def facts(self) -> Facts:
         return {"pid": self.child.pid, "alive": self.child.alive()}
+
+
+class Tenant(Canary):
+    """Another container's root: a process in a user namespace of its own, and a file that only it may open.
+
+    Its ids are `size` from `first` on, as the host counts them. Only root can map them.
+    """
+
+    def place(self, first: int = 1 << 21, size: int = 1 << 16) -> None:
+        def enter(ready: int) -> None:
+            invoke("unshare", CLONE.NEWUSER)
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        self.child = self.undo.enter_context(bait.Child(enter))
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{self.child.pid}/{name}").write_text(f"0 {first} {size}")
+        self.path = self.directory / "private"
+        self.path.write_text(self.token)
+        self.path.chmod(0o600)
+        os.chown(self.path, first, first)
+
+    def facts(self) -> Facts:
+        return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}
+
+
+class SharedDirectory(Canary):
+    """A directory to be given to a container, beside a secret: one file system, and the secret outside what is given.
+
+    `handle` is the secret's, as name_to_handle_at(2) tells it: a number that can be guessed. The act moves the
+    directory `a/b` out of what is given, to where the secret is, as the owner of a volume may do.
+    """
+
+    def place(self) -> None:
+        self.shared = self.directory / "shared"
+        self.inner = self.shared / "a" / "b"
+        self.inner.mkdir(parents=True)
+        self.secret = self.directory / "secret"
+        self.secret.write_text(self.token)
+        handle = ctypes.create_string_buffer(struct.pack("Ii128x", 128, 0))
+        if libc.name_to_handle_at(AT_FDCWD, os.fsencode(self.secret), handle, ctypes.byref(ctypes.c_int()), 0) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"name_to_handle_at {self.secret}: {os.strerror(number)}")
+        size, self.kind = struct.unpack_from("Ii", handle)
+        self.handle = handle.raw[8 : 8 + size].hex()
+
+    def facts(self) -> Facts:
+        return {
+            "path": str(self.shared),
+            "secret": str(self.secret),
+            "token": self.token,
+            "handle": self.handle,
+            "handle_type": self.kind,
+            "moved": not self.inner.exists(),
+        }
+
+    def act(self, context: Facts) -> Facts:
+        self.inner.rename(self.directory / "moved")
+        return {}
+
+
+class Layers(Canary):
+    """The layers of an overlay: a lowest one with files in it, such as an image is, and an empty one for changes."""
+
+    def place(self) -> None:
+        self.lower, self.upper, self.work = (self.directory / name for name in ("lower", "upper", "work"))
+        for layer in (self.lower, self.upper, self.work):
+            layer.mkdir()
+        for name in ("kept", "replaced", "deleted"):
+            (self.lower / name).write_text(self.token)
+        self.before = self.contents()
+
+    def contents(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in sorted(self.lower.iterdir())}
+
+    def facts(self) -> Facts:
+        options = [f"lowerdir={self.lower}", f"upperdir={self.upper}", f"workdir={self.work}"]
+        return {
+            "options": options,
+            "lower": str(self.lower),
+            "kept": str(self.lower / "kept"),
+            "before": self.before,
+            "contents": self.contents(),
+            "upper": bait.entries_of(self.upper),
+        }
+
+
+class Inbox(Canary):
+    """A directory in which everybody may put files; tells what those would mean to the host."""
+
+    def place(self) -> None:
+        self.directory.chmod(0o777)
+
+    def facts(self) -> Facts:
+        return {
+            "path": str(self.directory),
+            "uids": {path.name: path.lstat().st_uid for path in self.directory.iterdir()},
+            "setuid": [path.name for path in self.directory.iterdir() if path.lstat().st_mode & stat.S_ISUID],
+            "capability_roots": {path.name: _capability_root(path) for path in self.directory.iterdir()},
+        }
+
+
+def _capability_root(path: Path) -> int | None:
+    """Whose root a program's capabilities count for, 0 being the host's; None for a file without any.
+
+    Version 3 of the attribute ends with that id; versions before know only the host's (capabilities(7)).
+    """
+    try:
+        value = os.getxattr(path, "security.capability", follow_symlinks=False)
+    except OSError:
+        return None
+    root: int = struct.unpack_from("<I", value, 20)[0] if len(value) == 24 else 0
+    return root

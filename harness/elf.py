@@ -1,11 +1,12 @@
-"""The smallest program that tells the time: under 300 bytes of ELF, without a libc, a loader or an interpreter.
+"""The smallest programs that tell the time, or who they are: under 300 bytes of ELF, without a libc or a loader.
 
-It reads CLOCK_MONOTONIC with its first instructions, writes the struct timespec (16 bytes) to fd 1 and
+The clock reads CLOCK_MONOTONIC with its first instructions, writes the struct timespec (16 bytes) to fd 1 and
 exits. What passes between a request and that clock reading is the time that a runtime takes, and nothing
 else.
 """
 
 import struct
+from collections.abc import Callable
 
 from harness.errors import HarnessError
 
@@ -14,6 +15,7 @@ EM_AARCH64 = 183
 ADDRESS = 0x400000
 HEADERS = 64 + 56  # the ELF header and one program header
 TIMESPEC = struct.Struct("=qq")
+STATUS = b"/proc/self/status\0"
 
 
 def clock_program(machine: str) -> bytes:
@@ -23,6 +25,24 @@ def clock_program(machine: str) -> bytes:
     if machine == "aarch64":
         return _executable(EM_AARCH64, _aarch64())
     raise HarnessError(f"no clock program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+
+
+def status_program(machine: str) -> bytes:
+    """The program that writes its /proc/self/status to fd 1: its ids and capabilities (proc_pid_status(5)).
+
+    HarnessError for a machine that we have no instructions for.
+    """
+    if machine == "x86_64":
+        return _executable(EM_X86_64, _with_text(_x86_64_status, STATUS))
+    if machine == "aarch64":
+        return _executable(EM_AARCH64, _with_text(_aarch64_status, STATUS))
+    raise HarnessError(f"no status program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+
+
+def _with_text(instructions: Callable[[int], bytes], text: bytes) -> bytes:
+    """Instructions that need a text, and the text behind them; they are told its address."""
+    size = len(instructions(ADDRESS))
+    return instructions(ADDRESS + HEADERS + size) + text
 
 
 def nanoseconds(output: bytes) -> int:
@@ -70,6 +90,40 @@ def _aarch64() -> bytes:
         0xD10043FF,  # sub sp, sp, #16
         *(move(0, 1), stack_to_x1, move(8, 113), system_call),  # clock_gettime(CLOCK_MONOTONIC, sp)
         *(move(0, 1), stack_to_x1, move(2, 16), move(8, 64), system_call),  # write(1, sp, 16)
+        *(move(0, 0), move(8, 93), system_call),  # exit(0)
+    ]
+    return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
+def _x86_64_status(path: int) -> bytes:
+    return b"".join(
+        [
+            b"\x48\x81\xec\x00\x10\x00\x00",  # sub rsp, 4096
+            b"\xbf" + struct.pack("<I", path),  # mov edi, path
+            b"\x31\xf6\xb8\x02\x00\x00\x00\x0f\x05",  # xor esi, esi; mov eax, 2 (open); syscall
+            b"\x89\xc7\x48\x89\xe6\xba\x00\x10\x00\x00",  # mov edi, eax; mov rsi, rsp; mov edx, 4096
+            b"\x31\xc0\x0f\x05",  # xor eax, eax (read); syscall
+            b"\x89\xc2\xbf\x01\x00\x00\x00\x48\x89\xe6",  # mov edx, eax; mov edi, 1; mov rsi, rsp
+            b"\xb8\x01\x00\x00\x00\x0f\x05",  # mov eax, 1 (write); syscall
+            b"\x31\xff\xb8\x3c\x00\x00\x00\x0f\x05",  # xor edi, edi; mov eax, 60 (exit); syscall
+        ]
+    )
+
+
+def _aarch64_status(path: int) -> bytes:
+    def move(register: int, number: int) -> int:
+        return 0xD2800000 | number << 5 | register  # movz xN, #number
+
+    system_call = 0xD4000001  # svc #0
+    stack_to_x1 = 0x910003E1  # add x1, sp, #0
+    instructions = [
+        0xD14007FF,  # sub sp, sp, #1, lsl #12
+        0x92800000 | 99 << 5,  # movn x0, #99: AT_FDCWD
+        *(move(1, path & 0xFFFF), 0xF2A00000 | path >> 16 << 5 | 1),  # movk x1, #high, lsl #16
+        *(move(2, 0), move(8, 56), system_call),  # openat(AT_FDCWD, path, 0)
+        *(stack_to_x1, move(2, 4096), move(8, 63), system_call),  # read(…, sp, 4096)
+        0xAA0003E2,  # mov x2, x0
+        *(move(0, 1), stack_to_x1, move(8, 64), system_call),  # write(1, sp, …)
         *(move(0, 0), move(8, 93), system_call),  # exit(0)
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)

@@ -36,11 +36,17 @@ class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     directories: directories to make, with their parents
     files: the text of each file, by its path
     symlinks: the target of each symbolic link, by the link's path
+    setuid: programs of root's with the set-user-ID bit, which print their /proc/self/status
+    capable: the same program with a file capability instead, such as NET_RAW, by the path
+    devices: device nodes that only their owner, root, may open, such as `c 1:3`, by the path
     """
 
     directories: list[str] | None = None
     files: dict[str, str] | None = None
     symlinks: dict[str, str] | None = None
+    setuid: list[str] | None = None
+    capable: dict[str, str] | None = None
+    devices: dict[str, Annotated[str, Meta(pattern="^[bc] [0-9]+:[0-9]+$")]] | None = None
 
 
 class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -19,6 +19,7 @@ import json
 import os
 import py_compile
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -28,9 +29,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.elf import status_program
 from harness.errors import HarnessError
+from harness.runtime.config import CAPABILITIES
 
 KIT = "/isoproof"
+VFS_CAP_REVISION_2, VFS_CAP_EFFECTIVE = 0x02000000, 1
 DIRECTORIES = ["dev", "etc", "isoproof", "proc", "root", "sys", "tmp"]
 UNUSED_AFTER = 24 * 3600  # seconds: kits that no run has touched since are removed when a new one is built
 
@@ -76,9 +80,8 @@ def command(request: str) -> list[str]:
 def make_rootfs(directory: Path, image: dict[str, Any]) -> None:
     """Make the tree of a container: empty mount points, and on top of them what the image plants.
 
-    `image` is {"directories": [path], "files": {path: text}, "symlinks": {path: target}}, each optional;
-    paths are the container's. Symbolic links come last, so nothing is planted through one, and may replace a
-    mount point. Raises HarnessError for a path with `..`.
+    `image` has the fields of the scenario language's Image; paths are the container's. Symbolic links come last, so
+    nothing is planted through one, and may replace a mount point. Raises HarnessError for a path with `..`.
     """
     for name in DIRECTORIES:
         _make_directory(directory / name)
@@ -90,6 +93,15 @@ def make_rootfs(directory: Path, image: dict[str, Any]) -> None:
         _make_directory(file.parent)
         file.write_text(text)
         file.chmod(0o644)
+    for path in image.get("setuid", []):
+        _make_program(_inside(directory, path)).chmod(0o4755)
+    for path, capability in image.get("capable", {}).items():
+        os.setxattr(_make_program(_inside(directory, path)), "security.capability", _file_capability(capability))
+    for path, device in image.get("devices", {}).items():
+        kind, major, minor = device.replace(":", " ").split()
+        node = _inside(directory, path)
+        _make_directory(node.parent)
+        os.mknod(node, 0o600 | {"b": stat.S_IFBLK, "c": stat.S_IFCHR}[kind], os.makedev(int(major), int(minor)))
     for path, target in image.get("symlinks", {}).items():
         link = _inside(directory, path)
         _make_directory(link.parent)
@@ -103,6 +115,21 @@ def _inside(directory: Path, path: str) -> Path:
     if not parts or ".." in parts:
         raise HarnessError(f"plant {path!r} in the image: it must be a path below / without '..'")
     return directory.joinpath(*parts)
+
+
+def _make_program(path: Path) -> Path:
+    """Make the program that tells its ids and capabilities."""
+    _make_directory(path.parent)
+    path.write_bytes(status_program(os.uname().machine))
+    path.chmod(0o755)
+    return path
+
+
+def _file_capability(name: str) -> bytes:
+    """The extended attribute by which a program has a capability, permitted and effective: struct vfs_cap_data."""
+    number = CAPABILITIES.index(f"CAP_{name}")
+    permitted = 1 << number
+    return struct.pack("<5I", VFS_CAP_REVISION_2 | VFS_CAP_EFFECTIVE, permitted & 0xFFFFFFFF, 0, permitted >> 32, 0)
 
 
 def _make_directory(directory: Path) -> None:

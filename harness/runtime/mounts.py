@@ -30,6 +30,13 @@ from harness.runtime.syscalls import (
 
 DETACHED_ROOT = "root"
 
+# File systems that must be made while the host's tree is there, and why.
+EARLY = {
+    "proc": "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)",
+    "sysfs": "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)",
+    "overlay": "its layers are directories of the host's: Documentation/filesystems/overlayfs.rst of the kernel",
+}
+
 
 def check(config: Config) -> None:
     """Hold the mounts of a config to what this module can do.
@@ -64,7 +71,7 @@ def open_sources(config: Config, host: Host) -> list[Step]:
     """Open, as detached mounts, whatever the container gets from the host or what needs the host's /proc to be visible.
 
     A clone made now still belongs to the peer group of its source, so `rslave` and `rshared` can mean what they say.
-    procfs and sysfs are made now because in a user namespace the kernel only allows them while a full one is in sight.
+    EARLY says which file systems are made now, and why.
     """
     steps = []
     for index, mount in enumerate(config.get("mounts", [])):
@@ -78,11 +85,11 @@ def open_sources(config: Config, host: Host) -> list[Step]:
                 *_tune(_handle(index), options),
             )
             why = "a mount of the host's, to be attached later: open_tree(2)"
-        elif mount["type"] in ("proc", "sysfs"):
+        elif mount["type"] in EARLY:
             calls = _make(mount["type"], mount.get("source", mount["type"]), options.data, _handle(index)) + _tune(
                 _handle(index), options
             )
-            why = "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)"
+            why = EARLY[mount["type"]]
         elif mount["type"] == "cgroup" and "cgroup" not in namespaces(config):
             directories = [cgroup.directory(hierarchy, config, host) for hierarchy in host.hierarchies]
             flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC
@@ -142,7 +149,7 @@ def attach(config: Config, host: Host) -> list[Step]:
         made = {path for path in made if not path.startswith(destination + "/")}
         if not options.bind and mount["type"] == "cgroup":
             calls += _cgroup(destination, options, config, host)
-        elif options.bind or mount["type"] in ("proc", "sysfs"):
+        elif options.bind or mount["type"] in EARLY:
             calls += _move(_handle(index), destination)
         else:
             handle = devices.DIRECTORY if index == devices.own(config) else _handle(index)

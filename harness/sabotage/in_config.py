@@ -1,5 +1,6 @@
 """Knobs that change what the runtime is asked for, and so work on every OCI runtime."""
 
+import errno
 import os.path
 
 from harness.runtime.config import Config, namespaces
@@ -34,6 +35,13 @@ def skip_ns(config: Config, kind: str) -> None:
             bind_host_proc(config)
         if name == "network":
             bind_host_sysfs(config)
+
+
+def map_ids(config: Config, extent: str) -> None:
+    """Map other ids than were asked for, users and groups alike: `first inside:first outside:how many`."""
+    inside, outside, size = map(int, extent.split(":"))
+    for kind in ("uidMappings", "gidMappings"):
+        config["linux"][kind] = [{"containerID": inside, "hostID": outside, "size": size}]
 
 
 def grant_cap(config: Config, names: str) -> None:
@@ -127,14 +135,46 @@ def cgroupfs_rw(config: Config) -> None:
 
 
 def extra_mount(config: Config, path: str) -> None:
-    """Bind one more path of the host."""
-    config["mounts"].append({"destination": "/extra", "type": "bind", "source": path, "options": ["bind", "ro"]})
+    """Bind one more path of the host, with all that is mounted below: in a user namespace both come or neither."""
+    config["mounts"].append({"destination": "/extra", "type": "bind", "source": path, "options": ["rbind", "ro"]})
 
 
 def drop_flag(config: Config, flag_at: str) -> None:
     """Leave out one option of one mount: `nosuid@/dev/shm`."""
     flag, _, destination = flag_at.partition("@")
     _mount(config, destination)["options"].remove(flag)
+
+
+def skip_ro_root(config: Config) -> None:
+    """Leave the root writable."""
+    config["root"]["readonly"] = False
+
+
+def no_overlay(config: Config) -> None:
+    """Bind the lowest layer of each overlay, to be written, instead of laying another one over it."""
+    for mount in config["mounts"]:
+        if mount["type"] == "overlay":
+            (source,) = (option.removeprefix("lowerdir=") for option in mount["options"] if "lowerdir=" in option)
+            mount.update({"type": "bind", "source": source, "options": ["bind", "rprivate"]})
+
+
+def no_nnp(config: Config) -> None:
+    """Let execve(2) grant privileges."""
+    config["process"]["noNewPrivileges"] = False
+
+
+def skip_devcgroup(config: Config) -> None:
+    """Leave every device allowed."""
+    config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
+
+
+def volume_by_parent(config: Config) -> None:
+    """Bind the directory above the last volume as well, and let the working directory be in that."""
+    volume = config["mounts"][-1]
+    parent, name = os.path.split(volume["source"])
+    config["mounts"].append({**volume, "destination": "/extra", "source": parent})
+    inside = config["process"]["cwd"].removeprefix(volume["destination"])
+    config["process"]["cwd"] = f"/extra/{name}{inside}"
 
 
 def propagation(config: Config, kind: str) -> None:
@@ -165,6 +205,38 @@ def no_masks(config: Config) -> None:
     """Leave every path of procfs and sysfs open."""
     config["linux"]["maskedPaths"] = []
     config["linux"]["readonlyPaths"] = []
+
+
+def skip_seccomp(config: Config) -> None:
+    """Install no filter."""
+    del config["linux"]["seccomp"]
+
+
+def seccomp_allow(config: Config, names: str) -> None:
+    """Let these system calls through the filter, whatever their arguments."""
+    _answer(config, names, {"action": "SCMP_ACT_ALLOW"})
+
+
+def seccomp_deny(config: Config, names: str) -> None:
+    """Have the filter deny these system calls, whatever their arguments."""
+    config["linux"].setdefault("seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []})
+    _answer(config, names, {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM})
+
+
+def seccomp_errno(config: Config, name: str) -> None:
+    """Have the filter deny with another errno."""
+    for rule in config["linux"]["seccomp"]["syscalls"]:
+        if rule["action"] == "SCMP_ACT_ERRNO":
+            rule["errnoRet"] = getattr(errno, name)
+
+
+def _answer(config: Config, names: str, answer: Config) -> None:
+    section = config["linux"]["seccomp"]
+    chosen = names.split(",")
+    kept = [rule | {"names": [name for name in rule["names"] if name not in chosen]} for rule in section["syscalls"]]
+    section["syscalls"] = [rule for rule in kept if rule["names"]]
+    if answer["action"] != section["defaultAction"]:
+        section["syscalls"].append({"names": chosen} | answer)
 
 
 def _mount(config: Config, destination: str) -> Config:

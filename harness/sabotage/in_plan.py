@@ -1,5 +1,6 @@
 """Knobs that change how our runtime carries a config out."""
 
+import errno
 import os
 from dataclasses import replace
 
@@ -15,6 +16,20 @@ def skip_ns_mnt(plan: Plan) -> Plan:
     """Stay in the host's mount namespace; without one of its own the container can only be put in a chroot(2)."""
     plan = chroot_instead_of_pivot(replace(plan, flags=plan.flags & ~CLONE.NEWNS))
     return plan.without("private")
+
+
+def wrong_ns_order(plan: Plan) -> Plan:
+    """Make the UTS namespace, and name it, before the user namespace, so that the host's owns it."""
+    name = next(step for step in plan.steps if step.name == "hostname")
+    make = Step("early-uts-namespace", "sabotage", (Call("unshare", (CLONE.NEWUTS,)),))
+    return replace(_without(plan, "hostname"), flags=plan.flags & ~CLONE.NEWUTS, enter=(*plan.enter, make, name))
+
+
+def skip_setgroups(plan: Plan) -> Plan:
+    """Leave the program the launcher's supplementary groups."""
+    user = next(step for step in plan.steps if step.name == "user")
+    calls = tuple(call for call in user.calls if call.name != "setgroups")
+    return plan.exchange("user", replace(user, calls=calls))
 
 
 def no_sethostname(plan: Plan) -> Plan:
@@ -99,6 +114,19 @@ def naive_path_join(plan: Plan) -> Plan:
     first = replace(attach, calls=attach.calls[:1])
     rest = replace(attach, name="enter-new-root", calls=attach.calls[1:])
     return plan.exchange("attach-root", first, *moved, rest)
+
+
+def teardown_follow_symlinks(plan: Plan) -> Plan:
+    """Remove the files that were made as places for mounts by their paths on the host, when the container has ended."""
+    rootfs = next(call.arguments[1] for step in plan.steps if step.name == "open-root" for call in step.calls)
+    undo = tuple(
+        Call("unlinkat", (AT_FDCWD, f"{rootfs}{call.arguments[1]}", 0), (errno.ENOENT,))
+        for step in plan.steps
+        if step.name.startswith("mount:")
+        for call in step.calls
+        if call.name == "mknodat"
+    )
+    return replace(plan, before=(*plan.before, Step("places", "sabotage", (), undo=undo)))
 
 
 def allow_symlink_proc(plan: Plan) -> Plan:

@@ -1,0 +1,39 @@
+"""Runs a program that prints its /proc/self/status, and tells which rights it has got."""
+
+from __future__ import annotations
+
+import os
+
+import _kernel
+
+
+def observe(path: str) -> dict[str, object]:
+    """Report the `uid` in force, the `capabilities` in force and `no_new_privileges`, or the errno of execve(2)."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.dup2(writer, 1)
+            os.execve(path, [path], {})
+        except OSError as error:
+            os.write(1, f"errno:\t{_kernel.errno_name(error.errno)}\n".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as output:
+        text = output.read().decode()
+    os.waitpid(child, 0)
+    return parse(text)
+
+
+def parse(text: str) -> dict[str, object]:
+    """What the status says, after proc_pid_status(5)."""
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if "errno" in lines:
+        return {"errno": lines["errno"].strip()}
+    return {
+        "errno": None,
+        "uid": int(lines["Uid"].split()[1]),
+        "capabilities": int(lines["CapEff"], 16),
+        "no_new_privileges": lines["NoNewPrivs"].strip() == "1",
+    }
