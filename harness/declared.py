@@ -94,6 +94,11 @@ def cpu_share(config: Config) -> float:
     return float(cpu["quota"] / cpu["period"])
 
 
+def rlimits(config: Config) -> dict[str, list[int]]:
+    """The resource limits that the config asks for, by name: soft and hard."""
+    return {limit["type"]: [limit["soft"], limit["hard"]] for limit in config["process"].get("rlimits", [])}
+
+
 def _declared(config: Config) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each mount point that the config asks for and the types that its mount may have; no types for a bind mount."""
     yield "/", ()
