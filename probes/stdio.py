@@ -18,19 +18,15 @@ KINDS = {
 
 
 def observe() -> dict[str, object]:
-    """Report `kinds` of the descriptors 0 to 2, `devices` of those that are one ("1:3"), and `reopened`.
+    """Report `kinds` of the descriptors 0 to 2, and `reopened`: the attempts to open each once more, to read and write.
 
-    The last is the attempt to open each through /proc for reading and writing, however it was opened at first. The
-    first process is the runner, whose streams are not the probe's.
+    The first process is the runner, whose streams are not the probe's.
     """
     kinds: dict[str, object] = {}
-    devices: dict[str, object] = {}
     reopened: dict[str, object] = {}
     for number in "012":
         path = f"/proc/{os.getppid()}/fd/{number}"
         status = os.stat(path)
         kinds[number] = KINDS.get(stat.S_IFMT(status.st_mode), "other")
-        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-            devices[number] = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
         reopened[number] = _kernel.attempt_open(path, os.O_RDWR)
-    return {"kinds": kinds, "devices": devices, "reopened": reopened}
+    return {"kinds": kinds, "reopened": reopened}
