@@ -464,6 +464,18 @@ class Launcher(Canary):
         launcher_bait.leave_open(self.directory)
 
 
+class Pseudoterminal(Canary):
+    """A pseudoterminal of the host's, as every shell has one: a name in the host's /dev/pts (pts(4))."""
+
+    def place(self) -> None:
+        for end in os.openpty():
+            self.undo.callback(os.close, end)
+            self.path = os.ttyname(end)
+
+    def facts(self) -> Facts:
+        return {"path": self.path, "name": os.path.basename(self.path)}
+
+
 class Log(Canary):
     """A file of the host's with older lines in it, to which the launcher lets standard error be written."""
 

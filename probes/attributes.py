@@ -8,16 +8,14 @@ import _kernel
 
 PR_GET_DUMPABLE = 3
 # In the order of their numbers: getrlimit(2).
-RLIMITS = (
-    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
-).split()
+RLIMITS = ("CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME").split()
 
 
 def observe(pid: int | None = None) -> dict[str, object]:
     """Report the attributes of this process, or on the host those of another one.
 
-    Names follow proc_pid_status(5) and proc_pid_stat(5); a limit is a pair of soft and hard, each a number of the kernel's
-    (2**64 - 1 is none). What cannot be read is null, and `dumpable` is only known of oneself.
+    Names follow proc_pid_status(5) and proc_pid_stat(5). A limit is a pair of soft and hard, 2**64 - 1 for none. What
+    cannot be read is null, and `dumpable` is only known of oneself.
     """
     process = "self" if pid is None else str(pid)
     status = _status(process)

@@ -132,7 +132,8 @@ def no_masks(config: Config) -> None:
 
 
 def bind_host_dev(config: Config) -> None:
-    """Bind the host's /dev instead of making one."""
+    """Bind the host's /dev instead of making one; devices can then not be declared any more."""
+    config["linux"].pop("devices", None)
     _bind_instead(config, "/dev", "/dev", "bind")
 
 
