@@ -53,7 +53,9 @@ def run(config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         stdin=io[0],
         stdout=io[1],
         stderr=io[2],
-        start_new_session=True,
+        # What else the launcher has, open descriptors and a session, is for runc to keep from the container.
+        close_fds=False,
+        process_group=0,
     )
     try:
         status = process.wait(deadline)

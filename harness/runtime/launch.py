@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.runtime import inspect, leftovers, members, rendezvous, supervise
+from harness.runtime import inspect, leftovers, members, relay, rendezvous, supervise
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
@@ -71,6 +71,8 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     results: Results = {}
     cgroups: list[Path] = []
     with contextlib.ExitStack() as undo:
+        if plan.relay:
+            streams = undo.enter_context(relay.instead_of_files(streams))
         for step in plan.before:
             own_work = _run(step, results, undo)
             if own_work and step.name.startswith("cgroup:"):
