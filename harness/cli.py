@@ -50,12 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         status = verb(options)
         sys.stdout.flush()
         return status
-    except StartError as error:
-        print(f"isoproof: {error}", file=sys.stderr)
-        return error.status
     except IsoproofError as error:
-        print(f"isoproof: {error}", file=sys.stderr)
-        return 2
+        for line in str(error).splitlines():
+            print(f"isoproof: {line}", file=sys.stderr)
+        return error.status if isinstance(error, StartError) else 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who reads us has enough; the interpreter flushes once more
         return 0
@@ -76,6 +74,7 @@ def parser() -> Parser:
     run.add_argument("bundle", type=Path, help="a directory with a config.json; `-- COMMAND` replaces its command")
     run.add_argument("--explain", action="store_true", help="print every step and its system calls, and run nothing")
     run.add_argument("--deadline", type=seconds, metavar="SECONDS", help="kill the container after this time")
+    run.add_argument("--strict", action="store_true", help="refuse a config with fields that would be ignored")
     spec = verb("spec", write_spec, "write a config.json to begin with")
     spec.add_argument("bundle", type=Path, nargs="?", default=Path(), help="where it is written (default: here)")
     listing = verb("list", list_things, "list what there is")
@@ -104,8 +103,8 @@ def run_bundle(options: argparse.Namespace) -> int:
 
     inspect.check_machine()
     if options.explain:
-        return command.show_plan(options.bundle, options.command)
-    return command.run(options.bundle, options.command, options.deadline)
+        return command.show_plan(options.bundle, options.command, options.strict)
+    return command.run(options.bundle, options.command, options.deadline, options.strict)
 
 
 def write_spec(options: argparse.Namespace) -> int:

@@ -75,7 +75,7 @@ def load(path: Path | str) -> Scenario:
     checks = [resolver.check(name, entry) for name, entry in file.checks.items()]
     resolver.require_use()
     if resolver.problems:
-        raise ScenarioError("\n".join(resolver.problems))
+        raise ScenarioError(*resolver.problems)
     return Scenario(document.path, file.title, file.why, checks)
 
 

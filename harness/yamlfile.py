@@ -227,7 +227,7 @@ def typed(document: Document, kind: type[T]) -> T:
     reader = _Reader(document)
     value: T = reader.value(document.tree, _type_info(kind), ())
     if reader.problems:
-        raise ScenarioError("\n".join(reader.problems))
+        raise ScenarioError(*reader.problems)
     return value
 
 

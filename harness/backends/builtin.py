@@ -37,8 +37,11 @@ def unsupported(config: Config) -> list[str]:
 
 
 def run(config: Config, bundle: Path, io: Streams, deadline: float, alter: Alteration | None = None) -> Exit:
-    """Run a container; `alter` is a sabotage of its plan."""
+    """Run a container; `alter` is a sabotage of its plan.
+
+    The config is read strictly: what a scenario asks for with a misspelt name would not be tested at all.
+    """
     try:
-        return Exit(launch.run(runtime_config.read(config), bundle, io, deadline, alter))
+        return Exit(launch.run(runtime_config.read(config, strict=True), bundle, io, deadline, alter))
     except IsoproofError as error:
         return Exit(getattr(error, "status", 2), str(error))

@@ -1,37 +1,43 @@
 """`isoproof run BUNDLE [-- COMMAND]`: the runtime as a command."""
 
+import sys
 from pathlib import Path
 
 from harness.runtime import inspect, launch
-from harness.runtime.config import Config, read, read_file
+from harness.runtime.config import Config, powerless, read, read_file
 from harness.runtime.errors import BundleError
 from harness.runtime.plan import explain, plan
 
 
-def load(bundle: Path, command: list[str]) -> Config:
+def load(bundle: Path, command: list[str], strict: bool = False) -> Config:
     """Read the config of a bundle, with another command in the place of its own where one is given.
+
+    What it asks for in vain is warned about on stderr; where it is read strictly that is an error, as is a field that
+    nobody knows.
 
     Raises BundleError, ConfigError.
     """
     if not bundle.is_dir():
         raise BundleError(f"open {bundle}: no such bundle; a bundle is a directory with a config.json and a root")
-    config = read_file(bundle / "config.json")
+    config = read_file(bundle / "config.json", strict)
     if command:
         config["process"]["args"] = command
         read(config)
+    for line in powerless(config):
+        print(f"isoproof: {line}", file=sys.stderr)
     return config
 
 
-def show_plan(bundle: Path, command: list[str]) -> int:
+def show_plan(bundle: Path, command: list[str], strict: bool = False) -> int:
     """Print the plan instead of running it."""
-    config = load(bundle, command)
+    config = load(bundle, command, strict)
     print(explain(plan(config, inspect.host(config, bundle))))
     return 0
 
 
-def run(bundle: Path, command: list[str], deadline: float | None = None) -> int:
+def run(bundle: Path, command: list[str], deadline: float | None = None, strict: bool = False) -> int:
     """Run a bundle with this process's own streams, and return the exit status of its program.
 
     Raises BadInput before anything has been done, StartError for a failed start.
     """
-    return launch.run(load(bundle, command), bundle, (0, 1, 2), deadline, pass_signals=True)
+    return launch.run(load(bundle, command, strict), bundle, (0, 1, 2), deadline, pass_signals=True)

@@ -1,18 +1,34 @@
 """Every field of a config.json that this runtime honours, in one table, and the reader that holds a config to it.
 
-A config is a JSON object of the OCI runtime-spec. `read` returns it unchanged or raises ConfigError with one line that
-names the field: nothing is dropped in silence. What the runtime-spec knows and this runtime does not is refused as not
-supported, what neither knows is refused as unknown, with the nearest known name.
+A config is a JSON object of the OCI runtime-spec. `read` returns it, or raises ConfigError with one line that names the
+field. What the runtime-spec knows and this runtime does not is refused: none of it is dropped in silence. What neither
+knows is ignored, as the runtime-spec wants it (section Extensibility); who reads strictly is told of each, with the
+nearest known name.
 """
 
 import difflib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.runtime.errors import BundleError, ConfigError
-from harness.runtime.kinds import LIMITLESS, AbsolutePath, Assignment, Flag, Kind, Letters, Never, OneOf, Text, Whole
+from harness.runtime.kinds import (
+    LIMITLESS,
+    AbsolutePath,
+    Assignment,
+    Flag,
+    Kind,
+    Letters,
+    Never,
+    Nothing,
+    NumberList,
+    OneOf,
+    Text,
+    Whole,
+    unfit,
+)
 from harness.runtime.seccomp_numbers import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from harness.runtime.syscalls import CLONE, IO_CLASSES, PERSONALITIES, SCHEDULER_FLAGS, SCHEDULERS
 
@@ -103,6 +119,9 @@ FIELDS = (
     Field("process.ioPriority.class", OneOf(IO_CLASSES[1:], "I/O class"), "I/O scheduling class"),
     Field("process.ioPriority.priority", Whole(0, 7), "Priority in the class, 0 being the highest"),
     Field("linux.personality.domain", OneOf(tuple(PERSONALITIES), "domain"), "Execution domain: personality(2)"),
+    Field("linux.personality.flags[]", Nothing("the runtime-spec names no flag yet"), "Must be empty"),
+    Field("process.execCPUAffinity.initial", NumberList(), "CPUs that an exec'd process begins on; there is none yet"),
+    Field("process.execCPUAffinity.final", NumberList(), "CPUs that an exec'd process may use; there is none yet"),
     Field("mounts[].destination", AbsolutePath(), "Where the mount goes, inside"),
     Field("mounts[].type", Text(), "Type of the file system; `bind` or none with the option bind"),
     Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),
@@ -165,8 +184,8 @@ FIELDS = (
     Field("linux.seccomp.syscalls[].args[].valueTwo", Whole(0, LIMITLESS), "What is left under the mask"),
     Field("linux.seccomp.syscalls[].args[].op", OneOf(OPERATORS, "operator"), "How it is compared"),
     Field("linux.resources.cpu.idle", Whole(0, 1), "1 to run only when nobody else wants to"),
-    Field("linux.resources.cpu.cpus", Text(), "CPUs that may be used: 0-3,7"),
-    Field("linux.resources.cpu.mems", Text(), "Memory nodes that may be used"),
+    Field("linux.resources.cpu.cpus", NumberList(), "CPUs that may be used: 0-3,7"),
+    Field("linux.resources.cpu.mems", NumberList(), "Memory nodes that may be used"),
     Field("linux.resources.blockIO.weight", Whole(10, 1000), "Weight against the neighbours' block I/O"),
     Field("linux.resources.blockIO.weightDevice[].major", DEVICE_NUMBER, "The block device"),
     Field("linux.resources.blockIO.weightDevice[].minor", DEVICE_NUMBER, "The block device"),
@@ -198,11 +217,17 @@ UNSUPPORTED = frozenset(
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
         "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize "
-        "process.execCPUAffinity process.commandLine process.user.username solaris windows vm zos freebsd "
+        "vm "
         "linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
-        "linux.resources.blockIO.weightDevice[].leafWeight linux.personality.flags"
+        "linux.resources.blockIO.weightDevice[].leafWeight"
     ).split()
 )
+
+# What the runtime-spec has for other systems.
+FOREIGN = frozenset("process.commandLine process.user.username solaris windows zos freebsd".split())
+
+# Maps of which the runtime-spec names the keys: there a strange one is a wrong value, not an extension.
+CLOSED = frozenset({"linux.timeOffsets"})
 
 KINDS = {field.path: field.kind for field in FIELDS}
 
@@ -218,22 +243,28 @@ def _branches() -> frozenset[str]:
 
 
 BRANCHES = _branches()
-KNOWN = sorted(set(KINDS) | BRANCHES)
+KNOWN = dict.fromkeys(sorted({*KINDS, *BRANCHES, *UNSUPPORTED, *FOREIGN}))
 
 
-def read(value: object) -> Config:
-    """Hold a value to the table and return it as a config.
+def read(value: object, strict: bool = False) -> Config:
+    """Hold a value to the table and return it as a config, without what the table does not know.
 
-    Raises ConfigError for the first field that is unknown, not supported, of the wrong kind, or missing.
+    Raises ConfigError for the first field that is not supported, of the wrong kind, or missing; where it is read
+    strictly, with a line for each that would be ignored.
     """
     if not isinstance(value, dict):
         raise ConfigError(f"config.json: expected an object, found {_kind_of(value)}")
-    _walk(value, "", "")
-    _demand(value)
-    return value
+    unknown: list[str] = []
+    config: Config = _walk(value, "", "", unknown)
+    if strict and unknown:
+        raise ConfigError(*unknown)
+    _demand(config)
+    if strict and powerless(config):
+        raise ConfigError(*powerless(config))
+    return config
 
 
-def read_file(path: Path) -> Config:
+def read_file(path: Path, strict: bool = False) -> Config:
     """Read a config.json.
 
     Raises BundleError where the file cannot be read, ConfigError where it holds no config.
@@ -243,13 +274,47 @@ def read_file(path: Path) -> Config:
     except OSError as error:
         raise BundleError(f"read {path}: {error.strerror}: a bundle is a directory with a config.json") from error
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_number)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not JSON: {error}") from error
     try:
-        return read(value)
+        return read(value, strict)
     except ConfigError as error:
-        raise ConfigError(str(error).replace("config.json", str(path), 1)) from None
+        lines = str(error).splitlines()
+        raise ConfigError(*(line.replace("config.json", str(path), 1) for line in lines)) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; a name that stands there twice would mean one thing to us and another to the next reader."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{_short(name)} stands twice in one object")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number there")
+
+
+def _number(digits: str) -> int | float:
+    """Return a number; one with more digits than Python reads is out of every range, and as a float can be told so."""
+    return int(digits) if len(digits) < sys.int_info.default_max_str_digits else float(digits)
+
+
+def powerless(config: Config) -> list[str]:
+    """Return a line for each ambient capability that the kernel will not let be one: capabilities(7).
+
+    `runc spec` writes such configs, and runc runs them with a warning, so they are no error.
+    """
+    sets = config["process"].get("capabilities", {})
+    return [
+        f"config.json: process.capabilities.ambient[{index}]: {name} is left out: only what is permitted and "
+        "inheritable too can be ambient; capabilities(7)"
+        for index, name in enumerate(sets.get("ambient", []))
+        if name not in sets.get("permitted", []) or name not in sets.get("inheritable", [])
+    ]
 
 
 def namespaces(config: Config) -> set[str]:
@@ -268,29 +333,51 @@ def own(config: Config) -> set[str]:
     return namespaces(config) - set(joined(config))
 
 
-def _walk(value: object, path: str, shown: str) -> None:
+def _walk(value: Any, path: str, shown: str, unknown: list[str]) -> Any:
+    """Return a value without what the table does not know, for which there is a line in `unknown` afterwards."""
     if path in UNSUPPORTED:
         raise ConfigError(f"config.json: {shown}: this runtime does not support it yet; take it out")
+    if path in FOREIGN:
+        raise ConfigError(f"config.json: {shown}: is for another system than Linux; take it out")
     kind = KINDS.get(path)
     if kind is not None:
-        if not kind.accepts(value):
-            raise ConfigError(f"config.json: {shown}: expected {kind.expected}, found {_kind_of(value)}")
-    elif path and path not in BRANCHES:
-        near = difflib.get_close_matches(path, KNOWN, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"config.json: {shown}: unknown field{hint}")
-    elif f"{path}[]" in KINDS or f"{path}[]" in BRANCHES:
+        _hold(value, kind, shown)
+        return value
+    if f"{path}[]" in KINDS or f"{path}[]" in BRANCHES:
         if not isinstance(value, list):
             raise ConfigError(f"config.json: {shown}: expected a list, found {_kind_of(value)}")
-        for index, item in enumerate(value):
-            _walk(item, f"{path}[]", f"{shown}[{index}]")
-    elif not isinstance(value, dict):
+        return [_walk(item, f"{path}[]", f"{shown}[{index}]", unknown) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
         raise ConfigError(f"config.json: {shown}: expected an object, found {_kind_of(value)}")
-    else:
-        for key, item in value.items():
-            dot = "." if path else ""
-            free = f"{path}.*" in KINDS or f"{path}.*" in BRANCHES
-            _walk(item, f"{path}{dot}*" if free else f"{path}{dot}{key}", f"{shown}{dot}{key}")
+    dot = "." if path else ""
+    free = f"{path}.*" in KINDS or f"{path}.*" in BRANCHES
+    kept = {}
+    for key, item in value.items():
+        inner, inner_shown = f"{path}{dot}{'*' if free else key}", f"{shown}{dot}{_short(key)}"
+        if free and (reason := unfit(key)):
+            raise ConfigError(f"config.json: {inner_shown}: the name has {reason}")
+        if inner in KNOWN and (free or not set(".[*") & set(key)):
+            kept[key] = _walk(item, inner, inner_shown, unknown)
+            continue
+        near = difflib.get_close_matches(inner, KNOWN, 1)
+        complaint = f"config.json: {inner_shown}: unknown field{f'; did you mean {near[0]}?' if near else ''}"
+        if path in CLOSED:
+            raise ConfigError(complaint)
+        unknown.append(complaint)
+    return kept
+
+
+def _hold(value: object, kind: Kind, shown: str) -> None:
+    """Hold one value to its kind. Raises ConfigError."""
+    if kind.accepts(value):
+        return
+    if isinstance(value, str) and (reason := unfit(value)):
+        raise ConfigError(f"config.json: {shown}: {_kind_of(value)} has {reason}")
+    hint = kind.hint(value)
+    raise ConfigError(
+        f"config.json: {shown}: expected {kind.expected}, found {_kind_of(value)}"
+        f"{f'; did you mean {hint}?' if hint else ''}"
+    )
 
 
 def _demand(config: Config) -> None:
@@ -325,6 +412,8 @@ def _demand(config: Config) -> None:
         raise ConfigError("config.json: linux.timeOffsets: needs a new namespace of type time, for others keep theirs")
     if "user" in own(config) and not (linux.get("uidMappings") and linux.get("gidMappings")):
         raise ConfigError("config.json: linux.uidMappings: a user namespace needs uidMappings and gidMappings")
+    if config.get("annotations", {}).get("isoproof.init") not in (None, "true", "false"):
+        raise ConfigError("config.json: annotations.isoproof.init: expected the text true or false")
     if "user" not in own(config) and (linux.get("uidMappings") or linux.get("gidMappings")):
         raise ConfigError("config.json: linux.uidMappings: has no effect without a new namespace of type user")
     for index, mount in enumerate(config.get("mounts", [])):
@@ -357,5 +446,11 @@ def _kind_of(value: object) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list"
-    text = json.dumps(value)
+    try:
+        return _short(json.dumps(value))
+    except (TypeError, ValueError):
+        return f"a {type(value).__name__}"  # only Python has such values, and integers that it does not write out
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

@@ -10,8 +10,19 @@ The tree goes on in `harness.errors`; this half stands here because the runtime 
 """
 
 
+def on_one_line(text: str) -> str:
+    """Return a text with whatever would move the cursor, or hide, written out: `\\n`, `\\x1b`, `\\u202e`."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 class IsoproofError(Exception):
-    """Anything that isoproof can explain in one line."""
+    """Anything that isoproof can explain in one line; several things take a line each.
+
+    What was wrong is often a name or a value that somebody hostile has chosen, so each line stays one.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(on_one_line(line) for line in lines))
 
 
 class BadInput(IsoproofError):

@@ -1,5 +1,7 @@
 """What a value of a config may be. Each kind says in words what it expects, and decides what it accepts."""
 
+import difflib
+import re
 from dataclasses import dataclass
 
 BIGGEST = 2**63 - 1
@@ -15,16 +17,43 @@ class Kind:
         """Return whether this value is of the kind."""
         raise NotImplementedError
 
+    def hint(self, _value: object) -> str:
+        """Return what may have been meant by a value that is not accepted, or nothing."""
+        return ""
+
+
+def unfit(text: str) -> str:
+    """Return why a text cannot be handed to the kernel, or nothing."""
+    if "\0" in text:
+        return "a NUL in it, which the kernel would take for its end"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "a lone surrogate in it, which is no character and cannot be written as UTF-8"
+    return ""
+
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A string without NUL, which the kernel would take for its end."""
+    """A string that the kernel can be given."""
 
-    expected = "a text without NUL"
+    expected = "a text"
 
     def accepts(self, value: object) -> bool:
         """Return whether this value is of the kind."""
-        return isinstance(value, str) and "\0" not in value
+        return isinstance(value, str) and not unfit(value)
+
+
+@dataclass(frozen=True)
+class NumberList(Text):
+    """Numbers and ranges of them, as cpuset(7) writes them; none is fine."""
+
+    expected = "a list of numbers such as 0-3,7"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        if not isinstance(value, str):
+            return False
+        ranges = [re.fullmatch("([0-9]{1,6})(?:-([0-9]{1,6}))?", part) for part in value.split(",") if value]
+        return all(found and int(found[1]) <= int(found[2] or found[1]) for found in ranges)
 
 
 @dataclass(frozen=True)
@@ -77,6 +106,22 @@ class Never(Kind):
 
 
 @dataclass(frozen=True)
+class Nothing(Kind):
+    """What may not be there at all, though the list around it may."""
+
+    because: str
+
+    @property
+    def expected(self) -> str:  # type: ignore[override]
+        """The kind in words."""
+        return f"nothing here ({self.because})"
+
+    def accepts(self, _value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return False
+
+
+@dataclass(frozen=True)
 class Whole(Kind):
     """A whole number from `low` to `high`."""
 
@@ -108,6 +153,12 @@ class OneOf(Kind):
     def accepts(self, value: object) -> bool:
         """Return whether this value is of the kind."""
         return value in self.names
+
+    def hint(self, value: object) -> str:
+        """Return the name that is nearest to a wrong one, whatever its case."""
+        names = {name.lower(): name for name in self.names}
+        near = difflib.get_close_matches(value.lower()[:64], names, 1) if isinstance(value, str) else []
+        return names[near[0]] if near else ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from harness.runtime.errors import on_one_line
 from harness.runtime.syscalls import CLONE
 
 CHANNEL = 3  # where the child finds the socket to its launcher: harness.runtime.rendezvous
@@ -118,12 +119,8 @@ def _shown(argument: Argument) -> str:
     if argument is None:
         return "NULL"
     if isinstance(argument, str):
-        return f'"{_on_one_line(argument)}"'
+        return f'"{on_one_line(argument)}"'
     return "AT_FDCWD" if argument == -100 else str(argument)
-
-
-def _on_one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 @dataclass(frozen=True, slots=True)

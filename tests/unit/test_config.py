@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.runtime.config import FIELDS, UNSUPPORTED, read, read_file
+from harness.runtime.config import BRANCHES, FIELDS, FOREIGN, KINDS, UNSUPPORTED, powerless, read, read_file
 from harness.runtime.errors import BundleError, ConfigError
 from harness.runtime.mounts import check
 from harness.runtime.spec import example
@@ -37,9 +37,8 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        ("hostnme", "x", "config.json: hostnme: unknown field; did you mean hostname?"),
-        ("hostname", 5, "config.json: hostname: expected a text without NUL, found 5"),
-        ("hostname", "a\0b", "config.json: hostname: expected a text without NUL"),
+        ("hostname", 5, "config.json: hostname: expected a text, found 5"),
+        ("hostname", "a\0b", 'config.json: hostname: "a\\u0000b" has a NUL in it, which'),
         ("hostname", "x" * 65, "config.json: hostname: longer than the 64 bytes that the kernel takes"),
         ("root", [], "config.json: root: expected an object, found a list"),
         ("root/path", "", "config.json: root.path: missing"),
@@ -108,8 +107,17 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         ("process/ioPriority", {"class": "IOPRIO_CLASS_BE"}, "config.json: process.ioPriority: needs class and prior"),
         ("process/ioPriority/priority", 8, "process.ioPriority.priority: expected a whole number from 0 to 7, found 8"),
         ("linux/personality", {}, "config.json: linux.personality: needs domain"),
-        ("linux/personality/flags", [], "config.json: linux.personality.flags: this runtime does not support it yet"),
-        ("process/execCPUAffinity", {}, "config.json: process.execCPUAffinity: this runtime does not support it yet"),
+        (
+            "linux/personality/flags",
+            ["X"],
+            "config.json: linux.personality.flags[0]: expected nothing here (the run",
+        ),
+        ("process/execCPUAffinity", {"final": "3-1"}, "process.execCPUAffinity.final: expected a list of numbers such"),
+        ("process/user/username", "root", "config.json: process.user.username: is for another system than Linux"),
+        ("windows", {}, "config.json: windows: is for another system than Linux; take it out"),
+        ("linux/sysctl", {"net.\0": "1"}, "config.json: linux.sysctl.net.\\x00: the name has a NUL in it"),
+        ("process/args", ["\udcff"], 'config.json: process.args[0]: "\\udcff" has a lone surrogate in it, which'),
+        ("annotations", {"isoproof.init": "yes"}, "annotations.isoproof.init: expected the text true or false"),
         (
             "linux/namespaces",
             [{"type": "mount", "path": "/proc/1/ns/mnt"}],
@@ -180,6 +188,112 @@ def test_a_file_says_where_it_is(tmp_path: Path) -> None:
         read_file(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"hostname": "a", "hostname": "b"}', "hostname stands twice in one object"),
+        ('{"root": {"a\\nb": 1, "a\\nb": 1}}', r"a\nb stands twice in one object"),
+        ('{"hostname": NaN}', "NaN is no number there"),
+        ('{"hostname": -Infinity}', "-Infinity is no number there"),
+        ("\udcff", "'utf-8' codec can't decode"),
+    ],
+)
+def test_what_two_readers_could_take_for_two_things_is_no_json(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError) as caught:
+        read_file(path)
+    assert str(caught.value).startswith(f"{path}: not JSON: {reason}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_number_with_more_digits_than_python_reads_is_out_of_range(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(changed("process/user/uid", 1)).replace('"uid": 1', f'"uid": -{"9" * 5000}'))
+    with pytest.raises(ConfigError, match=r"process\.user\.uid: expected a whole number from 0 to"):
+        read_file(path)
+
+
+def test_an_unknown_field_is_ignored_as_the_runtime_spec_wants_it() -> None:
+    wanted = changed("hostnme", "x")
+    wanted["process"]["rlimits"][0]["sort"] = {"deep": [1]}
+    wanted["linux"]["x\ny"] = wanted["process.args"] = wanted["mounts[]"] = None
+    assert read(wanted) == config()
+
+
+def test_a_strict_reader_names_each_unknown_field_on_a_line_of_its_own() -> None:
+    wanted = changed("hostnme", "x")
+    wanted["process"]["rlimits"][0]["sort"] = 1
+    wanted["process"]["rlimits"][0]["s" * 10**6] = 1
+    wanted["linux"]["maskedPath\n\x1b"] = []
+    with pytest.raises(ConfigError) as caught:
+        read(wanted, strict=True)
+    assert str(caught.value).splitlines() == [
+        "config.json: process.rlimits[0].sort: unknown field; did you mean process.rlimits[].soft?",
+        f"config.json: process.rlimits[0].{'s' * 57}...: unknown field",
+        r"config.json: linux.maskedPath\n\x1b: unknown field; did you mean linux.maskedPaths?",
+        "config.json: hostnme: unknown field; did you mean hostname?",
+    ]
+
+
+def test_an_ambient_capability_that_cannot_be_one_is_named() -> None:
+    wanted = changed("process/capabilities/ambient", ["CAP_KILL", "CAP_CHOWN"])
+    wanted["process"]["capabilities"]["inheritable"] = ["CAP_KILL"]
+    assert [line.split(":")[1:3] for line in powerless(read(wanted))] == [
+        [" process.capabilities.ambient[1]", " CAP_CHOWN is left out"]
+    ]
+    with pytest.raises(ConfigError, match=r"ambient\[1\]: CAP_CHOWN is left out: only what is permitted and"):
+        read(wanted, strict=True)
+
+
+# Every property that version 1.3 of the runtime-spec has for Linux, and the sections for other systems.
+RUNTIME_SPEC = {
+    "": "ociVersion root mounts process hostname domainname hooks annotations linux solaris windows vm zos freebsd",
+    "root.": "path readonly",
+    "mounts[].": "destination type source options uidMappings gidMappings",
+    "process.": "terminal consoleSize cwd env args commandLine rlimits apparmorProfile capabilities noNewPrivileges "
+    "oomScoreAdj scheduler selinuxLabel ioPriority execCPUAffinity user",
+    "process.user.": "uid gid umask additionalGids username",
+    "process.rlimits[].": "type soft hard",
+    "process.capabilities.": "bounding effective inheritable permitted ambient",
+    "process.scheduler.": "policy nice priority flags runtime deadline period",
+    "process.ioPriority.": "class priority",
+    "process.execCPUAffinity.": "initial final",
+    "linux.": "namespaces uidMappings gidMappings timeOffsets devices netDevices cgroupsPath rootfsPropagation seccomp "
+    "sysctl maskedPaths readonlyPaths mountLabel resources intelRdt memoryPolicy personality",
+    "linux.namespaces[].": "type path",
+    "linux.uidMappings[].": "containerID hostID size",
+    "linux.gidMappings[].": "containerID hostID size",
+    "linux.timeOffsets.": "monotonic boottime",
+    "linux.devices[].": "type path major minor fileMode uid gid",
+    "linux.personality.": "domain flags",
+    "linux.seccomp.": "defaultAction defaultErrnoRet architectures flags listenerPath listenerMetadata syscalls",
+    "linux.seccomp.syscalls[].": "names action errnoRet args",
+    "linux.seccomp.syscalls[].args[].": "index value valueTwo op",
+    "linux.resources.": "devices memory cpu pids blockIO hugepageLimits network rdma unified",
+    "linux.resources.devices[].": "allow type major minor access",
+    "linux.resources.memory.": "limit reservation swap kernel kernelTCP swappiness disableOOMKiller useHierarchy "
+    "checkBeforeUpdate",
+    "linux.resources.cpu.": "shares quota burst period realtimeRuntime realtimePeriod cpus mems idle",
+    "linux.resources.pids.": "limit",
+    "linux.resources.blockIO.": "weight leafWeight weightDevice throttleReadBpsDevice throttleWriteBpsDevice "
+    "throttleReadIOPSDevice throttleWriteIOPSDevice",
+    "linux.resources.blockIO.weightDevice[].": "major minor weight leafWeight",
+    "linux.resources.hugepageLimits[].": "pageSize limit",
+    "linux.resources.network.": "classID priorities",
+    "linux.resources.rdma.*.": "hcaHandles hcaObjects",
+}
+
+
+def test_nothing_that_the_runtime_spec_knows_is_unknown_here() -> None:
+    paths = {f"{parent}{name}" for parent, names in RUNTIME_SPEC.items() for name in names.split()}
+    lists = {path + "[]" for path in paths}
+    known = {*KINDS, *BRANCHES, *UNSUPPORTED, *FOREIGN}
+    assert {path for path in paths if path not in known} - {path for path in paths if path + "[]" in known} == set()
+    assert {path for path in known if path.endswith("[]")} <= lists
+    assert len(paths) > 150
+
+
 def test_no_field_is_both_honoured_and_unsupported() -> None:
-    assert not {field.path for field in FIELDS} & UNSUPPORTED
+    assert not {field.path for field in FIELDS} & (UNSUPPORTED | FOREIGN)
     assert all(field.meaning for field in FIELDS)
