@@ -164,11 +164,6 @@ def no_overlay(config: Config) -> None:
             mount.update({"type": "bind", "source": source, "options": ["bind", "rprivate"]})
 
 
-def no_nnp(config: Config) -> None:
-    """Let execve(2) grant privileges."""
-    config["process"]["noNewPrivileges"] = False
-
-
 def skip_devcgroup(config: Config) -> None:
     """Leave every device allowed."""
     config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
@@ -269,11 +264,6 @@ def extra_dev(config: Config, name: str) -> None:
     rules = config["linux"].get("resources", {}).get("devices")
     if rules:
         rules.append({"allow": True, "access": "rwm", **numbers})
-
-
-def skip_devcgroup(config: Config) -> None:
-    """Leave every device allowed."""
-    config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
 
 
 def tmpfs_default_size(config: Config) -> None:
