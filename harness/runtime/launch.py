@@ -8,13 +8,14 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.runtime import inspect, members, rendezvous, supervise
+from harness.runtime import inspect, members, rendezvous, supervise, terminal
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
+from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.step import Plan, Saved, Step
 from harness.runtime.syscalls import O, explain_errno
@@ -46,19 +47,33 @@ def run(
 ) -> int:
     """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
 
-    With `pass_signals` what this process is sent meanwhile goes to the program, as a user in front of it expects.
-    `alter` is applied to the plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has
-    been done, StartError for a failed start; in every case nothing stays behind.
+    What the program's terminal shows, where it has one, is copied to the streams, and input to it. With `pass_signals`
+    what this process is sent meanwhile goes to the program, as a user in front of it expects. `alter` is applied to the
+    plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been done, StartError for a
+    failed start; in every case nothing stays behind.
     """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
     places = inspect.missing_places(config, Path(host.rootfs))
+    front = Front(streams)
+    plan = replace(plan, meetings=plan.meetings | {terminal.MEETING: front.meet})
     try:
         with start(alter(plan) if alter else plan, streams) as cell:
             with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                return cell.wait(deadline)
+                return _attended(cell, front, deadline)
     finally:
+        front.close()
         inspect.remove_places(Path(host.rootfs), places)
+
+
+def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
+    """Wait for the first process; copy to and from its terminal meanwhile, where it has one."""
+    if front.master < 0:
+        return cell.wait(deadline)
+    end = None if deadline is None else time.monotonic() + deadline
+    with front.raw():
+        front.copy(cell.pidfd, end)
+    return cell.wait(None if end is None else max(0.0, end - time.monotonic()))
 
 
 @contextlib.contextmanager
