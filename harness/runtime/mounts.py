@@ -84,7 +84,11 @@ def open_sources(config: Config, host: Host) -> list[Step]:
             )
             why = "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)"
         elif mount["type"] == "cgroup" and "cgroup" not in namespaces(config):
-            directories = [cgroup.directory(hierarchy, config, host) for hierarchy in host.hierarchies]
+            made = cgroup.used(config, host)
+            directories = [
+                cgroup.directory(hierarchy, config, host) if hierarchy in made else hierarchy.own
+                for hierarchy in host.hierarchies
+            ]
             flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC
             calls = tuple(
                 Call("open_tree", (AT_FDCWD, path, flags), saves=_cgroup_handle(at))
