@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.runtime import inspect, members, relay, rendezvous, supervise, terminal
+from harness.runtime import inspect, listener, members, relay, rendezvous, supervise, terminal
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
@@ -56,7 +56,8 @@ def run(
     plan = compile_plan(config, host)
     places = inspect.missing_places(config, Path(host.rootfs))
     front = Front(streams)
-    plan = replace(plan, meetings=plan.meetings | {terminal.MEETING: front.meet})
+    meetings = {terminal.MEETING: front.meet, listener.MEETING: listener.to_its_program(config, bundle, host.name)}
+    plan = replace(plan, meetings=meetings)
     try:
         with start(alter(plan) if alter else plan, streams) as cell:
             with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
@@ -329,6 +330,7 @@ CAUSES = {
     ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("execute", errno.EPERM): "the profile in linux.seccomp may deny execve to the program itself",
+    ("seccomp", errno.EBUSY): "a filter around this process has a listener already, and there can be only one",
     ("seccomp", errno.EACCES): "a filter takes process.noNewPrivileges, or CAP_SYS_ADMIN here: seccomp(2)",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
     (
