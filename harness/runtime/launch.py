@@ -7,13 +7,14 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.runtime import inspect, leftovers, members, relay, rendezvous, supervise
+from harness.runtime import inspect, leftovers, listener, members, relay, rendezvous, supervise, terminal
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
+from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.step import Plan, Saved, Step
 from harness.runtime.syscalls import O, explain_errno, socketpair
@@ -45,21 +46,36 @@ def run(
 ) -> int:
     """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
 
-    With `pass_signals` what this process is sent meanwhile goes to the program, as a user in front of it expects.
-    `alter` is applied to the plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has
-    been done, StartError for a failed start; in every case nothing stays behind.
+    What the program's terminal shows, where it has one, is copied to the streams, and input to it. With `pass_signals`
+    what this process is sent meanwhile goes to the program, as a user in front of it expects. `alter` is applied to the
+    plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been done, StartError for a
+    failed start; in every case nothing stays behind.
     """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
-    plan = alter(plan) if alter else plan
     places = inspect.missing_places(config, Path(host.rootfs))
+    front = Front(streams)
+    meetings = {terminal.MEETING: front.meet, listener.MEETING: listener.to_its_program(config, bundle, host.name)}
+    plan = replace(plan, meetings=meetings)
+    plan = alter(plan) if alter else plan
     with leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)):
         try:
             with start(plan, streams) as cell:
                 with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                    return cell.wait(deadline)
+                    return _attended(cell, front, deadline)
         finally:
+            front.close()
             inspect.remove_places(Path(host.rootfs), places)
+
+
+def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
+    """Wait for the first process; copy to and from its terminal meanwhile, where it has one."""
+    if front.master < 0:
+        return cell.wait(deadline)
+    end = None if deadline is None else time.monotonic() + deadline
+    with front.raw():
+        front.copy(cell.pidfd, end)
+    return cell.wait(None if end is None else max(0.0, end - time.monotonic()))
 
 
 @contextlib.contextmanager
@@ -117,8 +133,9 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
 
 def _attend(plan: Plan, pid: int, channel: int) -> None:
     """Meet the child wherever it asks for it, until it has become the program. Raises StartError where it failed."""
+    meets = any(step.name.startswith("meet:") for step in plan.steps)
     while True:
-        said, descriptors = rendezvous.receive(channel, bool(plan.meetings))
+        said, descriptors = rendezvous.receive(channel, meets)
         try:
             if said.startswith(rendezvous.MEETING):
                 plan.meetings[said.removeprefix(rendezvous.MEETING).decode()](pid, descriptors)
@@ -313,6 +330,7 @@ CAUSES = {
     ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("execute", errno.EPERM): "the profile in linux.seccomp may deny execve to the program itself",
+    ("seccomp", errno.EBUSY): "a filter around this process has a listener already, and there can be only one",
     ("seccomp", errno.EACCES): "a filter takes process.noNewPrivileges, or CAP_SYS_ADMIN here: seccomp(2)",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
     (

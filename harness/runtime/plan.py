@@ -18,6 +18,7 @@ from harness.runtime import (
     seccomp,
     supervise,
     sysctl,
+    terminal,
 )
 from harness.runtime.config import Config
 from harness.runtime.step import Host, Plan
@@ -32,6 +33,7 @@ def plan(config: Config, host: Host) -> Plan:
     mounts.check(config)
     idmap.check(config)
     namespaces.check(config, host)
+    terminal.check(config)
     between = idmap.write_maps(config, host)
     steps = [
         privileges.die_with_launcher(),  # before the first wait, which might be for nobody
@@ -58,6 +60,7 @@ def plan(config: Config, host: Host) -> Plan:
         privileges.clear_umask(),  # before the first directory or device node is made
         *mounts.attach(config, host),  # in the order of the config, as the runtime-spec demands
         *devices.make(config),  # on the /dev that has just been mounted
+        *terminal.make(config),  # likewise, and while the descriptor of that /dev is there
         *devices.enter(config),  # after all mounts, for none may cover it; the masks are made of the null device there
         *mounts.protect(config),  # after /proc and /sys are there, before anybody can use them
         *mounts.lock_root(config),  # last of the mounts, because places for them had to be made in the root
@@ -83,6 +86,7 @@ def plan(config: Config, host: Host) -> Plan:
         into=cgroup.born_into(config, host),
         between=tuple(between),
         steps=tuple(steps),
+        relay=not terminal.wanted(config),  # or two would read the input: what is in front of the terminal does, too
         shim=supervise.shim if supervise.shim_wanted(config) else None,
     )
 

@@ -207,7 +207,9 @@ class O(Flag):  # noqa: E742 - the kernel's own name
     """open(2)."""
 
     WRONLY = 0x1
+    RDWR = 0x2
     CREAT = 0x40
+    NOCTTY = 0x100
     DIRECTORY = O_DIRECTORY
     NONBLOCK = 0x800
     CLOEXEC = 0x80000
@@ -243,6 +245,9 @@ class SECCOMP_FILTER_FLAG(Flag):
     TSYNC = 0x1
     LOG = 0x2
     SPEC_ALLOW = 0x4
+    NEW_LISTENER = 0x8
+    TSYNC_ESRCH = 0x10
+    WAIT_KILLABLE_RECV = 0x20
 
 
 class SECCOMP(enum.IntEnum):
@@ -252,6 +257,18 @@ class SECCOMP(enum.IntEnum):
 
     def __str__(self) -> str:
         return f"SECCOMP_{self.name}"
+
+
+class TIOC(enum.IntEnum):
+    """ioctl_tty(2)."""
+
+    SCTTY = 0x540E
+    SWINSZ = 0x5414
+    GPTPEER = 0x5441
+    SPTLCK = 0x40045431
+
+    def __str__(self) -> str:
+        return f"TIOC{self.name}"
 
 
 PR_CAP_AMBIENT_RAISE = 2

@@ -142,6 +142,20 @@ def allow_symlink_proc(plan: Plan) -> Plan:
     return plan.exchange("mount:/proc", replace(step, calls=tuple(calls)))
 
 
+def console_follow_symlink(plan: Plan) -> Plan:
+    """Have a symlink in the place of /dev/console, as an image may, and mount the terminal where it leads: on null."""
+    step = next(step for step in plan.steps if step.name == "console")
+    place, take, move, leave = step.calls
+    flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS
+    calls = (
+        Call("symlinkat", ("null", place.arguments[0], "console")),
+        take,
+        replace(move, arguments=(*move.arguments[:4], flags)),
+        leave,
+    )
+    return plan.exchange("console", replace(step, calls=calls))
+
+
 def lo_down(plan: Plan) -> Plan:
     """Leave lo down."""
     return _without(plan, "loopback")

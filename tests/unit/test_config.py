@@ -46,7 +46,8 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         ("process/args", [], "config.json: process.args: missing"),
         ("process/env", ["PATH"], 'config.json: process.env[0]: expected a text NAME=value, found "PATH"'),
         ("process/cwd", "tmp", "config.json: process.cwd: expected an absolute path"),
-        ("process/terminal", True, "config.json: process.terminal: expected false (a terminal of its own is not supp"),
+        ("process/terminal", "yes", "config.json: process.terminal: expected true or false"),
+        ("process/consoleSize/height", 65536, "config.json: process.consoleSize.height: expected"),
         (
             "process/user/uid",
             -1,
@@ -84,7 +85,7 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
             [{"containerID": 0}],
             "linux.uidMappings: has no effect without a new namespace of type user",
         ),
-        ("linux/seccomp/listenerPath", "/x", "linux.seccomp.listenerPath: this runtime does not support it yet; take"),
+        ("linux/seccomp/listenerPath", "x", "linux.seccomp.listenerPath: expected an absolute path"),
         ("linux/seccomp/defaultAction", "ALLOW", "linux.seccomp.defaultAction: expected a known action, found"),
         ("linux/seccomp/defaultErrnoRet", 4096, "defaultErrnoRet: expected a whole number from 0 to 4095, found 4096"),
         ("linux/seccomp/architectures", ["SCMP_ARCH_Z80"], "architectures[0]: expected a known architecture, found"),
