@@ -410,12 +410,15 @@ def _demand(config: Config) -> None:
     linux = config.get("linux", {})
     if linux.get("timeOffsets") and "time" not in own(config):
         raise ConfigError("config.json: linux.timeOffsets: needs a new namespace of type time, for others keep theirs")
-    if "user" in own(config) and not (linux.get("uidMappings") and linux.get("gidMappings")):
-        raise ConfigError("config.json: linux.uidMappings: a user namespace needs uidMappings and gidMappings")
     if config.get("annotations", {}).get("isoproof.init") not in (None, "true", "false"):
         raise ConfigError("config.json: annotations.isoproof.init: expected the text true or false")
-    if "user" not in own(config) and (linux.get("uidMappings") or linux.get("gidMappings")):
-        raise ConfigError("config.json: linux.uidMappings: has no effect without a new namespace of type user")
+    for field in ("uidMappings", "gidMappings"):
+        if "user" in own(config) and not linux.get(field):
+            raise ConfigError(
+                f"config.json: linux.{field}: missing; a user namespace needs uidMappings and gidMappings"
+            )
+        if "user" not in own(config) and linux.get(field):
+            raise ConfigError(f"config.json: linux.{field}: has no effect without a new namespace of type user")
     for index, mount in enumerate(config.get("mounts", [])):
         if "destination" not in mount:
             raise ConfigError(f"config.json: mounts[{index}].destination: missing")
