@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 
 from harness.runtime.config import FIELDS, read, read_file
 from harness.runtime.errors import ConfigError, StartError
-from harness.runtime.kinds import AbsolutePath, Assignment, Flag, Kind, Letters, NumberList, OneOf, Text, Whole
+from harness.runtime.kinds import (
+    AbsolutePath,
+    Address,
+    Assignment,
+    Flag,
+    InterfaceName,
+    Kind,
+    Letters,
+    Network,
+    NumberList,
+    OneOf,
+    Text,
+    Whole,
+)
 from harness.runtime.plan import explain, plan
 from harness.runtime.spec import example
 from harness.runtime.step import Hierarchy, Host
@@ -34,6 +47,12 @@ HOST = Host(
 def right_values(kind: Kind) -> st.SearchStrategy[Any]:
     if isinstance(kind, NumberList):
         return st.sampled_from(["", "0", "0-3,7"])
+    if isinstance(kind, InterfaceName):
+        return st.sampled_from(["eth0", "lo", "x"])
+    if isinstance(kind, Network):
+        return st.sampled_from(["10.0.0.2/24", "fd00::2/64", "0.0.0.0/0"])
+    if isinstance(kind, Address):
+        return st.sampled_from(["10.0.0.1", "::"])
     if isinstance(kind, Assignment):
         return TEXTS.map("NAME={}".format)
     if isinstance(kind, AbsolutePath):
