@@ -42,6 +42,8 @@ def unsupported(config: Config) -> list[str]:
         lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")
     if "kernel.pid_max" in config.get("linux", {}).get("sysctl", {}):
         lacking.append("the sysctl kernel.pid_max (it takes it for the host's, as it was before Linux 6.14)")
+    if config.get("linux", {}).get("veth"):
+        lacking.append("network interfaces (it leaves them to hooks; linux.veth is isoproof's own)")
     return lacking
 
 

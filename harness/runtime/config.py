@@ -17,10 +17,13 @@ from harness.runtime.errors import BundleError, ConfigError
 from harness.runtime.kinds import (
     LIMITLESS,
     AbsolutePath,
+    Address,
     Assignment,
     Flag,
+    InterfaceName,
     Kind,
     Letters,
+    Network,
     Nothing,
     NumberList,
     OneOf,
@@ -133,6 +136,11 @@ FIELDS = (
     Field("linux.timeOffsets.monotonic.nanosecs", Whole(0, 999_999_999), "Added to CLOCK_MONOTONIC", "nanoseconds"),
     Field("linux.timeOffsets.boottime.secs", Whole(-LONGEST, LONGEST), "Added to CLOCK_BOOTTIME", "seconds"),
     Field("linux.timeOffsets.boottime.nanosecs", Whole(0, 999_999_999), "Added to CLOCK_BOOTTIME", "nanoseconds"),
+    Field("linux.veth[].name", InterfaceName(), "Our extension: the inner end of a cable to the host, see veth(4)"),
+    Field("linux.veth[].address", Network(), "Its address inside"),
+    Field("linux.veth[].gateway", Address(), "Where the default route leads"),
+    Field("linux.veth[].hostName", InterfaceName(), "The end that stays on the host, in the launcher's network"),
+    Field("linux.veth[].hostAddress", Network(), "Its address there"),
     Field("linux.uidMappings[].containerID", ID, "First user id inside"),
     Field("linux.uidMappings[].hostID", ID, "First user id outside"),
     Field("linux.uidMappings[].size", Whole(1, 2**32 - 1), "How many ids"),
@@ -219,8 +227,7 @@ UNSUPPORTED = frozenset(
     (
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
-        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel "
-        "vm "
+        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel vm "
         "linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight"
     ).split()
@@ -413,12 +420,18 @@ def _demand(config: Config) -> None:
     linux = config.get("linux", {})
     if linux.get("timeOffsets") and "time" not in own(config):
         raise ConfigError("config.json: linux.timeOffsets: needs a new namespace of type time, for others keep theirs")
-    if "user" in own(config) and not (linux.get("uidMappings") and linux.get("gidMappings")):
-        raise ConfigError("config.json: linux.uidMappings: a user namespace needs uidMappings and gidMappings")
     if config.get("annotations", {}).get("isoproof.init") not in (None, "true", "false"):
         raise ConfigError("config.json: annotations.isoproof.init: expected the text true or false")
-    if "user" not in own(config) and (linux.get("uidMappings") or linux.get("gidMappings")):
-        raise ConfigError("config.json: linux.uidMappings: has no effect without a new namespace of type user")
+    for field in ("uidMappings", "gidMappings"):
+        if "user" in own(config) and not linux.get(field):
+            raise ConfigError(
+                f"config.json: linux.{field}: missing; a user namespace needs uidMappings and gidMappings"
+            )
+        if "user" not in own(config) and linux.get(field):
+            raise ConfigError(f"config.json: linux.{field}: has no effect without a new namespace of type user")
+    for index, cable in enumerate(linux.get("veth", [])):
+        if not {"name", "hostName"} <= set(cable):
+            raise ConfigError(f"config.json: linux.veth[{index}]: needs name and hostName")
     for index, mount in enumerate(config.get("mounts", [])):
         if "destination" not in mount:
             raise ConfigError(f"config.json: mounts[{index}].destination: missing")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from harness.runtime.step import (
     CHANNEL,
+    Answer,
     Argument,
     Call,
     Filled,
@@ -43,6 +44,7 @@ class Prepared:
     allowed: tuple[int, ...]
     saves: str
     least: int
+    answer: tuple[int, int] | None  # which argument holds the result, and where in it
 
 
 def prepare(call: Call) -> Prepared:
@@ -53,6 +55,7 @@ def prepare(call: Call) -> Prepared:
         call.allowed,
         call.saves,
         call.least,
+        next(((index, value.at) for index, value in enumerate(call.arguments) if isinstance(value, Answer)), None),
     )
 
 
@@ -64,7 +67,7 @@ def _laid_out(argument: Argument) -> object:
             return ctypes.c_long(argument if argument < 2**63 else argument - 2**64)
         case str():
             return ctypes.create_string_buffer(argument.encode(errors="surrogateescape"))
-        case Packed():
+        case Packed() | Answer():
             return ctypes.create_string_buffer(argument.value, max(1, len(argument.value)))
         case Program():
             return ctypes.byref(sock_fprog(len(argument.instructions) // 8, argument.instructions))
@@ -104,10 +107,17 @@ def perform(prepared: Prepared, results: Results) -> int:
     """Make a call and return 0 or its errno, allowed or not."""
     arguments = [argument(results) if callable(argument) else argument for argument in prepared.arguments]
     result: int = _syscall(ctypes.c_long(prepared.number), *arguments)
+    code = ctypes.get_errno() if result < 0 else 0
+    if prepared.answer and not code:
+        index, at = prepared.answer
+        buffer = arguments[index]
+        assert isinstance(buffer, ctypes.Array)
+        result = struct.unpack_from("=i", buffer, at)[0]
+        code = max(0, -result)
     if prepared.saves:
         results[prepared.saves] = result
-    if result < 0:
-        return ctypes.get_errno()
+    if code:
+        return code
     return errno.EPIPE if result < prepared.least else 0
 
 
@@ -142,7 +152,7 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
             for name in opened:
                 os.close(results[name])  # what the calls that are not made any more would have closed
             return Failed(step, call, code), own_work
-        if call.name == "openat":
+        if call.name in ("openat", "socket"):
             opened.add(call.saves)
         elif call.name == "close" and isinstance(call.arguments[0], Saved):
             opened.discard(call.arguments[0].name)

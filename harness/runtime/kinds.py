@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import socket
 from dataclasses import dataclass
 
 BIGGEST = 2**63 - 1
@@ -76,6 +77,57 @@ class Assignment(Text):
     def accepts(self, value: object) -> bool:
         """Return whether this value is of the kind."""
         return Text.accepts(self, value) and isinstance(value, str) and value.find("=") > 0
+
+
+@dataclass(frozen=True)
+class InterfaceName(Text):
+    """A name that the kernel takes for a network interface as it stands: dev_valid_name() in net/core/dev.c."""
+
+    expected = "the name of a network interface, of 1 to 15 bytes without slash, colon, percent sign and space"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return (
+            isinstance(value, str)
+            and re.fullmatch(r"(?!\.{1,2}$)[!-~]{1,15}", value) is not None
+            and not (set(value) & set("/:%"))
+        )
+
+
+def packed_address(text: str) -> bytes:
+    """Return an IPv4 address as 4 bytes, an IPv6 address as 16, and what is neither as none: inet_pton(3)."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+    return b""
+
+
+@dataclass(frozen=True)
+class Address(Text):
+    """An address of IPv4 or IPv6."""
+
+    expected = "an address such as 10.0.0.1 or fd00::1"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        return isinstance(value, str) and bool(packed_address(value))
+
+
+@dataclass(frozen=True)
+class Network(Text):
+    """An address of IPv4 or IPv6 with the length of its network's prefix."""
+
+    expected = "an address with its prefix, such as 10.0.0.2/24 or fd00::2/64"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether this value is of the kind."""
+        if not isinstance(value, str):
+            return False
+        address, _, prefix = value.partition("/")
+        longest = 8 * len(packed_address(address))
+        return longest > 0 and re.fullmatch("[0-9]{1,3}", prefix) is not None and int(prefix) <= longest
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,10 @@ def _sentence(step: str, call: str, number: int) -> str:
 
 
 CAUSES = {
+    ("veth", errno.EEXIST): "the host has an interface of this hostName already; choose another",
+    ("veth", errno.EPERM): "making interfaces takes CAP_NET_ADMIN on the host",
+    ("veth", errno.EOPNOTSUPP): "this kernel has no driver for veth, or may not load it; try modprobe veth",
+    ("cable-route", errno.ENETUNREACH): "the gateway is not in the network of linux.veth[].address",
     ("clone", errno.EPERM): "new namespaces need root, or a user namespace, which this kernel restricts "
     "(kernel.apparmor_restrict_unprivileged_userns, kernel.unprivileged_userns_clone, an outer container's filter)",
     ("clone", errno.ENOSPC): "the limit of namespaces is reached: user.max_*_namespaces",

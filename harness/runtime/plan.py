@@ -34,7 +34,8 @@ def plan(config: Config, host: Host) -> Plan:
     idmap.check(config)
     namespaces.check(config, host)
     terminal.check(config)
-    between = idmap.write_maps(config, host)
+    network.check(config, host)
+    between = [*idmap.write_maps(config, host), *network.lay_cables(config)]
     steps = [
         privileges.die_with_launcher(),  # before the first wait, which might be for nobody
         *([rendezvous.wait()] if between else []),  # before the rest: without id maps the child may do nothing
@@ -51,6 +52,7 @@ def plan(config: Config, host: Host) -> Plan:
         *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already
         *namespaces.set_names(config),
         *network.raise_loopback(config),
+        *network.connect(config),
         mounts.open_root(host),  # while the host's tree is there to take from, and its peer groups still mean something
         *mounts.open_sources(config, host),
         *devices.open_nodes(config),

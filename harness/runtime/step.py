@@ -57,6 +57,18 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """A buffer that holds the result after the call: the int at `at`, an errno where it is negative (netlink(7))."""
+
+    value: bytes
+    at: int
+    meaning: str
+
+    def __str__(self) -> str:
+        return "{" + self.meaning + "}"
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A classic BPF program, handed over by pointer as `struct sock_fprog`."""
 
@@ -70,10 +82,12 @@ class Program:
 class Record:
     """A kernel struct that holds pointers or earlier results: the format of each member (struct.pack) and its value.
 
-    A Packed or another Record is pointed to, a Saved is looked up when the call is made, None is padding.
+    A Packed or another Record is pointed to, a Saved is looked up when the call is made, None is padding. `meaning` is
+    what is in it in words, where the members do not say it.
     """
 
     members: tuple[tuple[str, "int | bytes | Packed | Record | Saved | None"], ...]
+    meaning: str = ""
 
     @property
     def format(self) -> str:
@@ -86,13 +100,14 @@ class Record:
         return struct.calcsize(self.format)
 
     def __str__(self) -> str:
-        return "{" + ", ".join(str(value) for _, value in self.members if value is not None) + "}"
+        shown = self.meaning or ", ".join(str(value) for _, value in self.members if value is not None)
+        return "{" + shown + "}"
 
 
 Meeting = Callable[[int, list[int]], None]
 """What the launcher does at a meeting, given the child's process id and the descriptors that it has sent."""
 
-Argument = int | str | Saved | Filled | Strings | Packed | Program | Record | None
+Argument = int | str | Saved | Filled | Strings | Packed | Answer | Program | Record | None
 
 
 @dataclass(frozen=True, slots=True)

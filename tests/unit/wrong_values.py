@@ -5,11 +5,13 @@ from typing import Any
 
 from harness.runtime.kinds import (
     AbsolutePath,
+    Address,
     Assignment,
     Flag,
+    InterfaceName,
     Kind,
     Letters,
-    Never,
+    Network,
     Nothing,
     NumberList,
     OneOf,
@@ -31,9 +33,23 @@ def wrong_values(kind: Kind) -> list[object]:
             wrong += ["", "NAME", "=value"]
         elif isinstance(kind, NumberList):
             wrong += ["3-1", ",", "0,", "-1", "0-", "a", "0 1", "0\n", "\u0661", "9" * 5000]
+        elif isinstance(kind, InterfaceName):
+            wrong += ["", ".", "..", "x" * 16, "a b", "a/b", "a:b", "eth%d", "a\n", "\u00e9"]
+        elif isinstance(kind, Address | Network):
+            wrong += [
+                "",
+                "10.0.0",
+                "10.0.0.1/33",
+                "10.0.0.256/24",
+                "fd00::1/129",
+                "fe80::1%eth0",
+                "host",
+                "\u0661.0.0.1/8",
+            ]
+            wrong.append("10.0.0.1" if isinstance(kind, Network) else "10.0.0.1/24")
         return [*OF_NO_KIND, *wrong]
-    if isinstance(kind, Flag | Never):
-        return [*OF_NO_KIND, *TEXTS, "true", 0, 1, *([True] if isinstance(kind, Never) else [])]
+    if isinstance(kind, Flag):
+        return [*OF_NO_KIND, *TEXTS, "true", 0, 1]
     if isinstance(kind, Whole):
         return [*OF_NO_KIND, *TEXTS, kind.low - 1, kind.high + 1, True, False, float(kind.low), str(kind.low)]
     if isinstance(kind, OneOf):
