@@ -142,6 +142,13 @@ def seccomp_deny(config: Config, names: str) -> None:
     _answer(config, names, {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM})
 
 
+def seccomp_allow_but(config: Config, call: str) -> None:
+    """Let a call through unless its first argument, all 64 bits of it, is this: `socket@40`."""
+    name, _, value = call.partition("@")
+    unless = {"index": 0, "value": int(value, 0), "op": "SCMP_CMP_NE"}
+    _answer(config, name, {"action": "SCMP_ACT_ALLOW", "args": [unless]})
+
+
 def seccomp_errno(config: Config, name: str) -> None:
     """Have the filter deny with another errno."""
     for rule in config["linux"]["seccomp"]["syscalls"]:

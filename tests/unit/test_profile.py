@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 import pytest
 
+from harness.filters import emulate
 from harness.runtime.config import CAPABILITIES
 from harness.runtime.profile import ALLOWED, CONDITIONAL, DENIED, FAMILY, STRICTER, WITH_CAPABILITY, profile
 from harness.runtime.seccomp import ARCHITECTURES, Code, compile_filter
 from harness.runtime.seccomp_numbers import ACTIONS, X32_SYSCALL_BIT, numbers
-from tests.unit.classic_bpf import emulate
 
 PODMAN = Path("/usr/share/containers/seccomp.json")
 GO = {"x86_64": "amd64", "aarch64": "arm64"}  # how podman spells a machine
