@@ -13,6 +13,10 @@ import struct
 
 import _kernel
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAP_32BIT = 0x40  # mmap(2): below 2 GiB, where a pointer of 32 bits reaches
 SIGCHLD = 17
 BAD_ADDRESS = 1  # EFAULT, before any capability is asked for
@@ -51,7 +55,7 @@ def observe() -> dict[str, object]:
         def make() -> dict[str, object]:
             words = struct.pack("=7I", number, *(each & 0xFFFFFFFF for each in (*arguments, *[0] * 6)[:6]))
             memory[512:540] = words
-            return _ended(stub(address + 512))
+            return _ended(lambda: stub(address + 512))
 
         return _kernel.outcome(make)
 
@@ -70,13 +74,12 @@ def observe() -> dict[str, object]:
 
 
 def _native(name: str, *arguments: int) -> str:
-    def make() -> dict[str, object]:
-        return _ended(_kernel.syscall(name, *arguments))
-
-    return _kernel.outcome(make)
+    return _kernel.outcome(lambda: _ended(lambda: _kernel.syscall(name, *arguments)))
 
 
-def _ended(result: int) -> dict[str, object]:
-    if os.getpid() != _kernel.syscall("getpid"):
-        os._exit(0)
+def _ended(call: Callable[[], int]) -> dict[str, object]:
+    process = os.getpid()
+    result = call()
+    if os.getpid() != process:
+        os._exit(0)  # clone(2) got through, and this is its child
     return {"errno": _kernel.errno_name(-result) if result < 0 else None}
