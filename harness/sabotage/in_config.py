@@ -160,9 +160,8 @@ def _answer(config: Config, names: str, answer: Config) -> None:
     section = config["linux"]["seccomp"]
     chosen = names.split(",")
     kept = [rule | {"names": [name for name in rule["names"] if name not in chosen]} for rule in section["syscalls"]]
-    section["syscalls"] = [rule for rule in kept if rule["names"]]
-    if answer["action"] != section["defaultAction"]:
-        section["syscalls"].append({"names": chosen} | answer)
+    # First, for libseccomp takes no rule for all calls of a multiplexer after one for some.
+    section["syscalls"] = [{"names": chosen} | answer, *(rule for rule in kept if rule["names"])]
 
 
 def _mount(config: Config, destination: str) -> Config:
