@@ -67,10 +67,8 @@ AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 1
 
 # ptrace(2), kcmp(2), prlimit(2), ioprio_get(2)
-PTRACE_ATTACH = 16
 PTRACE_DETACH = 17
 PTRACE_SEIZE = 0x4206
-KCMP_FILE = 0
 KCMP_VM = 1
 RLIMIT_NOFILE = 7
 IOPRIO_WHO_PROCESS = 1
@@ -261,18 +259,6 @@ def _unescape(text: str) -> str:
 def namespaces(process: str = "self") -> dict[str, object]:
     """The inode of every entry of /proc/PID/ns, None where it cannot be read: namespaces(7)."""
     return {name: _inode(f"/proc/{process}/ns/{name}") for name in NAMESPACES}
-
-
-def seccomp(process: str = "self") -> dict[str, object]:
-    """The mode of a process (0 none, 2 filter) and how many filters it has; empty where it cannot be read."""
-    return seccomp_lines(read_text(f"/proc/{process}/status"))
-
-
-def seccomp_lines(status: str) -> dict[str, object]:
-    """The two lines of proc_pid_status(5) that tell of filters; the second is there since Linux 5.10."""
-    names = {"Seccomp": "mode", "Seccomp_filters": "filters"}
-    lines = [line.split(":") for line in status.splitlines()]
-    return {names[line[0]]: int(line[1]) for line in lines if line[0] in names}
 
 
 def _inode(path: str) -> int | None:

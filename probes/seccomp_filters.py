@@ -10,8 +10,8 @@ import os
 
 import _kernel
 
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
-PTRACE_SECCOMP_GET_FILTER = 0x420C
+PTRACE_INTERRUPT, PTRACE_SECCOMP_GET_FILTER = 0x4207, 0x420C
+WALL = 0x40000000  # __WALL: whatever signal it would end with, see wait4(2)
 INSTRUCTION = 8  # bytes of a struct sock_filter
 
 
@@ -19,17 +19,17 @@ def observe(pid: int) -> dict[str, object]:
     programs: list[str] = []
     machine = os.uname().machine
     try:
-        _kernel.syscall("ptrace", PTRACE_SEIZE, pid, 0, 0)
+        _kernel.syscall("ptrace", _kernel.PTRACE_SEIZE, pid, 0, 0)
         try:
             _kernel.syscall("ptrace", PTRACE_INTERRUPT, pid, 0, 0)
-            os.waitpid(pid, 0x40000000)  # __WALL: a stopped tracee is waited for like a child
+            os.waitpid(pid, WALL)  # a tracee is waited for like a child
             while True:
                 length = _kernel.syscall("ptrace", PTRACE_SECCOMP_GET_FILTER, pid, len(programs), None)
                 program = bytearray(length * INSTRUCTION)
                 _kernel.syscall("ptrace", PTRACE_SECCOMP_GET_FILTER, pid, len(programs), program)
                 programs.append(program.hex())
         finally:
-            _kernel.syscall("ptrace", PTRACE_DETACH, pid, 0, 0)
+            _kernel.syscall("ptrace", _kernel.PTRACE_DETACH, pid, 0, 0)
     except OSError as error:
         name = _kernel.errno_name(error.errno)
         if name != "ENOENT":  # which says that there is no further one

@@ -21,13 +21,24 @@ PRINT = "import os, sys; os.write(1, open('/proc/self/status', 'rb').read()); os
 
 def observe() -> dict[str, object]:
     return {
-        "mine": _kernel.seccomp("self"),
-        "first": {number: _kernel.seccomp(f"1/task/{number}") for number in _threads()},
-        "forked": _kernel.in_child(lambda: _kernel.seccomp("self")),
-        "thread": _in_thread(lambda: _kernel.seccomp("thread-self")),
+        "mine": _seccomp("self"),
+        "first": {number: _seccomp(f"1/task/{number}") for number in _threads()},
+        "forked": _kernel.in_child(lambda: _seccomp("self")),
+        "thread": _in_thread(lambda: _seccomp("thread-self")),
         "executed": _executed(_fork_and_execute),
         "spawned": _executed(_spawn),
     }
+
+
+def _seccomp(process: str) -> dict[str, object]:
+    """The mode of a process (0 none, 2 filter) and how many filters it has; empty where it cannot be read."""
+    return _parsed(_kernel.read_text(f"/proc/{process}/status"))
+
+
+def _parsed(status: str) -> dict[str, object]:
+    names = {"Seccomp": "mode", "Seccomp_filters": "filters"}
+    lines = [line.split(":") for line in status.splitlines()]
+    return {names[line[0]]: int(line[1]) for line in lines if line[0] in names}
 
 
 def _threads() -> list[str]:
@@ -66,7 +77,7 @@ def _executed(start: Callable[[list[str], int], int]) -> dict[str, object]:
         text += part
     os.close(reader)
     os.waitpid(child, 0)
-    return _kernel.seccomp_lines(text.decode(errors="replace"))
+    return _parsed(text.decode(errors="replace"))
 
 
 def _fork_and_execute(command: list[str], writer: int) -> int:
