@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.runtime.errors import BundleError, ConfigError
-from harness.runtime.kinds import LIMITLESS, AbsolutePath, Assignment, Flag, Kind, Letters, Never, OneOf, Text, Whole
+from harness.runtime.kinds import LIMITLESS, AbsolutePath, Assignment, Flag, Kind, Letters, OneOf, Text, Whole
 from harness.runtime.seccomp_numbers import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from harness.runtime.syscalls import CLONE, IO_CLASSES, PERSONALITIES, SCHEDULER_FLAGS, SCHEDULERS
 
@@ -78,7 +78,9 @@ FIELDS = (
     Field("process.args[]", Text(), "The program and its arguments"),
     Field("process.env[]", Assignment(), "The whole environment of the program"),
     Field("process.cwd", AbsolutePath(), "Working directory, inside"),
-    Field("process.terminal", Never("a terminal of its own is not supported yet"), "Must be false"),
+    Field("process.terminal", Flag(), "Whether the program gets a terminal of its own"),
+    Field("process.consoleSize.height", Whole(0, 2**16 - 1), "Size of the terminal", "rows"),
+    Field("process.consoleSize.width", Whole(0, 2**16 - 1), "Size of the terminal", "columns"),
     Field("process.user.uid", ID, "User, inside"),
     Field("process.user.gid", ID, "Group, inside"),
     Field("process.user.umask", Whole(0, 0o777), "File mode creation mask"),
@@ -197,7 +199,7 @@ UNSUPPORTED = frozenset(
     (
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
-        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize "
+        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel "
         "process.execCPUAffinity process.commandLine process.user.username solaris windows vm zos freebsd "
         "linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight linux.personality.flags"

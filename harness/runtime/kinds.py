@@ -61,22 +61,6 @@ class Flag(Kind):
 
 
 @dataclass(frozen=True)
-class Never(Kind):
-    """A flag that cannot be set yet."""
-
-    because: str
-
-    @property
-    def expected(self) -> str:  # type: ignore[override]
-        """The kind in words."""
-        return f"false ({self.because})"
-
-    def accepts(self, value: object) -> bool:
-        """Return whether this value is of the kind."""
-        return value is False
-
-
-@dataclass(frozen=True)
 class Whole(Kind):
     """A whole number from `low` to `high`."""
 

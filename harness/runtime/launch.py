@@ -5,22 +5,24 @@ import errno
 import fcntl
 import os
 import select
+import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.runtime import inspect, members, relay, supervise
+from harness.runtime import inspect, members, relay, rendezvous, supervise, terminal
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
+from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.step import Plan, Saved, Step
 from harness.runtime.syscalls import O, explain_errno
 
 Streams = tuple[int, int, int]
 Alteration = Callable[[Plan], Plan]
-LOWEST_FREE = 10  # descriptors below are the child's: its standard streams, the error pipe, the go pipe
+LOWEST_FREE = 10  # descriptors below are the child's: its standard streams and the channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,33 @@ def run(
 ) -> int:
     """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
 
-    With `pass_signals` what this process is sent meanwhile goes to the program, as a user in front of it expects.
-    `alter` is applied to the plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has
-    been done, StartError for a failed start; in every case nothing stays behind.
+    What the program's terminal shows, where it has one, is copied to the streams, and input to it. With `pass_signals`
+    what this process is sent meanwhile goes to the program, as a user in front of it expects. `alter` is applied to the
+    plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been done, StartError for a
+    failed start; in every case nothing stays behind.
     """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
     places = inspect.missing_places(config, Path(host.rootfs))
+    front = Front(streams)
+    plan = replace(plan, meetings=plan.meetings | {terminal.MEETING: front.meet})
     try:
         with start(alter(plan) if alter else plan, streams) as cell:
             with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                return cell.wait(deadline)
+                return _attended(cell, front, deadline)
     finally:
+        front.close()
         inspect.remove_places(Path(host.rootfs), places)
+
+
+def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
+    """Wait for the first process; copy to and from its terminal meanwhile, where it has one."""
+    if front.master < 0:
+        return cell.wait(deadline)
+    end = None if deadline is None else time.monotonic() + deadline
+    with front.raw():
+        front.copy(cell.pidfd, end)
+    return cell.wait(None if end is None else max(0.0, end - time.monotonic()))
 
 
 @contextlib.contextmanager
@@ -90,12 +106,13 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
             descriptors.callback(_close, descriptor)
             return descriptor
 
-        error_reader, error_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
-        go_reader, go_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
+        channel, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        descriptors.enter_context(channel)
+        childs_end = keep(_raise_above(childs.detach()))
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into)
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs_end, into)
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
@@ -107,14 +124,30 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         results["pid"] = pid
         for step in plan.between:
             _run(step, results, undo)
-        os.write(go_writer, b"!")
-        _close(error_writer)
-        report = os.read(error_reader, FAILURE.size)
-    if report:
-        at, index, number = FAILURE.unpack(report)
-        step = plan.steps[at]
-        raise _error(Failed(step, step.calls[index], number))
+        _close(childs_end)
+        if plan.between:
+            rendezvous.answer(channel)
+        _attend(plan, pid, channel)
     return Cell(pid, pidfd)
+
+
+def _attend(plan: Plan, pid: int, channel: socket.socket) -> None:
+    """Meet the child wherever it asks for it, until it has become the program. Raises StartError where it failed."""
+    while True:
+        said, descriptors = rendezvous.receive(channel)
+        try:
+            if said.startswith(rendezvous.MEETING):
+                plan.meetings[said.removeprefix(rendezvous.MEETING).decode()](pid, descriptors)
+                rendezvous.answer(channel)
+            elif said:
+                at, index, number = FAILURE.unpack(said)
+                step = plan.steps[at]
+                raise _error(Failed(step, step.calls[index], number))
+            else:
+                return
+        finally:
+            for descriptor in descriptors:
+                _close(descriptor)
 
 
 def _raise_above(descriptor: int) -> int:

@@ -8,7 +8,7 @@ their places: the paths of the image, symlinks and all, are then resolved by the
 import errno
 import os.path
 
-from harness.runtime import cgroup, devices
+from harness.runtime import cgroup, devices, terminal
 from harness.runtime.config import Config, namespaces
 from harness.runtime.errors import ConfigError
 from harness.runtime.mountoptions import PROPAGATION, Options, parse
@@ -84,7 +84,11 @@ def open_sources(config: Config, host: Host) -> list[Step]:
             )
             why = "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)"
         elif mount["type"] == "cgroup" and "cgroup" not in namespaces(config):
-            directories = [cgroup.directory(hierarchy, config, host) for hierarchy in host.hierarchies]
+            made = cgroup.used(config, host)
+            directories = [
+                cgroup.directory(hierarchy, config, host) if hierarchy in made else hierarchy.own
+                for hierarchy in host.hierarchies
+            ]
             flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC
             calls = tuple(
                 Call("open_tree", (AT_FDCWD, path, flags), saves=_cgroup_handle(at))
@@ -145,7 +149,7 @@ def attach(config: Config, host: Host) -> list[Step]:
         elif options.bind or mount["type"] in ("proc", "sysfs"):
             calls += _move(_handle(index), destination)
         else:
-            handle = devices.DIRECTORY if index == devices.own(config) else _handle(index)
+            handle = _kept(index, config) or _handle(index)
             calls += _make(mount["type"], mount.get("source", mount["type"]), options.data, handle)
             calls += _tune(handle, options) + _move(handle, destination)
         what = "bind" if options.bind else mount["type"]
@@ -220,6 +224,11 @@ def _handle(index: int) -> str:
     return f"mount{index}"
 
 
+def _kept(index: int, config: Config) -> str:
+    """Return the name under which later steps ask for a mount by its descriptor, if any does."""
+    return {devices.own(config): devices.DIRECTORY, terminal.instance(config): terminal.INSTANCE}.get(index, "")
+
+
 def _attributes(
     where: int | Saved,
     deep: AT,
@@ -290,13 +299,13 @@ def _place(destination: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
 
 
 def _move(name: str, destination: str) -> tuple[Call, ...]:
-    """Return the calls that attach a detached mount, and let it go unless devices are still to be made on it.
+    """Return the calls that attach a detached mount, and let it go unless later steps ask for it.
 
     A symlink as the last part is followed, inside the root; but never for those on which other steps rely.
     """
     follow = MOVE_MOUNT(0) if destination in ("/proc", "/sys", "/dev") else MOVE_MOUNT.T_SYMLINKS
     attach = Call("move_mount", (Saved(name), "", AT_FDCWD, destination, MOVE_MOUNT.F_EMPTY_PATH | follow))
-    return (attach,) if name == devices.DIRECTORY else (attach, Call("close", (Saved(name),)))
+    return (attach,) if name in (devices.DIRECTORY, terminal.INSTANCE) else (attach, Call("close", (Saved(name),)))
 
 
 def _cgroup(destination: str, options: Options, config: Config, host: Host) -> tuple[Call, ...]:

@@ -14,9 +14,11 @@ from harness.runtime import (
     namespaces,
     network,
     privileges,
+    rendezvous,
     seccomp,
     supervise,
     sysctl,
+    terminal,
 )
 from harness.runtime.config import Config
 from harness.runtime.step import Host, Plan
@@ -31,8 +33,10 @@ def plan(config: Config, host: Host) -> Plan:
     mounts.check(config)
     idmap.check(config)
     namespaces.check(config, host)
+    terminal.check(config)
+    between = idmap.write_maps(config, host)
     steps = [
-        *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
+        *([rendezvous.wait()] if between else []),  # first: without id maps the child is nobody and may do nothing
         attributes.reset_memory(config),  # before the change of ids, which may take its own files in /proc away from it
         *cgroup.join(config, host),  # as early as can be, so that the start itself is already counted and limited
         *namespaces.enter_cgroup_namespace(config),  # after the join, or its root would be the launcher's cgroup
@@ -55,6 +59,7 @@ def plan(config: Config, host: Host) -> Plan:
         privileges.clear_umask(),  # before the first directory or device node is made
         *mounts.attach(config, host),  # in the order of the config, as the runtime-spec demands
         *devices.make(config),  # on the /dev that has just been mounted
+        *terminal.make(config),  # likewise, and while the descriptor of that /dev is there
         *devices.enter(config),  # after all mounts, for none may cover it; the masks are made of the null device there
         *mounts.protect(config),  # after /proc and /sys are there, before anybody can use them
         *mounts.lock_root(config),  # last of the mounts, because places for them had to be made in the root
@@ -78,7 +83,7 @@ def plan(config: Config, host: Host) -> Plan:
         enter=tuple(namespaces.enter(config, host)),
         flags=namespaces.clone_flags(config),
         into=cgroup.born_into(config, host),
-        between=tuple(idmap.write_maps(config, host)),
+        between=tuple(between),
         steps=tuple(steps),
         shim=supervise.shim if supervise.shim_wanted(config) else None,
     )

@@ -53,6 +53,7 @@ NUMBERS = {
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
     "sched_setscheduler": (144, 119),
+    "sendmsg": (46, 211),
     "setdomainname": (171, 162),
     "setgroups": (116, 159),
     "sethostname": (170, 161),
@@ -206,7 +207,9 @@ class O(Flag):  # noqa: E742 - the kernel's own name
     """open(2)."""
 
     WRONLY = 0x1
+    RDWR = 0x2
     CREAT = 0x40
+    NOCTTY = 0x100
     DIRECTORY = O_DIRECTORY
     NONBLOCK = 0x800
     CLOEXEC = 0x80000
@@ -251,6 +254,18 @@ class SECCOMP(enum.IntEnum):
 
     def __str__(self) -> str:
         return f"SECCOMP_{self.name}"
+
+
+class TIOC(enum.IntEnum):
+    """ioctl_tty(2)."""
+
+    SCTTY = 0x540E
+    SWINSZ = 0x5414
+    GPTPEER = 0x5441
+    SPTLCK = 0x40045431
+
+    def __str__(self) -> str:
+        return f"TIOC{self.name}"
 
 
 PR_CAP_AMBIENT_RAISE = 2

@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 
-from harness.runtime.step import ERROR_DESCRIPTOR, Argument, Call, Filled, Packed, Plan, Saved, Step, Strings
+from harness.runtime.step import CHANNEL, Argument, Call, Filled, Packed, Plan, Saved, Step, Strings
 from harness.runtime.supervise import exit_status
 from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, OPEN_TREE, O
 
@@ -141,7 +141,7 @@ def cgns_before_move(plan: Plan) -> Plan:
     if plan.into:
         joins.append(Step("join:late", "sabotage", _write_pid(f"{plan.into}/cgroup.procs", "0", 1)))
     others = [step for step in plan.steps if step is not enter and step not in joins]
-    first = 1 if others[0].name == "wait-for-maps" else 0
+    first = 1 if others[0].name == "wait-for-host" else 0
     return replace(plan, into="", steps=(*others[:first], enter, *joins, *others[first:]))
 
 
@@ -155,7 +155,7 @@ def leak_fd(plan: Plan, name: str) -> Plan:
             Call("dup3", (Saved(name), SPARED, 0)),
         ),
     )
-    ranges = ((ERROR_DESCRIPTOR + 1, SPARED - 1), (SPARED + 1, 2**32 - 1))
+    ranges = ((CHANNEL + 1, SPARED - 1), (SPARED + 1, 2**32 - 1))
     spare = Step("descriptors", "sabotage", tuple(Call("close_range", (*bounds, 0)) for bounds in ranges))
     return _before(plan.exchange("descriptors", spare), "open-root", take)
 
@@ -254,6 +254,6 @@ def _careless_shim() -> None:
     program = os.fork()
     if program == 0:
         return
-    os.close(ERROR_DESCRIPTOR)
+    os.close(CHANNEL)
     _, status = os.waitpid(program, 0)
     os._exit(exit_status(status))

@@ -47,7 +47,8 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         ("process/args", [], "config.json: process.args: missing"),
         ("process/env", ["PATH"], 'config.json: process.env[0]: expected a text NAME=value, found "PATH"'),
         ("process/cwd", "tmp", "config.json: process.cwd: expected an absolute path"),
-        ("process/terminal", True, "config.json: process.terminal: expected false (a terminal of its own is not supp"),
+        ("process/terminal", "yes", "config.json: process.terminal: expected true or false"),
+        ("process/consoleSize/height", 65536, "config.json: process.consoleSize.height: expected"),
         (
             "process/user/uid",
             -1,
