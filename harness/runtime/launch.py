@@ -108,11 +108,11 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
 
         channel, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptors.enter_context(channel)
-        childs_end = keep(_raise_above(childs.detach()))
+        childs = descriptors.enter_context(socket.socket(fileno=_raise_above(childs.detach())))
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs_end, into)
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs.fileno(), into)
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
@@ -124,7 +124,7 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         results["pid"] = pid
         for step in plan.between:
             _run(step, results, undo)
-        _close(childs_end)
+        childs.close()  # once: by the end of the context its number may be that of something else
         if plan.between:
             rendezvous.answer(channel)
         _attend(plan, pid, channel)

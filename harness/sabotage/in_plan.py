@@ -222,6 +222,20 @@ def dev_core_link(plan: Plan) -> Plan:
     return plan.exchange("device-links", replace(step, calls=(*step.calls, link)))
 
 
+def console_follow_symlink(plan: Plan) -> Plan:
+    """Follow a symlink that stands where /dev/console is to be, here one to /dev/zero."""
+    step = next(step for step in plan.steps if step.name == "console")
+    calls = []
+    for call in step.calls:
+        if call.name == "mknodat":
+            call = Call("symlinkat", ("zero", *call.arguments[:2]))
+        if call.name == "move_mount":
+            flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS
+            call = replace(call, arguments=(*call.arguments[:4], flags))
+        calls.append(call)
+    return plan.exchange("console", replace(step, calls=tuple(calls)))
+
+
 def _write_pid(path: str, pid: Argument, size: int) -> tuple[Call, ...]:
     return (
         Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
