@@ -1,26 +1,41 @@
-"""Looks at /dev/console, and at the terminal that the program has."""
+"""Looks at /dev/console, the terminal of the first process, and the null device beside it."""
 
 from __future__ import annotations
 
 import os
 import stat
 
+import _kernel
+
+KINDS = {stat.S_IFCHR: "character device", stat.S_IFLNK: "symlink", stat.S_IFREG: "file", stat.S_IFDIR: "directory"}
+CONTROLLING = 4  # the field tty_nr behind the name of the program: proc_pid_stat(5)
+
 
 def observe() -> dict[str, object]:
-    """Report of /dev/console `is_device`, the `major` number and `device`, that of its file system.
+    """Report what `/dev/console` and `/dev/null` are, themselves and not what a link leads to, the `streams` of the
+    first process, its `controlling` terminal as major:minor, and the `instance` of devpts at /dev/pts.
 
-    `instance` is the device of the file system at /dev/pts, and `terminal` the name of what the program writes to, null
-    where that is no terminal. No link is followed at /dev/console.
+    The first process is the runner, whose streams are not the probe's.
     """
-    status = os.lstat("/dev/console")
-    try:
-        terminal = os.ttyname(2)
-    except OSError:
-        terminal = None
+    runner = os.getppid()
+    with open(f"/proc/{runner}/stat", encoding="utf-8", errors="replace") as file:
+        number = int(file.read().rpartition(")")[2].split()[CONTROLLING])
     return {
-        "is_device": stat.S_ISCHR(status.st_mode),
-        "major": os.major(status.st_rdev),
-        "device": status.st_dev,
+        "console": _look("/dev/console", follow=False),
+        "null": _look("/dev/null", follow=False),
+        "streams": [_look(f"/proc/{runner}/fd/{stream}") for stream in range(3)],
+        "controlling": f"{os.major(number)}:{os.minor(number)}",
         "instance": os.stat("/dev/pts").st_dev,
-        "terminal": terminal,
+    }
+
+
+def _look(path: str, follow: bool = True) -> dict[str, object]:
+    try:
+        status = os.stat(path, follow_symlinks=follow)
+    except OSError as error:
+        return {"errno": _kernel.errno_name(error.errno)}
+    return {
+        "kind": KINDS.get(stat.S_IFMT(status.st_mode), "other"),
+        "number": f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}",
+        "device": status.st_dev,
     }

@@ -85,6 +85,7 @@ def plan(config: Config, host: Host) -> Plan:
         into=cgroup.born_into(config, host),
         between=tuple(between),
         steps=tuple(steps),
+        relay=not terminal.wanted(config),  # or two would read the input: what is in front of the terminal does, too
         shim=supervise.shim if supervise.shim_wanted(config) else None,
     )
 

@@ -165,8 +165,8 @@ class Plan:
     after: tuple[Step, ...] = ()
     into: str = ""
     kill_leftovers: bool = True
-    relay: bool = True
     meetings: dict[str, Meeting] = field(default_factory=dict)
+    relay: bool = True
     shim: Callable[[], None] | None = None
 
     def without(self, *names: str) -> "Plan":

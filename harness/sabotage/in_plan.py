@@ -107,6 +107,20 @@ def allow_symlink_proc(plan: Plan) -> Plan:
     return plan.exchange("mount:/proc", replace(step, calls=tuple(calls)))
 
 
+def console_follow_symlink(plan: Plan) -> Plan:
+    """Have a symlink in the place of /dev/console, as an image may, and mount the terminal where it leads: on null."""
+    step = next(step for step in plan.steps if step.name == "console")
+    place, take, move, leave = step.calls
+    flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS
+    calls = (
+        Call("symlinkat", ("null", place.arguments[0], "console")),
+        take,
+        replace(move, arguments=(*move.arguments[:4], flags)),
+        leave,
+    )
+    return plan.exchange("console", replace(step, calls=calls))
+
+
 def lo_down(plan: Plan) -> Plan:
     """Leave lo down."""
     return _without(plan, "loopback")
@@ -220,20 +234,6 @@ def dev_core_link(plan: Plan) -> Plan:
     step = next(step for step in plan.steps if step.name == "device-links")
     link = Call("symlinkat", ("/proc/kcore", step.calls[0].arguments[1], "core"))
     return plan.exchange("device-links", replace(step, calls=(*step.calls, link)))
-
-
-def console_follow_symlink(plan: Plan) -> Plan:
-    """Follow a symlink that stands where /dev/console is to be, here one to /dev/zero."""
-    step = next(step for step in plan.steps if step.name == "console")
-    calls = []
-    for call in step.calls:
-        if call.name == "mknodat":
-            call = Call("symlinkat", ("zero", *call.arguments[:2]))
-        if call.name == "move_mount":
-            flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS
-            call = replace(call, arguments=(*call.arguments[:4], flags))
-        calls.append(call)
-    return plan.exchange("console", replace(step, calls=tuple(calls)))
 
 
 def _write_pid(path: str, pid: Argument, size: int) -> tuple[Call, ...]:
