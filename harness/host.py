@@ -187,7 +187,7 @@ class Run:
                     return backend.run(config, self.directory, streams, deadline, alter)  # type: ignore[call-arg]
                 return backend.run(config, self.directory, streams, deadline)
 
-            _be_the_launcher(start, result[1])
+            _be_the_launcher(start, result[1], stderr[1])
         self.known["container"]["launcher"] = launcher
         for theirs in (stdin[0], stdout[1], stderr[1], result[1]):
             os.close(theirs)
@@ -200,7 +200,9 @@ class Run:
                 os.kill(launcher, signal.SIGKILL)
             os.waitpid(launcher, 0)
         if not report:
-            return Exit(125, "the launcher has ended without a word")
+            # No refusal: a check that demands one must not pass because the launcher has crashed.
+            self.stderr += "\nthe launcher has ended without a word"
+            return Exit(125)
         return Exit(**json.loads(report))
 
     def _attend(self, replies: int, stdout: int, stderr: int, result: int, end: float) -> bytes:
@@ -306,7 +308,7 @@ class Run:
         return len(left)
 
 
-def _be_the_launcher(start: Callable[[], Exit], result: int) -> None:
+def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> None:
     """Run a backend in a process of its own, with an ordinary user's rights where the user is one; does not return."""
     try:
         os.setsid()
@@ -318,7 +320,7 @@ def _be_the_launcher(start: Callable[[], Exit], result: int) -> None:
         ended = start()
         os.write(result, json.dumps({"status": ended.status, "refused": ended.refused}).encode())
     except BaseException:
-        os.write(2, traceback.format_exc().encode())
+        os.write(stderr, traceback.format_exc().encode())
     finally:
         os._exit(0)
 

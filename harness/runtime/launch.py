@@ -102,13 +102,14 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
 
 def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.ExitStack, cgroups: list[Path]) -> Cell:
     """Clone the child, let it go when the host's side is done, and wait until it has become the program or failed."""
-    with contextlib.ExitStack() as descriptors:
+    with contextlib.ExitStack() as descriptors, contextlib.ExitStack() as childs:
 
-        def keep(descriptor: int) -> int:
-            descriptors.callback(_close, descriptor)
+        def keep(descriptor: int, stack: contextlib.ExitStack = descriptors) -> int:
+            stack.callback(os.close, descriptor)
             return descriptor
 
-        channel, childs_end = (keep(_raise_above(end)) for end in socketpair())
+        ends = socketpair()
+        channel, childs_end = keep(_raise_above(ends[0])), keep(_raise_above(ends[1]), childs)
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
@@ -124,7 +125,7 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         results["pid"] = pid
         for step in plan.between:
             _run(step, results, undo)
-        _close(childs_end)
+        childs.close()  # once: by the end of the context its number may be that of something else
         if plan.between:
             rendezvous.answer(channel)
         _attend(plan, pid, channel)

@@ -1,6 +1,7 @@
 """Devices against the real kernel: declared nodes, rules by list and by program, images that lie about /dev."""
 
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -168,6 +169,24 @@ def test_rules_decide_what_can_be_opened(
     assert {"null", "pts"} <= openable
     assert openable & {"fuse-r", "kmsg"}, "no device that the rules could deny"
     assert snapshot() == before
+
+
+@root_only
+def test_the_probe_counts_the_programs_that_judge(tmp_path: Path, missing: Callable[[str], Any]) -> None:
+    directory, config = prepared(tmp_path, "busybox sleep 20", resources={"devices": [DENY_ALL]})
+    config = read(config)
+    host = only(2)(inspect.host(config, directory))
+    if not host.hierarchies:
+        missing("no cgroup hierarchy of version 2 is mounted here")
+    programs = importlib.import_module("probes.__main__").load("cgroup_state")._programs
+    made = plan(config, host)
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        with start(made, (null, null, null)):
+            assert programs(made.into) == programs(os.path.dirname(made.into)) + 1
+    finally:
+        os.close(null)
+        inspect.remove_places(Path(host.rootfs), ["/proc", "/dev", "/sys"])
 
 
 @root_only

@@ -51,6 +51,14 @@ def test_a_sabotage_without_effect_proves_nothing(outer: Outer, checks: list[Che
         assert verdict.prove(check, answer(outer, check)).outcome == "unproven", check.name
 
 
+def test_a_launcher_that_crashes_has_refused_nothing(outer: Outer, checks: list[Check]) -> None:
+    crashing = answer(outer, checks[0], sabotage=["console-follow-symlink"])  # where there is no terminal
+    assert not crashing["start"]["refused"]
+    assert "StopIteration" in crashing["start"]["message"]
+    assert "ended without a word" in crashing["start"]["message"]
+    assert verdict.judge(checks[0], crashing, environment.facts()).outcome == "error"
+
+
 def test_a_container_that_does_not_start_proves_nothing(outer: Outer, checks: list[Check]) -> None:
     check = checks[0]
     broken = Case(check, "builtin").request(check.container)["config"] | {"hostname": "x" * 65}
