@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.runtime.inspect import landlock_version
+
 CONTROLLERS = ("memory", "pids", "cpu")
 SECURITY_MODULES = (  # by their number, LSM_ID_CAPABILITY and on (include/uapi/linux/lsm.h)
     *("capability", "selinux", "smack", "tomoyo", "apparmor", "yama", "loadpin"),
@@ -36,6 +38,7 @@ def facts() -> dict[str, Any]:
         "cgroup": cgroup_facts(),
         "namespaces": sorted(_entries("/proc/self/ns")),
         "lsms": security_modules(),
+        "landlock": landlock_version(),
         "python": platform.python_version(),
         "versions": _versions(),
     }

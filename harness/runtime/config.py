@@ -14,7 +14,16 @@ from typing import Any
 from harness.runtime.errors import BundleError, ConfigError
 from harness.runtime.kinds import LIMITLESS, AbsolutePath, Assignment, Flag, Kind, Letters, Never, OneOf, Text, Whole
 from harness.runtime.seccomp_numbers import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
-from harness.runtime.syscalls import CLONE, IO_CLASSES, PERSONALITIES, SCHEDULER_FLAGS, SCHEDULERS
+from harness.runtime.syscalls import (
+    CLONE,
+    IO_CLASSES,
+    LANDLOCK_ACCESS_FS,
+    LANDLOCK_ACCESS_NET,
+    LANDLOCK_SCOPE,
+    PERSONALITIES,
+    SCHEDULER_FLAGS,
+    SCHEDULERS,
+)
 
 Config = dict[str, Any]
 
@@ -69,6 +78,10 @@ HUGE_PAGES = ("64KB", "1MB", "2MB", "16MB", "32MB", "512MB", "1GB", "16GB")
 MAJOR = Whole(0, 2**12 - 1)  # the kernel's dev_t: include/linux/kdev_t.h
 MINOR = Whole(0, 2**20 - 1)
 
+FILE_RIGHT = OneOf(tuple(right.name.lower() for right in LANDLOCK_ACCESS_FS if right.name), "right of Landlock")
+PORT_RIGHT = OneOf(tuple(right.name.lower() for right in LANDLOCK_ACCESS_NET if right.name), "right of Landlock")
+SCOPE = OneOf(tuple(scope.name.lower() for scope in LANDLOCK_SCOPE if scope.name), "scope of Landlock")
+
 FIELDS = (
     Field("ociVersion", Text(), "Version of the runtime-spec that the config was written for"),
     Field("root.path", Text(), "The directory that becomes /, relative to the bundle or absolute"),
@@ -103,6 +116,13 @@ FIELDS = (
     Field("process.ioPriority.class", OneOf(IO_CLASSES[1:], "I/O class"), "I/O scheduling class"),
     Field("process.ioPriority.priority", Whole(0, 7), "Priority in the class, 0 being the highest"),
     Field("linux.personality.domain", OneOf(tuple(PERSONALITIES), "domain"), "Execution domain: personality(2)"),
+    Field("process.landlock.ruleset.handledAccessFS[]", FILE_RIGHT, "Rights on files that take a rule: landlock(7)"),
+    Field("process.landlock.ruleset.handledAccessNet[]", PORT_RIGHT, "Rights on ports that take a rule"),
+    Field("process.landlock.ruleset.scoped[]", SCOPE, "What stops at the container, whatever its namespaces"),
+    Field("process.landlock.rules.pathBeneath[].paths[]", AbsolutePath(), "Files and trees that a rule is for"),
+    Field("process.landlock.rules.pathBeneath[].allowedAccess[]", FILE_RIGHT, "What it allows there"),
+    Field("process.landlock.rules.netPort[].port", Whole(0, 65535), "The TCP port that a rule is for"),
+    Field("process.landlock.rules.netPort[].allowedAccess[]", PORT_RIGHT, "What it allows there"),
     Field("mounts[].destination", AbsolutePath(), "Where the mount goes, inside"),
     Field("mounts[].type", Text(), "Type of the file system; `bind` or none with the option bind"),
     Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),

@@ -14,7 +14,16 @@ from harness.runtime.config import NAMESPACES, Config, joined, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.privileges import candidates
 from harness.runtime.step import Hierarchy, Host
-from harness.runtime.syscalls import ARCHITECTURES, NS_GET_NSTYPE, RESOLVE_IN_ROOT, O, explain_errno, invoke, open_how
+from harness.runtime.syscalls import (
+    ARCHITECTURES,
+    LANDLOCK_CREATE_RULESET_VERSION,
+    NS_GET_NSTYPE,
+    RESOLVE_IN_ROOT,
+    O,
+    explain_errno,
+    invoke,
+    open_how,
+)
 
 OLDEST_KERNEL = (5, 12)
 FILES = {"mount": "mnt", "network": "net"}  # in /proc/self/ns, where they differ from the runtime-spec's names
@@ -51,6 +60,7 @@ def host(config: Config, bundle: Path) -> Host:
         gid=os.getegid(),
         kernel=kernel_version(),
         last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
+        landlock=landlock_version(),
         hierarchies=tuple(hierarchies(limits.controllers(config, 2))) if cgroup.wanted(config) else (),
         files=frozenset(
             mount["source"]
@@ -61,6 +71,14 @@ def host(config: Config, bundle: Path) -> Host:
         ),
         shared=shared,
     )
+
+
+def landlock_version() -> int:
+    """Return the version of the kernel's Landlock ABI, 0 where it was built or booted without."""
+    try:
+        return invoke("landlock_create_ruleset", 0, 0, LANDLOCK_CREATE_RULESET_VERSION)
+    except OSError:
+        return 0
 
 
 def shared_namespaces(config: Config) -> frozenset[str]:

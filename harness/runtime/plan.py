@@ -10,6 +10,7 @@ from harness.runtime import (
     cgroup,
     devices,
     idmap,
+    landlock,
     mounts,
     namespaces,
     network,
@@ -31,6 +32,7 @@ def plan(config: Config, host: Host) -> Plan:
     mounts.check(config)
     idmap.check(config)
     namespaces.check(config, host)
+    landlock.check(config, host)
     steps = [
         *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
         attributes.reset_memory(config),  # before the change of ids, which may take its own files in /proc away from it
@@ -62,7 +64,8 @@ def plan(config: Config, host: Host) -> Plan:
         *attributes.set_io_priority(config),  # this late, so that the start itself does not run at it
         *attributes.set_scheduler(config),  # likewise, while CAP_SYS_NICE is still there
         *privileges.drop_bounding(config, host),  # while CAP_SETPCAP is still there
-        *seccomp.install_with_privilege(config, host),  # while CAP_SYS_ADMIN is there to do without no_new_privs
+        *landlock.restrict(config),  # likewise CAP_SYS_ADMIN; of files only the program is still to be opened
+        *seccomp.install_with_privilege(config, host),  # likewise, where there will be no no_new_privs to do without it
         privileges.become_user(config, host),
         attributes.join_session_keyring(),  # as the user, whose key it will be and whose quota it counts against
         privileges.set_capabilities(config),  # after the change of ids, which clears them
