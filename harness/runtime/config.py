@@ -13,13 +13,11 @@ from typing import Any
 
 from harness.runtime.errors import BundleError, ConfigError
 from harness.runtime.kinds import LIMITLESS, AbsolutePath, Assignment, Flag, Kind, Letters, Never, OneOf, Text, Whole
+from harness.runtime.landlock_numbers import LANDLOCK_ACCESS_FS, LANDLOCK_ACCESS_NET, LANDLOCK_SCOPE
 from harness.runtime.seccomp_numbers import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from harness.runtime.syscalls import (
     CLONE,
     IO_CLASSES,
-    LANDLOCK_ACCESS_FS,
-    LANDLOCK_ACCESS_NET,
-    LANDLOCK_SCOPE,
     PERSONALITIES,
     SCHEDULER_FLAGS,
     SCHEDULERS,
@@ -116,6 +114,8 @@ FIELDS = (
     Field("process.ioPriority.class", OneOf(IO_CLASSES[1:], "I/O class"), "I/O scheduling class"),
     Field("process.ioPriority.priority", Whole(0, 7), "Priority in the class, 0 being the highest"),
     Field("linux.personality.domain", OneOf(tuple(PERSONALITIES), "domain"), "Execution domain: personality(2)"),
+    Field("process.apparmorProfile", Text(), "The profile under which AppArmor watches the program"),
+    Field("process.selinuxLabel", Text(), "The context under which SELinux watches the program"),
     Field("process.landlock.ruleset.handledAccessFS[]", FILE_RIGHT, "Rights on files that take a rule: landlock(7)"),
     Field("process.landlock.ruleset.handledAccessNet[]", PORT_RIGHT, "Rights on ports that take a rule"),
     Field("process.landlock.ruleset.scoped[]", SCOPE, "What stops at the container, whatever its namespaces"),
@@ -217,7 +217,7 @@ UNSUPPORTED = frozenset(
     (
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
-        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize "
+        "mounts[].gidMappings process.consoleSize "
         "process.execCPUAffinity process.commandLine process.user.username solaris windows vm zos freebsd "
         "linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight linux.personality.flags"

@@ -12,11 +12,11 @@ from pathlib import Path
 from harness.runtime import cgroup, devices, limits
 from harness.runtime.config import NAMESPACES, Config, joined, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
+from harness.runtime.modules import landlock_version, security_modules
 from harness.runtime.privileges import candidates
 from harness.runtime.step import Hierarchy, Host
 from harness.runtime.syscalls import (
     ARCHITECTURES,
-    LANDLOCK_CREATE_RULESET_VERSION,
     NS_GET_NSTYPE,
     RESOLVE_IN_ROOT,
     O,
@@ -61,6 +61,7 @@ def host(config: Config, bundle: Path) -> Host:
         kernel=kernel_version(),
         last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
         landlock=landlock_version(),
+        security_modules=tuple(security_modules()),
         hierarchies=tuple(hierarchies(limits.controllers(config, 2))) if cgroup.wanted(config) else (),
         files=frozenset(
             mount["source"]
@@ -71,14 +72,6 @@ def host(config: Config, bundle: Path) -> Host:
         ),
         shared=shared,
     )
-
-
-def landlock_version() -> int:
-    """Return the version of the kernel's Landlock ABI, 0 where it was built or booted without."""
-    try:
-        return invoke("landlock_create_ruleset", 0, 0, LANDLOCK_CREATE_RULESET_VERSION)
-    except OSError:
-        return 0
 
 
 def shared_namespaces(config: Config) -> frozenset[str]:

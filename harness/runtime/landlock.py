@@ -6,16 +6,18 @@ right that this kernel cannot restrict is an error, for a restriction that is le
 
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError, StartError
-from harness.runtime.step import Call, Host, Packed, Record, Saved, Step
-from harness.runtime.syscalls import (
-    AT_FDCWD,
+from harness.runtime.landlock_numbers import (
     LANDLOCK_ACCESS_FS,
     LANDLOCK_ACCESS_NET,
     LANDLOCK_RULE,
     LANDLOCK_SCOPE,
+    landlock_ruleset_attr,
+)
+from harness.runtime.step import Call, Host, Packed, Record, Saved, Step
+from harness.runtime.syscalls import (
+    AT_FDCWD,
     RESOLVE_NO_MAGICLINKS,
     O,
-    landlock_ruleset_attr,
     open_how,
 )
 

@@ -298,6 +298,8 @@ CAUSES = {
     "read_file on it or on its interpreter",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("execute", errno.EPERM): "the profile in linux.seccomp may deny execve to the program itself",
+    ("label", errno.ENOENT): "no profile of this name is loaded: apparmor_parser(8)",
+    ("label", errno.EINVAL): "the policy that is loaded knows no such label",
     ("landlock", errno.ENOENT): "paths of process.landlock.rules must be there, in the root or in a mount",
     ("landlock", errno.EINVAL): "a rule for a file allows only what is done to files, not to directories",
     ("seccomp", errno.EACCES): "a filter takes process.noNewPrivileges, or CAP_SYS_ADMIN here: seccomp(2)",

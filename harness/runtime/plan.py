@@ -10,6 +10,7 @@ from harness.runtime import (
     cgroup,
     devices,
     idmap,
+    labels,
     landlock,
     mounts,
     namespaces,
@@ -33,6 +34,7 @@ def plan(config: Config, host: Host) -> Plan:
     idmap.check(config)
     namespaces.check(config, host)
     landlock.check(config, host)
+    labels.check(config, host)
     steps = [
         *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
         attributes.reset_memory(config),  # before the change of ids, which may take its own files in /proc away from it
@@ -46,6 +48,7 @@ def plan(config: Config, host: Host) -> Plan:
         *namespaces.set_time_offsets(config),  # likewise
         *idmap.become_root(config),  # not before the files of the host's, which the new ids may not open any more
         *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already
+        *labels.ask(config),  # while a full /proc is in sight, without which a user namespace may make none of its own
         *namespaces.set_names(config),
         *network.raise_loopback(config),
         mounts.open_root(host),  # while the host's tree is there to take from, and its peer groups still mean something

@@ -99,6 +99,12 @@ def seccomp_deny(config: Config, names: str) -> None:
     profile["syscalls"] = [denied, *profile.get("syscalls", [])]
 
 
+def skip_lsm_label(config: Config) -> None:
+    """Ask for no label of a security module."""
+    config["process"].pop("apparmorProfile", None)
+    config["process"].pop("selinuxLabel", None)
+
+
 def skip_limit(config: Config, name: str) -> None:
     """Make the cgroup but do not set this limit (`cpu`) or this one value of it (`cpu.shares`)."""
     resources = config["linux"]["resources"]

@@ -7,7 +7,7 @@ import pytest
 
 from harness.runtime.config import read
 from harness.runtime.errors import StartError
-from harness.runtime.inspect import landlock_version
+from harness.runtime.modules import landlock_version
 from tests.kernel.bundles import bundle, output_of, snapshot
 
 pytestmark = [

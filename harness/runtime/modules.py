@@ -1,0 +1,40 @@
+"""Which security modules this kernel has, and which version of Landlock; asked before anything is done."""
+
+import ctypes
+from pathlib import Path
+
+from harness.runtime.landlock_numbers import LANDLOCK_CREATE_RULESET_VERSION
+from harness.runtime.syscalls import invoke, libc, number
+
+LISTED = Path("/sys/kernel/security/lsm")
+MOST = 32  # modules; no kernel is built with as many
+FIRST = 100  # LSM_ID_CAPABILITY
+
+# By their number, from FIRST: include/uapi/linux/lsm.h
+NAMES = (
+    *("capability", "selinux", "smack", "tomoyo", "apparmor", "yama", "loadpin"),
+    *("safesetid", "lockdown", "bpf", "landlock", "ima", "evm", "ipe"),
+)
+
+
+def security_modules() -> list[str]:
+    """Return the active security modules, as the kernel tells where securityfs is not mounted; else none.
+
+    lsm_list_modules(2) is there from Linux 6.8 on.
+    """
+    try:
+        return LISTED.read_text().strip().split(",")
+    except OSError:
+        identifiers = (ctypes.c_uint64 * MOST)()
+        size = ctypes.c_uint32(ctypes.sizeof(identifiers))
+        count = libc.syscall(ctypes.c_long(number("lsm_list_modules")), identifiers, ctypes.byref(size), 0)
+        names = dict(enumerate(NAMES, FIRST))
+        return [names.get(each, f"lsm-{each}") for each in identifiers[: max(count, 0)]]
+
+
+def landlock_version() -> int:
+    """Return the version of the kernel's Landlock ABI, 0 where it was built or booted without."""
+    try:
+        return invoke("landlock_create_ruleset", 0, 0, LANDLOCK_CREATE_RULESET_VERSION)
+    except OSError:
+        return 0
