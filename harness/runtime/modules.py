@@ -16,11 +16,13 @@ NAMES = (
     *("safesetid", "lockdown", "bpf", "landlock", "ima", "evm", "ipe"),
 )
 
+TRACES = {"apparmor": Path("/sys/module/apparmor/parameters/enabled"), "selinux": Path("/sys/fs/selinux")}
+
 
 def security_modules() -> list[str]:
-    """Return the active security modules, as the kernel tells where securityfs is not mounted; else none.
+    """Return the active security modules; where securityfs is not mounted, lsm_list_modules(2) tells.
 
-    lsm_list_modules(2) is there from Linux 6.8 on.
+    Before Linux 6.8 it does not; then at least those that have labels are known by what they leave in sysfs.
     """
     try:
         return LISTED.read_text().strip().split(",")
@@ -29,7 +31,16 @@ def security_modules() -> list[str]:
         size = ctypes.c_uint32(ctypes.sizeof(identifiers))
         count = libc.syscall(ctypes.c_long(number("lsm_list_modules")), identifiers, ctypes.byref(size), 0)
         names = dict(enumerate(NAMES, FIRST))
-        return [names.get(each, f"lsm-{each}") for each in identifiers[: max(count, 0)]]
+        listed = [names.get(each, f"lsm-{each}") for each in identifiers[: max(count, 0)]]
+        return listed or [name for name, trace in TRACES.items() if trace.is_dir() or _is_yes(trace)]
+
+
+def _is_yes(parameter: Path) -> bool:
+    """Return whether a parameter of a kernel module is there and set."""
+    try:
+        return parameter.read_text().strip() == "Y"
+    except OSError:
+        return False
 
 
 def landlock_version() -> int:
