@@ -5,20 +5,15 @@ failure, and are what `requires:` of a scenario asks. They are read from /proc a
 cost a few milliseconds and need no privilege.
 """
 
-import ctypes
 import os
 import platform
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.runtime.modules import landlock_version, security_modules
+
 CONTROLLERS = ("memory", "pids", "cpu")
-SECURITY_MODULES = (  # by their number, LSM_ID_CAPABILITY and on (include/uapi/linux/lsm.h)
-    *("capability", "selinux", "smack", "tomoyo", "apparmor", "yama", "loadpin"),
-    *("safesetid", "lockdown", "bpf", "landlock", "ima", "evm", "ipe"),
-)
-LSM_ID_CAPABILITY = 100
-LSM_LIST_MODULES = 461
 PACKAGES = ("isoproof", "pytest", "msgspec", "PyYAML")
 
 
@@ -39,6 +34,8 @@ def facts() -> dict[str, Any]:
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
         "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
         "lsms": security_modules(),
+        "landlock": landlock_version(),
+        "profiles": profiles(),
         "python": platform.python_version(),
         "versions": _versions(),
     }
@@ -85,19 +82,9 @@ def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> d
     return {**versions, "writable": writable}
 
 
-def security_modules() -> list[str]:
-    """The active security modules, asked of the kernel where securityfs is not mounted; else none.
-
-    lsm_list_modules(2) is there from Linux 6.8 on and has one number on all machines.
-    """
-    if listed := _text("/sys/kernel/security/lsm").strip():
-        return listed.split(",")
-    identifiers = (ctypes.c_uint64 * 32)()
-    size = ctypes.c_uint32(ctypes.sizeof(identifiers))
-    libc = ctypes.CDLL(None, use_errno=True)
-    count = libc.syscall(ctypes.c_long(LSM_LIST_MODULES), identifiers, ctypes.byref(size), ctypes.c_uint32(0))
-    names = dict(enumerate(SECURITY_MODULES, LSM_ID_CAPABILITY))
-    return [names.get(number, f"lsm-{number}") for number in identifiers[: max(count, 0)]]
+def profiles() -> list[str]:
+    """The names of the profiles that AppArmor has loaded, as far as this user may know."""
+    return sorted(line.rpartition(" (")[0] for line in _text("/sys/kernel/security/apparmor/profiles").splitlines())
 
 
 def one_line(known: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ def observe() -> dict[str, object]:
 
 def _value(path: str) -> int | None:
     text = _kernel.read_text(path).strip()
-    return int(text) if text else None
+    return int(text) if text.lstrip("-").isdecimal() else None
 
 
 def _write() -> None:

@@ -17,7 +17,7 @@ PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 
 
 def observe() -> dict[str, object]:
-    """Report `seteuid`, and which capabilities could be `had` in the `permitted` and the `ambient` set."""
+    """Report `seteuid`, and of two sets, `permitted` and `ambient`, what could be `had` of them, and the errnos."""
     return {
         "seteuid": _kernel.in_child(lambda: _kernel.attempt(lambda: os.seteuid(0))),
         "permitted": _kernel.in_child(lambda: _try_all(_make_permitted)),

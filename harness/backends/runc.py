@@ -40,6 +40,8 @@ def unsupported(config: Config) -> list[str]:
         lacking.append("cgroups, which are not delegated to this user")
     if config.get("annotations", {}).get("isoproof.init") == "true":
         lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")
+    if "landlock" in config["process"]:
+        lacking.append("process.landlock (it passes over the field without a word)")
     if "kernel.pid_max" in config.get("linux", {}).get("sysctl", {}):
         lacking.append("the sysctl kernel.pid_max (it takes it for the host's, as it was before Linux 6.14)")
     if config.get("linux", {}).get("veth"):

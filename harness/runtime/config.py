@@ -31,8 +31,15 @@ from harness.runtime.kinds import (
     Whole,
     unfit,
 )
+from harness.runtime.landlock_numbers import LANDLOCK_ACCESS_FS, LANDLOCK_ACCESS_NET, LANDLOCK_SCOPE
 from harness.runtime.seccomp_numbers import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
-from harness.runtime.syscalls import CLONE, IO_CLASSES, PERSONALITIES, SCHEDULER_FLAGS, SCHEDULERS
+from harness.runtime.syscalls import (
+    CLONE,
+    IO_CLASSES,
+    PERSONALITIES,
+    SCHEDULER_FLAGS,
+    SCHEDULERS,
+)
 
 Config = dict[str, Any]
 
@@ -87,6 +94,10 @@ HUGE_PAGES = ("64KB", "1MB", "2MB", "16MB", "32MB", "512MB", "1GB", "16GB")
 MAJOR = Whole(0, 2**12 - 1)  # the kernel's dev_t: include/linux/kdev_t.h
 MINOR = Whole(0, 2**20 - 1)
 
+FILE_RIGHT = OneOf(tuple(right.name.lower() for right in LANDLOCK_ACCESS_FS if right.name), "right of Landlock")
+PORT_RIGHT = OneOf(tuple(right.name.lower() for right in LANDLOCK_ACCESS_NET if right.name), "right of Landlock")
+SCOPE = OneOf(tuple(scope.name.lower() for scope in LANDLOCK_SCOPE if scope.name), "scope of Landlock")
+
 FIELDS = (
     Field("ociVersion", Text(), "Version of the runtime-spec that the config was written for"),
     Field("root.path", Text(), "The directory that becomes /, relative to the bundle or absolute"),
@@ -126,6 +137,15 @@ FIELDS = (
     Field("linux.personality.flags[]", Nothing("the runtime-spec names no flag yet"), "Must be empty"),
     Field("process.execCPUAffinity.initial", NumberList(), "CPUs that an exec'd process begins on; there is none yet"),
     Field("process.execCPUAffinity.final", NumberList(), "CPUs that an exec'd process may use; there is none yet"),
+    Field("process.apparmorProfile", Text(), "The profile under which AppArmor watches the program"),
+    Field("process.selinuxLabel", Text(), "The context under which SELinux watches the program"),
+    Field("process.landlock.ruleset.handledAccessFS[]", FILE_RIGHT, "Rights on files that take a rule: landlock(7)"),
+    Field("process.landlock.ruleset.handledAccessNet[]", PORT_RIGHT, "Rights on ports that take a rule"),
+    Field("process.landlock.ruleset.scoped[]", SCOPE, "What stops at the container, whatever its namespaces"),
+    Field("process.landlock.rules.pathBeneath[].paths[]", AbsolutePath(), "Files and trees that a rule is for"),
+    Field("process.landlock.rules.pathBeneath[].allowedAccess[]", FILE_RIGHT, "What it allows there"),
+    Field("process.landlock.rules.netPort[].port", Whole(0, 65535), "The TCP port that a rule is for"),
+    Field("process.landlock.rules.netPort[].allowedAccess[]", PORT_RIGHT, "What it allows there"),
     Field("mounts[].destination", AbsolutePath(), "Where the mount goes, inside"),
     Field("mounts[].type", Text(), "Type of the file system; `bind` or none with the option bind"),
     Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),
@@ -227,8 +247,7 @@ UNSUPPORTED = frozenset(
     (
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
-        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel vm "
-        "linux.resources.blockIO.leafWeight "
+        "mounts[].gidMappings vm linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight"
     ).split()
 )

@@ -13,9 +13,18 @@ from pathlib import Path
 from harness.runtime import cgroup, devices, limits
 from harness.runtime.config import NAMESPACES, Config, joined, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
+from harness.runtime.modules import landlock_version, security_modules
 from harness.runtime.privileges import candidates
 from harness.runtime.step import Hierarchy, Host
-from harness.runtime.syscalls import ARCHITECTURES, NS_GET_NSTYPE, RESOLVE_IN_ROOT, O, explain_errno, invoke, open_how
+from harness.runtime.syscalls import (
+    ARCHITECTURES,
+    NS_GET_NSTYPE,
+    RESOLVE_IN_ROOT,
+    O,
+    explain_errno,
+    invoke,
+    open_how,
+)
 
 OLDEST_KERNEL = (5, 12)
 FILES = {"mount": "mnt", "network": "net"}  # in /proc/self/ns, where they differ from the runtime-spec's names
@@ -51,6 +60,8 @@ def host(config: Config, bundle: Path) -> Host:
         gid=os.getegid(),
         kernel=kernel_version(),
         last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
+        landlock=landlock_version(),
+        security_modules=tuple(security_modules()),
         hierarchies=tuple(hierarchies(limits.controllers(config, 2))) if cgroup.wanted(config) else (),
         files=frozenset(
             mount["source"]

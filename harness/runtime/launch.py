@@ -332,10 +332,18 @@ CAUSES = {
         "execute",
         errno.ENOENT,
     ): "no such program in the root, or its interpreter (#! line, ELF loader) is missing",
-    ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
+    (
+        "execute",
+        errno.EACCES,
+    ): "the program may not be executed by this user, is on a mount with noexec, or process.landlock denies execute or "
+    "read_file on it or on its interpreter",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("execute", errno.EPERM): "the profile in linux.seccomp may deny execve to the program itself",
     ("seccomp", errno.EBUSY): "a filter around this process has a listener already, and there can be only one",
+    ("label", errno.ENOENT): "no profile of this name is loaded: apparmor_parser(8)",
+    ("label", errno.EINVAL): "the policy that is loaded knows no such label",
+    ("landlock", errno.ENOENT): "paths of process.landlock.rules must be there, in the root or in a mount",
+    ("landlock", errno.EINVAL): "a rule for a file allows only what is done to files, not to directories",
     ("seccomp", errno.EACCES): "a filter takes process.noNewPrivileges, or CAP_SYS_ADMIN here: seccomp(2)",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
     (

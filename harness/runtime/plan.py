@@ -10,6 +10,8 @@ from harness.runtime import (
     cgroup,
     devices,
     idmap,
+    labels,
+    landlock,
     mounts,
     namespaces,
     network,
@@ -36,6 +38,8 @@ def plan(config: Config, host: Host) -> Plan:
     terminal.check(config)
     network.check(config, host)
     between = [*idmap.write_maps(config, host), *network.lay_cables(config)]
+    landlock.check(config, host)
+    labels.check(config, host)
     steps = [
         privileges.die_with_launcher(),  # before the first wait, which might be for nobody
         *([rendezvous.wait()] if between else []),  # before the rest: without id maps the child may do nothing
@@ -50,6 +54,7 @@ def plan(config: Config, host: Host) -> Plan:
         *namespaces.set_time_offsets(config),  # likewise
         *idmap.become_root(config),  # not before the files of the host's, which the new ids may not open any more
         *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already
+        *labels.ask(config),  # while a full /proc is in sight, without which a user namespace may make none of its own
         *namespaces.set_names(config),
         *network.raise_loopback(config),
         *network.connect(config),
@@ -71,7 +76,8 @@ def plan(config: Config, host: Host) -> Plan:
         *attributes.set_scheduler(config),  # likewise, while CAP_SYS_NICE is still there
         *privileges.drop_bounding(config, host),  # while CAP_SETPCAP is still there
         attributes.join_session_keyring(config),  # before the config's own filter, which may well deny it
-        *seccomp.install_with_privilege(config, host),  # while CAP_SYS_ADMIN is there to do without no_new_privs
+        *landlock.restrict(config),  # while CAP_SYS_ADMIN is there to do without no_new_privs; only the program is left
+        *seccomp.install_with_privilege(config, host),  # likewise
         privileges.become_user(config, host),
         privileges.set_capabilities(config),  # after the change of ids, which clears them
         *privileges.forbid_new_privileges(config),

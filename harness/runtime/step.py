@@ -232,7 +232,8 @@ class Hierarchy:
 class Host:
     """What a plan must know of the host; read once by `harness.runtime.inspect`, so that planning itself stays pure.
 
-    `shared` are the types of those namespaces to be joined that are the launcher's own.
+    `landlock` is the version of Landlock's ABI, 0 without it, `security_modules` are all that are active; `shared` are
+    the types of those namespaces to be joined that are the launcher's own.
     """
 
     name: str
@@ -242,6 +243,8 @@ class Host:
     gid: int = 0
     kernel: tuple[int, int] = (0, 0)
     last_capability: int = 40
+    landlock: int = 0
+    security_modules: tuple[str, ...] = ()
     hierarchies: tuple[Hierarchy, ...] = ()
     files: frozenset[str] = field(default_factory=frozenset)
     shared: frozenset[str] = field(default_factory=frozenset)

@@ -32,6 +32,10 @@ NUMBERS = {
     "ioctl": (16, 29),
     "ioprio_set": (251, 30),
     "keyctl": (250, 219),
+    "landlock_add_rule": (445, 445),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_restrict_self": (446, 446),
+    "lsm_list_modules": (461, 461),
     "mkdirat": (258, 34),
     "mknodat": (259, 33),
     "mount": (165, 40),
@@ -274,6 +278,7 @@ class TIOC(enum.IntEnum):
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 RESOLVE_NO_XDEV = 0x1
+RESOLVE_NO_MAGICLINKS = 0x2
 RESOLVE_NO_SYMLINKS = 0x4
 RESOLVE_IN_ROOT = 0x10
 NS_GET_NSTYPE = 0xB703

@@ -89,6 +89,33 @@ def skip_time_offsets(config: Config) -> None:
     del config["linux"]["timeOffsets"]
 
 
+def skip_landlock(config: Config, right: str) -> None:
+    """Leave one right unrestricted; on files allow it below /, as `refer` is denied even where it is not handled."""
+    section = config["process"]["landlock"]
+    rules, ruleset = section["rules"], section["ruleset"]
+    if right in ruleset.get("handledAccessFS", []):
+        rules["pathBeneath"] = [*rules.get("pathBeneath", []), {"paths": ["/"], "allowedAccess": [right]}]
+    elif right in ruleset.get("handledAccessNet", []):
+        ruleset["handledAccessNet"].remove(right)
+        for rule in rules["netPort"]:
+            rule["allowedAccess"].remove(right)
+    else:
+        ruleset["scoped"].remove(right)
+
+
+def seccomp_deny(config: Config, names: str) -> None:
+    """Deny some system calls more, with EPERM."""
+    profile = config["linux"].setdefault("seccomp", {"defaultAction": "SCMP_ACT_ALLOW"})
+    denied = {"names": names.split(","), "action": "SCMP_ACT_ERRNO"}
+    profile["syscalls"] = [denied, *profile.get("syscalls", [])]
+
+
+def skip_lsm_label(config: Config) -> None:
+    """Ask for no label of a security module."""
+    config["process"].pop("apparmorProfile", None)
+    config["process"].pop("selinuxLabel", None)
+
+
 def skip_limit(config: Config, name: str) -> None:
     """Make the cgroup but do not set this limit (`cpu`) or this one value of it (`cpu.shares`)."""
     resources = config["linux"]["resources"]

@@ -72,6 +72,12 @@ def drop_only_known(plan: Plan, last: str) -> Plan:
     return plan.exchange(step.name, replace(step, calls=known))
 
 
+def no_procfs_check(plan: Plan) -> Plan:
+    """Write the preference of the out-of-memory killer by the container's own /proc, whatever lies there."""
+    step = next(step for step in plan.steps if step.name == "oom-score")
+    return _before(plan.exchange(step.name), "user", step)
+
+
 def no_reaper(plan: Plan) -> Plan:
     """Run the program under a PID 1 that never reaps."""
     return replace(plan, shim=_careless_shim)
