@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING, Any
 
 from harness.runtime.config import Config
 from harness.runtime.privileges import SETS
+from harness.runtime.profile import profile
 from harness.runtime.spec import example
 
 if TYPE_CHECKING:
@@ -27,7 +29,25 @@ def default(uid: int, gid: int) -> Config:
     return config
 
 
-SHAPES = {"default": default}
+# What Docker leaves to root in a container (moby, oci/caps/defaults.go).
+DOCKER = (
+    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
+    "AUDIT_WRITE"
+)
+
+
+def docker_like(uid: int, gid: int) -> Config:
+    """Return the config of a container as Docker starts one by default: more may be done, through a filter."""
+    config = default(uid, gid)
+    config["root"]["readonly"] = False
+    capabilities = [f"CAP_{name}" for name in DOCKER.split()]
+    config["process"]["capabilities"] = {kind: list(capabilities) for kind in SETS[:3]}
+    config["process"]["noNewPrivileges"] = False
+    config["linux"]["seccomp"] = profile(capabilities, platform.machine())
+    return config
+
+
+SHAPES = {"default": default, "docker-like": docker_like}
 
 
 def config(container: Container, uid: int, gid: int) -> Config:
@@ -49,6 +69,8 @@ def config(container: Container, uid: int, gid: int) -> Config:
         if container.grant:
             granted = process["capabilities"].setdefault(kind, [])
             granted += [f"CAP_{name}" for name in container.grant if f"CAP_{name}" not in granted]
+    if container.grant and "seccomp" in linux:
+        linux["seccomp"] = profile(process["capabilities"]["bounding"], platform.machine())  # opens what they open
     resources = {
         "memory": {"limit": container.memory} if container.memory else {},
         "pids": {"limit": container.pids} if container.pids else {},

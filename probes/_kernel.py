@@ -129,7 +129,9 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def syscall_number(name: str) -> int:
-    """The number of a system call on this machine; KeyError if it is not in the tables above."""
+    """The number of a system call on this machine, or of one that is a number; KeyError if no table above has it."""
+    if name.isdigit():
+        return int(name)
     if name in SYSCALLS:
         return SYSCALLS[name]
     machine = os.uname().machine
@@ -261,11 +263,29 @@ def namespaces(process: str = "self") -> dict[str, object]:
     return {name: _inode(f"/proc/{process}/ns/{name}") for name in NAMESPACES}
 
 
+def seccomp(process: str = "self") -> dict[str, object]:
+    """The mode of a process (0 none, 2 filter) and how many filters it has; empty where it cannot be read."""
+    return seccomp_lines(read_text(f"/proc/{process}/status"))
+
+
+def seccomp_lines(status: str) -> dict[str, object]:
+    """The two lines of proc_pid_status(5) that tell of filters; the second is there since Linux 5.10."""
+    names = {"Seccomp": "mode", "Seccomp_filters": "filters"}
+    lines = [line.split(":") for line in status.splitlines()]
+    return {names[line[0]]: int(line[1]) for line in lines if line[0] in names}
+
+
 def _inode(path: str) -> int | None:
     try:
         return os.stat(path).st_ino
     except OSError:
         return None
+
+
+def outcome(action: Callable[[], dict[str, object]]) -> str:
+    """How an attempt ends in a child of its own: "done", the name of its errno, or of the signal that ended it."""
+    facts = in_child(action)
+    return str(facts.get("ended_by") or facts.get("errno") or "done")
 
 
 def in_child(action: Callable[[], dict[str, object]], deadline: float = 5.0) -> dict[str, object]:

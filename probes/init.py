@@ -20,6 +20,7 @@ def observe() -> dict[str, object]:
         "namespaces": _kernel.namespaces(),
         "argv0": sys.orig_argv[0],
         "descriptors": _descriptors(),
+        "seccomp": _kernel.seccomp(),
     }
 
 

@@ -6,13 +6,14 @@ from typing import Any, NoReturn
 
 import pytest
 
+from harness.filters import emulate
 from harness.runtime.errors import ConfigError
 from harness.runtime.plan import plan
 from harness.runtime.seccomp import ARCHITECTURES, compile_filter
 from harness.runtime.seccomp_numbers import ACTIONS, MULTIPLEXED, OPERATORS, X32_SYSCALL_BIT, numbers
 from harness.runtime.spec import example
 from harness.runtime.step import Host
-from tests.unit.classic_bpf import Oracle, emulate
+from tests.unit.libseccomp import Oracle
 
 KILL, ALLOW = ACTIONS["SCMP_ACT_KILL"], ACTIONS["SCMP_ACT_ALLOW"]
 EPERM, ENOSYS = ACTIONS["SCMP_ACT_ERRNO"] | 1, ACTIONS["SCMP_ACT_ERRNO"] | 38
