@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from harness.runtime import cgroup, inspect, members
+from harness.runtime import cgroup, inspect, leftovers, members
 from harness.runtime.config import Config, read
 from harness.runtime.errors import ConfigError, StartError
 from harness.runtime.launch import run, start
@@ -287,6 +288,48 @@ def contents(path: Path) -> bytes:
     with contextlib.suppress(OSError):
         return path.read_bytes()
     return b""
+
+
+def test_a_cgroup_around_two_containers_stays_until_both_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    around = f"isoproof-test-{os.getpid()}"
+    there = [Path(hierarchy.parent, around) for hierarchy in inspect.hierarchies(set())]
+    (first, asked), (second, also) = (
+        limited(tmp_path / name, "sh", "-c", "echo .; exec sleep 600", pids={"limit": 5}) for name in ("a", "b")
+    )
+    asked["linux"]["cgroupsPath"], also["linux"]["cgroupsPath"] = f"{around}/a", f"{around}/b"
+    before = snapshot()
+    launchers = [launched(directory, config) for directory, config in ((first, asked), (second, also))]
+    os.kill(launchers[0], signal.SIGTERM)
+    os.waitpid(launchers[0], 0)
+    assert [line.strip().partition(" ")[0] for line in leftovers.remove()][1:].count("left")
+    os.kill(launchers[1], 0)
+    alive = members.processes(there[0] / "b")
+    os.kill(launchers[1], signal.SIGTERM)
+    os.waitpid(launchers[1], 0)
+    assert len(alive) == 1
+    said = list(leftovers.remove())
+    assert all("removed cgroup" in line for line in said[1:])
+    assert not any(path.exists() for path in there)
+    assert snapshot() == before
+
+
+def launched(directory: Path, config: Config) -> int:
+    """Run a container in a process of its own, which SIGTERM ends in order, and wait until its program runs."""
+    reader, writer = os.pipe()
+    launcher = os.fork()
+    if launcher == 0:
+        null = os.open("/dev/null", os.O_RDWR)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with contextlib.suppress(SystemExit):
+            run(config, directory, (null, writer, writer))
+        os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 1) == b"."
+    os.close(reader)
+    return launcher
 
 
 @pytest.mark.parametrize("neighbour", [False, True])
