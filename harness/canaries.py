@@ -425,6 +425,39 @@ class MemoryNest(Canary):
         return int(counters["oom_kill"])
 
 
+class Disk(Canary):
+    """A file of the machine's on a block device, and the device, whose rates can be limited.
+
+    The limit is on the whole device, so a partition's is looked for: sysfs(5).
+    """
+
+    SMALLEST = 2 * MEBIBYTE
+
+    def place(self) -> None:
+        for directory in ("/usr/bin", "/usr/lib", "/usr/local", "/lib", "/opt"):
+            for parent, _, names in os.walk(directory):
+                for name in names:
+                    if self._is_on_disk(Path(parent, name)):
+                        return
+        raise HarnessError("place canary disk: no file of 2 MiB below /usr is on a block device")
+
+    def _is_on_disk(self, path: Path) -> bool:
+        try:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size < self.SMALLEST:
+                return False
+            device = Path(f"/sys/dev/block/{os.major(found.st_dev)}:{os.minor(found.st_dev)}").resolve(strict=True)
+            whole = device.parent if (device / "partition").exists() else device
+            self.major, self.minor = map(int, (whole / "dev").read_text().split(":"))
+        except OSError:
+            return False
+        self.path = path
+        return True
+
+    def facts(self) -> Facts:
+        return {**self.where(self.path), "major": self.major, "minor": self.minor}
+
+
 class Burner(Canary):
     """A process of the host that uses all the CPU time it gets, on one CPU if told which."""
 

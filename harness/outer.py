@@ -182,7 +182,10 @@ def config(root: Path) -> Config:
         "process": {
             "args": command("harness.host"),
             "cwd": "/",
-            "env": [f"{name}={value}" for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")],
+            "env": [
+                *(f"{name}={value}" for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")),
+                f"XDG_RUNTIME_DIR={WORK}",
+            ],
             "user": {"uid": uid, "gid": gid},
             "capabilities": {kind: _own_capabilities(uid) for kind in SETS},
         },

@@ -9,7 +9,7 @@ import errno
 import os.path
 
 from harness.runtime import devicefilter, limits
-from harness.runtime.config import Config
+from harness.runtime.config import Config, joined, own
 from harness.runtime.errors import StartError
 from harness.runtime.step import Call, Hierarchy, Host, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, O
@@ -22,6 +22,15 @@ def wanted(config: Config) -> bool:
     linux = config.get("linux", {})
     mounted = any(mount.get("type") == "cgroup" for mount in config.get("mounts", []))
     return bool(linux.get("resources") or linux.get("cgroupsPath") or mounted)
+
+
+def needed(config: Config, rootless: bool) -> bool:
+    """Return whether the container gets cgroups of its own, or has to, because nothing else holds it together.
+
+    Without a PID namespace of its own, daemons outlive its first process. An ordinary user may have no cgroup to give.
+    """
+    alone = "pid" not in own(config) and "cgroup" not in joined(config)
+    return wanted(config) or (alone and not rootless)
 
 
 def directory(hierarchy: Hierarchy, config: Config, host: Host) -> str:
@@ -38,7 +47,7 @@ def used(config: Config, host: Host) -> list[Hierarchy]:
     All of them as root, so that nothing of the container is counted elsewhere; an ordinary user only has what was
     delegated, so only those that are needed. Raises ConfigError and StartError as `limits.check` does.
     """
-    if not wanted(config):
+    if not needed(config, host.rootless):
         return []
     limits.check(config, host)
     filtering = filtered(config, host)
@@ -133,8 +142,8 @@ def _enable(hierarchy: Hierarchy, config: Config) -> list[Step]:
     for name in sorted(limits.controllers(config, hierarchy.version) & hierarchy.enable):
         path = f"{hierarchy.parent}/cgroup.subtree_control"
         why = "version 2 gives a controller to children only when told to: cgroups(7)"
-        # Not undone: a container started meanwhile counts on it, and would lose its limits without a word.
-        steps.append(Step(f"enable:{name}", why, _write(path, f"+{name}")))
+        # Undone only by the last to go: a container started meanwhile would lose its limits without a word.
+        steps.append(Step(f"enable:{name}", why, _write(path, f"+{name}"), _write(path, f"-{name}", errno.EBUSY)))
     return steps
 
 
@@ -150,10 +159,10 @@ def _missing(hierarchy: Hierarchy, config: Config, host: Host) -> list[str]:
     return paths
 
 
-def _write(path: str, text: str) -> tuple[Call, ...]:
+def _write(path: str, text: str, *allowed: int) -> tuple[Call, ...]:
     opened = Saved("file")
     return (
         Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
-        Call("write", (opened, text, len(text.encode()))),
+        Call("write", (opened, text, len(text.encode())), allowed),
         Call("close", (opened,)),
     )

@@ -62,7 +62,9 @@ def host(config: Config, bundle: Path) -> Host:
         last_capability=int(Path("/proc/sys/kernel/cap_last_cap").read_text()),
         landlock=landlock_version(),
         security_modules=tuple(security_modules()),
-        hierarchies=tuple(hierarchies(limits.controllers(config, 2))) if cgroup.wanted(config) else (),
+        hierarchies=tuple(hierarchies(limits.controllers(config, 2)))
+        if cgroup.needed(config, os.geteuid() != 0)
+        else (),
         files=frozenset(
             mount["source"]
             for mount in config.get("mounts", [])

@@ -67,7 +67,9 @@ def recorded(name: str, record: Record) -> Iterator[None]:
     finally:
         if kept:
             path, descriptor = kept
-            if undone or not any(os.path.isdir(cgroup) for cgroup in record.cgroups):
+            # Those above may still be another container's, and go with `remove` when that has ended.
+            left = record.above if undone else record.cgroups + record.above
+            if not any(os.path.isdir(cgroup) for cgroup in left):
                 path.unlink(missing_ok=True)
             os.close(descriptor)
 
@@ -121,7 +123,7 @@ def remove() -> Iterator[str]:
                 elif record:
                     in_use.add(record.rootfs)
         for path, _descriptor, record in dead:
-            yield f"{path}: the launcher has died"
+            yield f"{path}: the launcher has ended"
             left = False
             for line in _removed(record, in_use) if record else ():
                 left = left or line.startswith("left")
@@ -163,9 +165,8 @@ def _removed(record: Record, in_use: set[str]) -> Iterator[str]:
     for cgroup in reversed(cgroups):
         yield from _removed_cgroup(cgroup, cgroups)
     for path in reversed(record.above):
-        with contextlib.suppress(OSError):  # whoever has made a cgroup of his own in it will not miss us
-            os.rmdir(path)
-            yield f"removed cgroup {path}"
+        if os.path.isdir(path):
+            yield _removed_directory(path)
     yield from _removed_places(record, in_use)
 
 
@@ -175,12 +176,15 @@ def _removed_cgroup(cgroup: Path, others: list[Path]) -> Iterator[str]:
     if processes:
         yield f"killed {len(processes)} processes in {cgroup}"
     members.remove_inner(cgroup)
+    yield _removed_directory(str(cgroup))
+
+
+def _removed_directory(cgroup: str) -> str:
     try:
-        cgroup.rmdir()
+        os.rmdir(cgroup)
     except OSError as error:
-        yield f"left cgroup {cgroup}: {error.strerror}"
-    else:
-        yield f"removed cgroup {cgroup}"
+        return f"left cgroup {cgroup}: {error.strerror}; others may live in it"
+    return f"removed cgroup {cgroup}"
 
 
 def _removed_places(record: Record, in_use: set[str]) -> Iterator[str]:

@@ -5,8 +5,6 @@ runtime-spec calls the container process state (config-linux). When nobody has t
 would have been reported fail with ENOSYS.
 """
 
-import json
-import socket
 from pathlib import Path
 
 from harness.runtime.config import Config
@@ -52,6 +50,9 @@ def to_its_program(config: Config, bundle: Path, name: str) -> Meeting:
     """Return what the launcher does with the listener: it goes to the program that the config names."""
 
     def send(pid: int, descriptors: list[int]) -> None:
+        import json  # only here, for few starts need it and all would wait for it
+        import socket
+
         section = config["linux"]["seccomp"]
         version = config.get("ociVersion", "1.0.2")
         state = {"ociVersion": version, "id": name, "status": "creating", "pid": pid, "bundle": str(bundle.resolve())}

@@ -13,11 +13,17 @@ from pathlib import Path
 
 PATIENCE = 2.0  # seconds that the kernel gets to freeze, or to let go of a cgroup whose last process has just died
 PAUSE = 0.002
+PF_EXITING = 0x4  # include/linux/sched.h
 
 
 def descendants(cgroup: Path) -> list[Path]:
     """Return the cgroups below a cgroup, innermost first."""
     return [Path(path) for path, _, _ in os.walk(cgroup, topdown=False) if path != str(cgroup)]
+
+
+def neighbours(cgroup: Path) -> list[Path]:
+    """Return the cgroups directly below a cgroup, without the one in or below which this process itself is."""
+    return [path for path in cgroup.iterdir() if path.is_dir() and os.getpid() not in processes(path)]
 
 
 def processes(cgroup: Path) -> list[int]:
@@ -27,6 +33,16 @@ def processes(cgroup: Path) -> list[int]:
         with contextlib.suppress(OSError):
             pids += map(int, (directory / "cgroup.procs").read_text().split())
     return [pid for pid in pids if pid]  # 0 is one that has no number in our PID namespace, and to kill(2) all of us
+
+
+def is_exiting(pid: int) -> bool:
+    """Return whether the last thread of a process is on its way out: PF_EXITING, proc_pid_stat(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    flags, threads = int(fields[6]), int(fields[17])
+    return bool(flags & PF_EXITING) and threads == 1
 
 
 def freeze(cgroup: Path) -> bool:

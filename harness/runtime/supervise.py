@@ -2,16 +2,21 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import select
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from harness.runtime import members
 from harness.runtime.config import Config
 from harness.runtime.step import CHANNEL
 from harness.runtime.syscalls import PR, invoke, libc
 
 DEADLINE_STATUS = 124  # as timeout(1)
+GLANCE = 1.0  # seconds between two looks at what version 1's freezer may hold up
 PASSED_ON = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -58,16 +63,25 @@ def exit_status(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def wait(pid: int, pidfd: int, deadline: float | None) -> int:
+def wait(pid: int, pidfd: int, deadline: float | None, cgroups: Sequence[Path] = ()) -> int:
     """Wait for a container's first process and return its exit status as shells do.
 
     `deadline` is in seconds from now; when it is over the process is killed and the status is 124. Then it is left to
-    the end of the cell to reap it: a process that is frozen does not die before that thaws it.
+    the end of the cell to reap it: a process that is frozen does not die before that thaws it. For the same reason the
+    first process of a PID namespace does not end while another one is frozen in one of its `cgroups`, those of version
+    1; nothing tells when that is so, so it is looked for from time to time.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    if poll.poll(None if deadline is None else deadline * 1000):
-        return exit_status(os.waitpid(pid, 0)[1])
+    frozen = [cgroup for cgroup in cgroups if (cgroup / "freezer.state").exists()]
+    end = math.inf if deadline is None else time.monotonic() + deadline
+    while (left := end - time.monotonic()) > 0:
+        pause = min(left, GLANCE) if frozen else left
+        if poll.poll(None if pause == math.inf else pause * 1000):
+            return exit_status(os.waitpid(pid, 0)[1])
+        if frozen and members.is_exiting(pid):
+            for cgroup in frozen:
+                members.thaw(cgroup)
     kill(pidfd)
     return DEADLINE_STATUS
 

@@ -103,13 +103,6 @@ def skip_landlock(config: Config, right: str) -> None:
         ruleset["scoped"].remove(right)
 
 
-def seccomp_deny(config: Config, names: str) -> None:
-    """Deny some system calls more, with EPERM."""
-    profile = config["linux"].setdefault("seccomp", {"defaultAction": "SCMP_ACT_ALLOW"})
-    denied = {"names": names.split(","), "action": "SCMP_ACT_ERRNO"}
-    profile["syscalls"] = [denied, *profile.get("syscalls", [])]
-
-
 def skip_lsm_label(config: Config) -> None:
     """Ask for no label of a security module."""
     config["process"].pop("apparmorProfile", None)

@@ -11,7 +11,7 @@ from harness.runtime.seccomp import ARCHITECTURE, ARCHITECTURES, JUMP_EQUAL, LOA
 from harness.runtime.seccomp_numbers import ACTIONS
 from harness.runtime.step import CHANNEL, Argument, Call, Filled, Packed, Plan, Program, Saved, Step, Strings
 from harness.runtime.supervise import exit_status
-from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, OPEN_TREE, SECCOMP, SECCOMP_FILTER_FLAG, O
+from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, MS, OPEN_TREE, SECCOMP, SECCOMP_FILTER_FLAG, O
 
 LATE = (2).to_bytes(8, "little") + bytes(8)  # a struct timespec of 2 s: later than any program's first act
 SPARED = 63  # the number of a descriptor that is left open on purpose
@@ -88,6 +88,25 @@ def no_cgroup_kill(plan: Plan) -> Plan:
     return replace(plan, kill_leftovers=False)
 
 
+def skip_teardown_mounts(plan: Plan) -> Plan:
+    """Leave a mount on the host: the root bound to itself, as many runtimes begin."""
+    root = _rootfs(plan)
+    bind = Step("leave-mount", "sabotage", (Call("mount", (root, root, None, MS.BIND, None)),))
+    return replace(plan, before=(*plan.before, bind))
+
+
+def skip_teardown_cgroup(plan: Plan) -> Plan:
+    """Leave the cgroups that were made for the container."""
+    return replace(plan, before=tuple(replace(step, undo=()) for step in plan.before))
+
+
+def skip_teardown_state(plan: Plan) -> Plan:
+    """Leave a file in the root."""
+    path = f"{_rootfs(plan)}/left-behind"
+    leave = Step("leave-file", "sabotage", (Call("mkdirat", (AT_FDCWD, path, 0o755)),))
+    return replace(plan, before=(*plan.before, leave))
+
+
 def no_root_switch(plan: Plan) -> Plan:
     """Neither pivot_root(2) nor chroot(2)."""
     return _without(plan, "attach-root", "pivot-root", "drop-old-root")
@@ -117,11 +136,11 @@ def leak_cwd(plan: Plan) -> Plan:
 
 def naive_path_join(plan: Plan) -> Plan:
     """Mount before the root is switched, at paths joined as text, so that symlinks of the image lead to the host."""
-    rootfs = next(call.arguments[1] for step in plan.steps if step.name == "open-root" for call in step.calls)
+    rootfs = _rootfs(plan)
     moved = []
     for step in plan.steps:
         if step.name.startswith("mount:"):
-            joined = [replace(call, arguments=_joined(call, str(rootfs))) for call in step.calls]
+            joined = [replace(call, arguments=_joined(call, rootfs)) for call in step.calls]
             moved.append(replace(step, calls=tuple(joined)))
     attach = next(step for step in plan.steps if step.name == "attach-root")
     plan = plan.without(*(step.name for step in moved))
@@ -355,6 +374,10 @@ def _write_pid(path: str, pid: Argument, size: int) -> tuple[Call, ...]:
         Call("write", (Saved("file"), pid, size)),
         Call("close", (Saved("file"),)),
     )
+
+
+def _rootfs(plan: Plan) -> str:
+    return next(str(call.arguments[1]) for step in plan.steps if step.name == "open-root" for call in step.calls)
 
 
 def _without(plan: Plan, *names: str) -> Plan:

@@ -6,11 +6,9 @@ before and after: mounts, cgroups, processes, namespaces, interfaces, keys, IPC 
 
 import contextlib
 import errno
-import functools
 import json
 import os
 import secrets
-import select
 import shutil
 import signal
 import socket
@@ -164,10 +162,20 @@ def test_a_plan_of_everything_can_start(user_namespace: bool) -> None:
     status, names = in_throwaway(play)
     assert status == 0
     names = {name.partition(":")[0] for name in names}
-    assert names >= set(
-        "above-cgroup cgroup limit join time-offsets sysctl seccomp oom-score scheduler rlimits".split()
-    )
+    assert names >= set("above-cgroup cgroup limit join time-offsets sysctl seccomp oom-score rlimits".split())
     assert names >= ({"uid-map", "mapped-ids", "open-devices"} if user_namespace else {"enter", "undumpable"})
+
+
+def failed_after(directory: Path, config: Config, part: str, index: int) -> str:
+    """Have a start fail after a step; return what was wrong with that."""
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        run(config, directory, (null, null, null), 20.0, alter=lambda made: failing_at(made, part, index))
+    except StartError as error:
+        return "" if error.number == errno.ENOENT else str(error)
+    finally:
+        os.close(null)
+    return "it did not fail"
 
 
 @pytest.mark.parametrize("user_namespace", [False, True])
@@ -175,18 +183,12 @@ def test_whatever_step_fails_nothing_stays_behind(user_namespace: bool) -> None:
     def play() -> list[str]:
         wrong = []
         with stage(user_namespace) as (directory, config):
-            null = os.open("/dev/null", os.O_RDWR)
             places, wanted = described(directory, config)
             before = snapshot(directory, config)
             for part, index in places:
                 name = f"{part} {getattr(wanted, part)[index].name}"
-                try:
-                    broken = functools.partial(failing_at, part=part, index=index)
-                    run(config, directory, (null, null, null), 20.0, alter=broken)
-                    wrong.append(f"{name}: did not fail")
-                except StartError as error:
-                    if error.number != errno.ENOENT:
-                        wrong.append(f"{name}: {error}")
+                problem = failed_after(directory, config, part, index)
+                wrong += [f"{name}: {problem}"] if problem else []
                 wrong += [f"{name}: {difference}" for difference in settled(directory, config, before)]
         return wrong
 
@@ -205,7 +207,7 @@ def stopping_after(wanted: Plan, part: str, index: int, streams: tuple[int, int]
     return replace(wanted, **changed)
 
 
-def killed_after(directory: Path, config: Config, part: str, index: int) -> str:
+def killed_after(directory: Path, config: Config, part: str, index: int, others: int = 0) -> str:
     """Have a launcher killed after a step of its start; return what was wrong with that."""
     stdin, go = os.pipe()
     arrived, stdout = os.pipe()
@@ -231,18 +233,22 @@ def killed_after(directory: Path, config: Config, part: str, index: int) -> str:
     os.close(arrived)
     if not there:
         return "it has not come so far"
-    return "" if orphans_end() else "a process outlives its launcher"
+    return "" if orphans_end(others) else "a process outlives its launcher"
 
 
-def orphans_end() -> bool:
-    """Reap, as PID 1 of the throwaway, all that the launcher has left; return whether they were over in time."""
+def orphans_end(others: int = 0) -> bool:
+    """Reap, as PID 1 of the throwaway, all that the launcher has left; return whether they were over in time.
+
+    `others` is how many children of its own it has.
+    """
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                select.select([], [], [], 0.001)
-        except ChildProcessError:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if len(Path("/proc/self/task/1/children").read_text().split()) == others:
             return True
+        time.sleep(0.001)
     return False
 
 
@@ -294,13 +300,39 @@ def test_what_a_living_launcher_owns_is_left_alone_and_so_is_the_root_that_it_us
     first, again, last, fine = in_throwaway(play)
     kept = "  left /made, /made/file in /run/bundle/rootfs: another container runs in it"
     assert first == [
-        "/run/isoproof/dead.json: the launcher has died",
+        "/run/isoproof/dead.json: the launcher has ended",
         kept,
-        "/run/isoproof/unfinished.json: the launcher has died",
+        "/run/isoproof/unfinished.json: the launcher has ended",
     ]
     assert again == first[:2]
     assert fine
     assert [line for line in last if "cgroup" in line]
+
+
+def test_a_cgroup_that_was_there_before_is_nobodys_leftover() -> None:
+    def play() -> tuple[list[str], bool, bool]:
+        with stage(False) as (directory, config):
+            path = config["linux"]["cgroupsPath"]
+            there = [Path(hierarchy.parent, path) for hierarchy in inspect.hierarchies(set())]
+            for cgroup in there:
+                cgroup.mkdir(parents=True)
+            resident = os.fork()
+            if resident == 0:
+                signal.pause()
+            pids = next(cgroup for cgroup in there if (cgroup / "pids.max").exists() or (cgroup / "tasks").exists())
+            (pids / "cgroup.procs").write_text(str(resident))
+            wanted = plan(config, inspect.host(config, directory))
+            problem = killed_after(directory, config, "steps", len(wanted.steps) - 1, others=1)
+            said = [line for line in leftovers.remove() if "cgroup" in line]
+            untouched = all(cgroup.is_dir() for cgroup in there) and not os.waitpid(resident, os.WNOHANG)[0]
+            os.kill(resident, signal.SIGKILL)
+            os.waitpid(resident, 0)
+            for cgroup in there:
+                cgroup.rmdir()
+                cgroup.parent.rmdir()
+            return said, untouched, not problem
+
+    assert in_throwaway(play) == ([], True, True)
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

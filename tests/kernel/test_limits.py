@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import select
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from harness.runtime import cgroup, inspect, members
+from harness.runtime import cgroup, inspect, leftovers, members
 from harness.runtime.config import Config, read
 from harness.runtime.errors import ConfigError, StartError
 from harness.runtime.launch import run, start
@@ -240,6 +243,120 @@ def test_nothing_stays_behind_whatever_the_container_does_with_its_cgroups(
     finally:
         os.close(null)
     assert snapshot() == before
+
+
+def test_a_frozen_daemon_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    # Where the freezer is of version 1, the first process cannot end before the daemon has, which does not before it is
+    # thawed; with version 2 the kernel kills what is frozen. Nobody keeps a deadline here but the test.
+    freeze = (
+        "sleep 600 & f=$(busybox find /sys/fs/cgroup -name freezer.state | busybox head -n 1); "
+        "[ $f ] || f=$(busybox find /sys/fs/cgroup -name cgroup.freeze | busybox head -n 1); "
+        "inner=${f%/*}/inner; busybox mkdir $inner; echo $! > $inner/cgroup.procs; "
+        "case $f in *state) echo FROZEN;; *) echo 1;; esac > $inner/${f##*/}; exit 3"
+    )
+    directory, config = limited(tmp_path, "sh", "-c", freeze, pids={"limit": 50})
+    inner_cgroups(config)
+    before = snapshot()
+    launcher = os.fork()
+    if launcher == 0:
+        null = os.open("/dev/null", os.O_RDWR)
+        os._exit(run(read(config), directory, (null, null, null)))
+    ended = select.poll()
+    pidfd = os.pidfd_open(launcher)
+    ended.register(pidfd, select.POLLIN)
+    in_time = ended.poll(10_000)
+    os.kill(launcher, signal.SIGTERM)
+    status = os.waitpid(launcher, 0)[1]
+    os.close(pidfd)
+    assert in_time
+    assert os.waitstatus_to_exitcode(status) == 3
+    assert snapshot() == before
+
+
+def test_a_container_without_a_pid_namespace_leaves_no_daemon(tmp_path: Path) -> None:
+    directory, config = bundle(tmp_path, "sh", "-c", "busybox setsid sleep 613 > /dev/null & exit 0")
+    config["linux"]["namespaces"].remove({"type": "pid"})
+    config["mounts"] = [mount for mount in config["mounts"] if mount["type"] not in ("proc", "mqueue")]
+    config["linux"]["maskedPaths"] = config["linux"]["readonlyPaths"] = []
+    before = snapshot()
+    assert output_of(directory, read(config))[0] == 0
+    assert snapshot() == before
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x00613" in contents(path)]
+
+
+def contents(path: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+def test_a_cgroup_around_two_containers_stays_until_both_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    around = f"isoproof-test-{os.getpid()}"
+    there = [Path(hierarchy.parent, around) for hierarchy in inspect.hierarchies(set())]
+    (first, asked), (second, also) = (
+        limited(tmp_path / name, "sh", "-c", "echo .; exec sleep 600", pids={"limit": 5}) for name in ("a", "b")
+    )
+    asked["linux"]["cgroupsPath"], also["linux"]["cgroupsPath"] = f"{around}/a", f"{around}/b"
+    before = snapshot()
+    launchers = [launched(directory, config) for directory, config in ((first, asked), (second, also))]
+    os.kill(launchers[0], signal.SIGTERM)
+    os.waitpid(launchers[0], 0)
+    assert [line.strip().partition(" ")[0] for line in leftovers.remove()][1:].count("left")
+    os.kill(launchers[1], 0)
+    alive = members.processes(there[0] / "b")
+    os.kill(launchers[1], signal.SIGTERM)
+    os.waitpid(launchers[1], 0)
+    assert len(alive) == 1
+    said = list(leftovers.remove())
+    assert all("removed cgroup" in line for line in said[1:])
+    assert not any(path.exists() for path in there)
+    assert snapshot() == before
+
+
+def launched(directory: Path, config: Config) -> int:
+    """Run a container in a process of its own, which SIGTERM ends in order, and wait until its program runs."""
+    reader, writer = os.pipe()
+    launcher = os.fork()
+    if launcher == 0:
+        null = os.open("/dev/null", os.O_RDWR)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with contextlib.suppress(SystemExit):
+            run(config, directory, (null, writer, writer))
+        os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 1) == b"."
+    os.close(reader)
+    return launcher
+
+
+@pytest.mark.parametrize("neighbour", [False, True])
+def test_a_controller_is_handed_down_only_while_somebody_lives_below(
+    tmp_path: Path, neighbour: bool, missing: Missing
+) -> None:
+    unified = next((each for each in inspect.hierarchies(set()) if each.version == 2), None)
+    handed = Path(unified.own, "cgroup.subtree_control").read_text().split() if unified else []
+    size = next(iter(Path("/sys/kernel/mm/hugepages").glob("hugepages-*kB")), None)
+    if unified is None or "hugetlb" not in handed or size is None:
+        missing("no cgroup of version 2 hands hugetlb down here")
+    above = Path(unified.own, f"isoproof-test-{os.getpid()}")
+    host, other = above / "host", above / "other"
+    for path in (above, host, *([other] if neighbour else [])):
+        path.mkdir()
+    directory, config = bundle(tmp_path)
+    config["linux"]["resources"] = {"hugepageLimits": [{"pageSize": "2MB", "limit": 2 << 20}]}
+    child = os.fork()
+    if child == 0:
+        (host / "cgroup.procs").write_text("0")
+        null = os.open("/dev/null", os.O_RDWR)
+        os._exit(run(read(config), directory, (null, null, null), 20.0))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    left = (above / "cgroup.subtree_control").read_text().split()
+    for path in (host, *([other] if neighbour else []), above):
+        path.rmdir()
+    assert (status, left) == (0, ["hugetlb"] if neighbour else [])
 
 
 def ticks(pid: int) -> int:

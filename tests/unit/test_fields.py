@@ -38,7 +38,8 @@ def test_what_lies_around_a_field_has_a_type_too(field: Field) -> None:
 
 @pytest.mark.parametrize("path", sorted(UNSUPPORTED | FOREIGN))
 def test_what_is_not_supported_is_refused_whatever_it_says(path: str) -> None:
-    for value in (None, {}, [], "text", 0):
+    values: tuple[object, ...] = (None, {}, [], "text", 0)
+    for value in values:
         with pytest.raises(ConfigError) as caught:
             read(place(example(0, 0), path, value))
         assert str(caught.value).startswith(f"config.json: {shown(path)}: ")
