@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.runtime.step import (
-    ERROR_DESCRIPTOR,
-    GO_DESCRIPTOR,
+    CHANNEL,
     Argument,
     Call,
     Filled,
@@ -43,6 +42,7 @@ class Prepared:
     arguments: tuple[object, ...]
     allowed: tuple[int, ...]
     saves: str
+    least: int
 
 
 def prepare(call: Call) -> Prepared:
@@ -52,6 +52,7 @@ def prepare(call: Call) -> Prepared:
         tuple(_laid_out(argument) for argument in call.arguments),
         call.allowed,
         call.saves,
+        call.least,
     )
 
 
@@ -79,18 +80,22 @@ def _laid_out(argument: Argument) -> object:
 
 def _record(record: Record) -> Callable[[Results], object]:
     """Return what lays a struct out once the results in it are known; what it points to stays where it is till then."""
-    pointed = [_laid_out(value) if isinstance(value, Packed) else value for _, value in record.members]
+    pointed = [_laid_out(value) if isinstance(value, Packed | Record) else value for _, value in record.members]
 
-    def lay_out(results: Results) -> object:
-        values = [
-            results[value.name]
-            if isinstance(value, Saved)
-            else ctypes.addressof(value)
-            if isinstance(value, ctypes.Array)
-            else value
-            for value in pointed
-        ]
-        return ctypes.create_string_buffer(struct.pack(record.format, *values), record.size)
+    def lay_out(results: Results) -> ctypes.Array[ctypes.c_char]:
+        values: list[object] = []
+        inner = []
+        for value in pointed:
+            if callable(value):
+                inner.append(value(results))
+                values.append(ctypes.addressof(inner[-1]))
+            elif isinstance(value, ctypes.Array):
+                values.append(ctypes.addressof(value))
+            elif value is not None:
+                values.append(results[value.name] if isinstance(value, Saved) else value)
+        buffer = ctypes.create_string_buffer(struct.pack(record.format, *values), record.size)
+        buffer.inner = inner  # type: ignore[attr-defined]  # what it points to must live as long
+        return buffer
 
     return lay_out
 
@@ -101,7 +106,9 @@ def perform(prepared: Prepared, results: Results) -> int:
     result: int = _syscall(ctypes.c_long(prepared.number), *arguments)
     if prepared.saves:
         results[prepared.saves] = result
-    return ctypes.get_errno() if result < 0 else 0
+    if result < 0:
+        return ctypes.get_errno()
+    return errno.EPIPE if result < prepared.least else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +155,12 @@ def prepare_all(steps: Iterable[Step]) -> list[tuple[int, int, Prepared]]:
     return [(at, index, prepare(call)) for at, step in enumerate(steps) for index, call in enumerate(step.calls)]
 
 
-def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: int) -> tuple[int, int]:
+def clone(plan: Plan, streams: tuple[int, int, int], channel: int, into: int) -> tuple[int, int]:
     """Clone the child that carries out the plan's steps; return its process id and a pidfd.
 
-    `error` is the writing end on which a failure is reported, `go` the reading end on which the child waits for its id
-    maps, `into` the descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and
-    NotEnteredError for a step before that.
+    `channel` is the child's end of the socket on which it reports a failure and meets its launcher, `into` the
+    descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and NotEnteredError
+    for a step before that.
     """
     prepared = prepare_all(plan.steps)
     flags = plan.flags | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
@@ -164,7 +171,7 @@ def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: 
         pid = _clone3(clone_args(flags=flags | more, exit_signal=signal, cgroup=max(into, 0)))
         if pid == 0:
             try:
-                _be_the_child(prepared, streams, error, go, plan.shim)
+                _be_the_child(prepared, streams, channel, plan.shim)
             finally:
                 os._exit(125)
         return pid
@@ -235,15 +242,13 @@ def _enter_and_clone(
 def _be_the_child(
     prepared: list[tuple[int, int, Prepared]],
     streams: tuple[int, int, int],
-    error: int,
-    go: int,
+    channel: int,
     shim: Callable[[], None] | None,
 ) -> None:
     """Make the calls; the last one does not return."""
     for target, source in enumerate(streams):
         os.dup2(source, target)
-    os.dup2(error, ERROR_DESCRIPTOR, inheritable=False)
-    os.dup2(go, GO_DESCRIPTOR, inheritable=False)
+    os.dup2(channel, CHANNEL, inheritable=False)
     results: Results = {}
     last_step = prepared[-1][0]
     for at, index, call in prepared:
@@ -251,5 +256,5 @@ def _be_the_child(
             shim()
         code = perform(call, results)
         if code and code not in call.allowed:
-            os.write(ERROR_DESCRIPTOR, FAILURE.pack(at, index, code))
+            os.write(CHANNEL, FAILURE.pack(at, index, code))
             os._exit(125)

@@ -4,7 +4,7 @@ import os
 
 from harness.runtime.config import Config, joined, namespaces, own
 from harness.runtime.errors import ConfigError
-from harness.runtime.step import GO_DESCRIPTOR, Call, Filled, Host, Packed, Saved, Step
+from harness.runtime.step import Call, Filled, Host, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, O
 
 MOST_EXTENTS = 340
@@ -92,14 +92,6 @@ def _write(name: str, text: str) -> tuple[Call, ...]:
         Call("write", (opened, text, len(text))),
         Call("close", (opened,)),
     )
-
-
-def wait(config: Config) -> list[Step]:
-    """Hold the child back until its maps are written."""
-    if "user" not in own(config):
-        return []
-    calls = (Call("read", (GO_DESCRIPTOR, Packed(b"\0", "a byte"), 1)),)
-    return [Step("wait-for-maps", "before them every file it made would be nobody's: user_namespaces(7)", calls)]
 
 
 def become_root(config: Config) -> list[Step]:

@@ -5,12 +5,13 @@ import errno
 import fcntl
 import os
 import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.runtime import inspect, members, supervise
+from harness.runtime import inspect, members, rendezvous, supervise
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
@@ -20,7 +21,7 @@ from harness.runtime.syscalls import O, explain_errno
 
 Streams = tuple[int, int, int]
 Alteration = Callable[[Plan], Plan]
-LOWEST_FREE = 10  # descriptors below are the child's: its standard streams, the error pipe, the go pipe
+LOWEST_FREE = 10  # descriptors below are the child's: its standard streams and the channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,13 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
             descriptors.callback(_close, descriptor)
             return descriptor
 
-        error_reader, error_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
-        go_reader, go_writer = (keep(_raise_above(end)) for end in os.pipe2(os.O_CLOEXEC))
+        channel, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        descriptors.enter_context(channel)
+        childs_end = keep(_raise_above(childs.detach()))
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into)
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs_end, into)
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
@@ -105,14 +107,30 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         results["pid"] = pid
         for step in plan.between:
             _run(step, results, undo)
-        os.write(go_writer, b"!")
-        _close(error_writer)
-        report = os.read(error_reader, FAILURE.size)
-    if report:
-        at, index, number = FAILURE.unpack(report)
-        step = plan.steps[at]
-        raise _error(Failed(step, step.calls[index], number))
+        _close(childs_end)
+        if plan.between:
+            rendezvous.answer(channel)
+        _attend(plan, pid, channel)
     return Cell(pid, pidfd)
+
+
+def _attend(plan: Plan, pid: int, channel: socket.socket) -> None:
+    """Meet the child wherever it asks for it, until it has become the program. Raises StartError where it failed."""
+    while True:
+        said, descriptors = rendezvous.receive(channel)
+        try:
+            if said.startswith(rendezvous.MEETING):
+                plan.meetings[said.removeprefix(rendezvous.MEETING).decode()](pid, descriptors)
+                rendezvous.answer(channel)
+            elif said:
+                at, index, number = FAILURE.unpack(said)
+                step = plan.steps[at]
+                raise _error(Failed(step, step.calls[index], number))
+            else:
+                return
+        finally:
+            for descriptor in descriptors:
+                _close(descriptor)
 
 
 def _raise_above(descriptor: int) -> int:

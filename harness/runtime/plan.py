@@ -14,6 +14,7 @@ from harness.runtime import (
     namespaces,
     network,
     privileges,
+    rendezvous,
     seccomp,
     supervise,
     sysctl,
@@ -31,8 +32,9 @@ def plan(config: Config, host: Host) -> Plan:
     mounts.check(config)
     idmap.check(config)
     namespaces.check(config, host)
+    between = idmap.write_maps(config, host)
     steps = [
-        *idmap.wait(config),  # first: without id maps the child is nobody and may do nothing
+        *([rendezvous.wait()] if between else []),  # first: without id maps the child is nobody and may do nothing
         attributes.reset_memory(config),  # before the change of ids, which may take its own files in /proc away from it
         *cgroup.join(config, host),  # as early as can be, so that the start itself is already counted and limited
         *namespaces.enter_cgroup_namespace(config),  # after the join, or its root would be the launcher's cgroup
@@ -78,7 +80,7 @@ def plan(config: Config, host: Host) -> Plan:
         enter=tuple(namespaces.enter(config, host)),
         flags=namespaces.clone_flags(config),
         into=cgroup.born_into(config, host),
-        between=tuple(idmap.write_maps(config, host)),
+        between=tuple(between),
         steps=tuple(steps),
         shim=supervise.shim if supervise.shim_wanted(config) else None,
     )

@@ -5,7 +5,7 @@ import struct
 
 from harness.runtime import idmap
 from harness.runtime.config import CAPABILITIES, RLIMITS, Config
-from harness.runtime.step import ERROR_DESCRIPTOR, Call, Host, Packed, Saved, Step, Strings
+from harness.runtime.step import CHANNEL, Call, Host, Packed, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, PR, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, O
 
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -147,8 +147,8 @@ def die_with_launcher() -> Step:
 
 
 def close_descriptors() -> Step:
-    """Close whatever the launcher or earlier steps have left open, but the error pipe, which execve(2) closes."""
-    calls = (Call("close_range", (ERROR_DESCRIPTOR + 1, 2**32 - 1, 0)),)
+    """Close whatever the launcher or earlier steps have left open, but the channel, which execve(2) closes."""
+    calls = (Call("close_range", (CHANNEL + 1, 2**32 - 1, 0)),)
     return Step(
         "descriptors",
         "before the working directory, which must not be entered through one: close_range(2)",

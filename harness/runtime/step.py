@@ -11,9 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.runtime.syscalls import CLONE
 
-# Where the child finds the pipe on which it reports a failed call, and the one on which it waits for the host's side.
-ERROR_DESCRIPTOR = 3
-GO_DESCRIPTOR = 4
+CHANNEL = 3  # where the child finds the socket to its launcher: harness.runtime.rendezvous
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,10 @@ class Program:
 class Record:
     """A kernel struct that holds pointers or earlier results: the format of each member (struct.pack) and its value.
 
-    A Packed is pointed to, a Saved is looked up when the call is made.
+    A Packed or another Record is pointed to, a Saved is looked up when the call is made, None is padding.
     """
 
-    members: tuple[tuple[str, "int | bytes | Packed | Saved"], ...]
+    members: tuple[tuple[str, "int | bytes | Packed | Record | Saved | None"], ...]
 
     @property
     def format(self) -> str:
@@ -87,8 +85,11 @@ class Record:
         return struct.calcsize(self.format)
 
     def __str__(self) -> str:
-        return "{" + ", ".join(str(value) for _, value in self.members) + "}"
+        return "{" + ", ".join(str(value) for _, value in self.members if value is not None) + "}"
 
+
+Meeting = Callable[[int, list[int]], None]
+"""What the launcher does at a meeting, given the child's process id and the descriptors that it has sent."""
 
 Argument = int | str | Saved | Filled | Strings | Packed | Program | Record | None
 
@@ -98,13 +99,14 @@ class Call:
     """One system call.
 
     `allowed` are the errnos that are as good as success here (a directory that is there already); `saves` is the name
-    under which the result is kept.
+    under which the result is kept; a result below `least` is a failure, too: EPIPE, for the other end is closed.
     """
 
     name: str
     arguments: tuple[Argument, ...]
     allowed: tuple[int, ...] = ()
     saves: str = ""
+    least: int = 0
 
     def __str__(self) -> str:
         text = ", ".join(_shown(argument) for argument in self.arguments)
@@ -149,9 +151,9 @@ class Plan:
     the launcher's stead and is gone: the launcher itself could never leave some namespaces again. The child is cloned
     with `flags` (into the version 2 cgroup `into`, where there is one), `between` runs on the host's side while the
     child waits, `steps` run in the child and end in execve(2), `after` runs on the host's side when the program has
-    started. When the first process has ended, whatever is left in the container's cgroups is killed
-    (`kill_leftovers`). `shim`, where there is one, is the first process of the container and runs the program as its
-    child.
+    started. `meetings` are what the launcher does when the child asks for it by name and waits. When the first process
+    has ended, whatever is left in the container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is
+    the first process of the container and runs the program as its child.
     """
 
     flags: CLONE
@@ -162,6 +164,7 @@ class Plan:
     after: tuple[Step, ...] = ()
     into: str = ""
     kill_leftovers: bool = True
+    meetings: dict[str, Meeting] = field(default_factory=dict)
     shim: Callable[[], None] | None = None
 
     def without(self, *names: str) -> "Plan":

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 
 from harness.runtime.config import Config
-from harness.runtime.step import ERROR_DESCRIPTOR
+from harness.runtime.step import CHANNEL
 from harness.runtime.syscalls import PR, invoke, libc
 
 DEADLINE_STATUS = 124  # as timeout(1)
@@ -37,7 +37,7 @@ def shim() -> None:
         return
     # The shim is still a copy of the launcher: nobody inside may look into its memory or its environment.
     libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
-    os.close(ERROR_DESCRIPTOR)
+    os.close(CHANNEL)
     for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _signal(program, number))
     while True:

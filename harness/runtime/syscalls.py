@@ -53,6 +53,7 @@ NUMBERS = {
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
     "sched_setscheduler": (144, 119),
+    "sendmsg": (46, 211),
     "setdomainname": (171, 162),
     "setgroups": (116, 159),
     "sethostname": (170, 161),

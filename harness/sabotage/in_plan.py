@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.runtime.forked import perform, prepare
 from harness.runtime.seccomp import ARCHITECTURE, ARCHITECTURES, JUMP_EQUAL, LOAD, NATIVE, RETURN, pack
 from harness.runtime.seccomp_numbers import ACTIONS
-from harness.runtime.step import ERROR_DESCRIPTOR, Argument, Call, Filled, Packed, Plan, Program, Saved, Step
+from harness.runtime.step import CHANNEL, Argument, Call, Filled, Packed, Plan, Program, Saved, Step
 from harness.runtime.supervise import exit_status
 from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, OPEN_TREE, SECCOMP, O
 
@@ -148,7 +148,7 @@ def cgns_before_move(plan: Plan) -> Plan:
     if plan.into:
         joins.append(Step("join:late", "sabotage", _write_pid(f"{plan.into}/cgroup.procs", "0", 1)))
     others = [step for step in plan.steps if step is not enter and step not in joins]
-    first = 1 if others[0].name == "wait-for-maps" else 0
+    first = 1 if others[0].name == "wait-for-host" else 0
     return replace(plan, into="", steps=(*others[:first], enter, *joins, *others[first:]))
 
 
@@ -182,7 +182,7 @@ def seccomp_late(plan: Plan) -> Plan:
         program = os.fork()
         if program == 0:
             return
-        os.close(ERROR_DESCRIPTOR)
+        os.close(CHANNEL)
         _make(call)
         _, status = os.waitpid(program, 0)
         os._exit(exit_status(status))
@@ -249,6 +249,6 @@ def _careless_shim() -> None:
     program = os.fork()
     if program == 0:
         return
-    os.close(ERROR_DESCRIPTOR)
+    os.close(CHANNEL)
     _, status = os.waitpid(program, 0)
     os._exit(exit_status(status))

@@ -85,7 +85,7 @@ def test_a_container_without_limits_touches_no_cgroup() -> None:
 def test_an_ordinary_users_maps_are_written_while_the_child_waits() -> None:
     wanted = made(uid=1000)
     assert [step.name for step in wanted.between] == ["deny-setgroups", "gid-map", "uid-map"]
-    assert names(wanted)[:2] == ["wait-for-maps", "reset-memory"]
+    assert names(wanted)[:2] == ["wait-for-host", "reset-memory"]
     assert in_order(names(wanted), "reset-memory", "mapped-ids", "open-root")
     assert "setgroups" not in " ".join(calls(wanted, "user"))
 
@@ -135,7 +135,7 @@ def test_root_joins_a_user_namespace_last_and_an_ordinary_user_first() -> None:
 def test_what_is_joined_is_neither_made_nor_set_up() -> None:
     wanted = joining("user", "network", "pid", "cgroup")
     assert wanted.flags == CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC
-    assert not {"loopback", "cgroup-namespace", "wait-for-maps"} & set(names(wanted))
+    assert not {"loopback", "cgroup-namespace", "wait-for-host"} & set(names(wanted))
     assert wanted.between == ()
     assert "setns($network-namespace, CLONE_NEWNET)" in explain(wanted)
 
