@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -179,3 +180,25 @@ def delegate_memory(cgroup: Path) -> None:
             f"write +memory to {cgroup}/cgroup.subtree_control: {errno.errorcode.get(failure.errno or 0)} "
             f"({failure.strerror}); a memory nest needs a delegated cgroup without processes of its own"
         ) from failure
+
+
+def file_on_disk(smallest: int) -> tuple[Path, tuple[int, int]]:
+    """A file of the machine's of so many bytes, and the numbers of the block device that it is on.
+
+    Raises HarnessError where there is none.
+    """
+    for parent, _, names in os.walk("/usr"):
+        for path in (Path(parent, name) for name in names):
+            with contextlib.suppress(OSError):
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode) and found.st_size >= smallest:
+                    return path, _whole_device(found.st_dev)
+    raise HarnessError(f"place canary disk: no file of {smallest} bytes below /usr is on a block device")
+
+
+def _whole_device(number: int) -> tuple[int, int]:
+    """The disk that a partition is a part of, for only whole ones have rates: sysfs(5). OSError for no block device."""
+    device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+    whole = device.parent if (device / "partition").exists() else device
+    major, minor = map(int, (whole / "dev").read_text().split(":"))
+    return major, minor

@@ -18,7 +18,6 @@ import secrets
 import shutil
 import signal
 import socket
-import stat
 import struct
 import sys
 import tempfile
@@ -426,33 +425,10 @@ class MemoryNest(Canary):
 
 
 class Disk(Canary):
-    """A file of the machine's on a block device, and the device, whose rates can be limited.
-
-    The limit is on the whole device, so a partition's is looked for: sysfs(5).
-    """
-
-    SMALLEST = 2 * MEBIBYTE
+    """A file of the machine's on a block device, and the device, whose rates can be limited."""
 
     def place(self) -> None:
-        for directory in ("/usr/bin", "/usr/lib", "/usr/local", "/lib", "/opt"):
-            for parent, _, names in os.walk(directory):
-                for name in names:
-                    if self._is_on_disk(Path(parent, name)):
-                        return
-        raise HarnessError("place canary disk: no file of 2 MiB below /usr is on a block device")
-
-    def _is_on_disk(self, path: Path) -> bool:
-        try:
-            found = path.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_size < self.SMALLEST:
-                return False
-            device = Path(f"/sys/dev/block/{os.major(found.st_dev)}:{os.minor(found.st_dev)}").resolve(strict=True)
-            whole = device.parent if (device / "partition").exists() else device
-            self.major, self.minor = map(int, (whole / "dev").read_text().split(":"))
-        except OSError:
-            return False
-        self.path = path
-        return True
+        self.path, (self.major, self.minor) = bait.file_on_disk(2 * MEBIBYTE)
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "major": self.major, "minor": self.minor}

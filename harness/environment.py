@@ -29,6 +29,7 @@ def facts() -> dict[str, Any]:
         "uid": os.geteuid(),
         "rootless": os.geteuid() != 0,
         "cgroup": cgroup_facts(),
+        "disk": _is_on_disk("/usr"),
         "namespaces": sorted(_entries("/proc/self/ns")),
         "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
@@ -39,6 +40,12 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": _versions(),
     }
+
+
+def _is_on_disk(path: str) -> bool:
+    """Whether a file system lies on a block device, and not on others (overlay), on several (btrfs) or on none."""
+    device = os.stat(path).st_dev
+    return os.path.exists(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
 
 
 def kernel_version(release: str) -> list[int]:

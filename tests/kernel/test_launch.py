@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.runtime import inspect
+from harness.runtime import inspect, leftovers
 from harness.runtime.config import read
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.launch import run
@@ -161,8 +161,9 @@ def test_the_program_is_reaped_for_by_the_init_shim_if_one_is_asked_for(tmp_path
     assert (status, text.split()) == (9, ["pid", "2"])
 
 
-def test_a_container_dies_with_its_launcher(tmp_path: Path) -> None:
-    directory, config = bundle(tmp_path, "sh", "-c", "echo up; while :; do sleep 60; done")
+def test_a_container_dies_with_its_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    directory, config = bundle(tmp_path / "bundle", "sh", "-c", "echo up; while :; do sleep 60; done")
     reader, writer = os.pipe()
     launcher = os.fork()
     if launcher == 0:
@@ -179,6 +180,9 @@ def test_a_container_dies_with_its_launcher(tmp_path: Path) -> None:
         watchdog.start()
         assert pipe.read() == b""  # the end of the output is the end of the last process that held it
         watchdog.cancel()
+    assert list(leftovers.remove())[1:] == [
+        f"  removed /{name} in {directory}/rootfs" for name in ("proc", "dev", "sys")
+    ]
 
 
 def test_limits_are_in_force(tmp_path: Path) -> None:
