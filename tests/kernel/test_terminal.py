@@ -171,9 +171,10 @@ def test_a_user_works_in_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_users_terminal_is_restored_when_the_run_is_killed(tmp_path: Path, number: int) -> None:
-    directory, _ = with_terminal(tmp_path, "sh", "-c", "echo ready; sleep 1000")
+    directory, _ = with_terminal(tmp_path, "cat")  # no shell, which may catch SIGINT
     with in_front_of(directory) as user:
-        user.sees("ready")
+        user.types("ready\r")
+        user.sees("ready\r\nready")  # as typed, and by cat
         assert user.settings() != user.before
         user.process.send_signal(number)
         time.sleep(0.2)
