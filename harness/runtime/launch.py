@@ -142,6 +142,10 @@ def _attend(plan: Plan, pid: int, channel: int) -> None:
             if said.startswith(rendezvous.MEETING):
                 plan.meetings[said.removeprefix(rendezvous.MEETING).decode()](pid, descriptors)
                 rendezvous.answer(channel)
+            elif said.startswith(rendezvous.RAISED):
+                text = said.removeprefix(rendezvous.RAISED).decode(errors="replace")
+                cause = "a PID 1 that reaps takes a second process, by fork(2)" if plan.shim else "no call of the plan"
+                raise StartError(f"start the program: {text}; {cause}", "start")
             elif said:
                 at, index, number = FAILURE.unpack(said)
                 step = plan.steps[at]

@@ -5,6 +5,8 @@ line below is one step; the order is the whole art, so each says why it stands w
 in the modules named for their subject. `plan` is pure: it asks the kernel nothing and does nothing.
 """
 
+from functools import partial
+
 from harness.runtime import (
     attributes,
     cgroup,
@@ -95,7 +97,7 @@ def plan(config: Config, host: Host) -> Plan:
         between=tuple(between),
         steps=tuple(steps),
         relay=not terminal.wanted(config),  # or two would read the input: what is in front of the terminal does, too
-        shim=supervise.shim if supervise.shim_wanted(config) else None,
+        shim=partial(supervise.shim, terminal.wanted(config)) if supervise.shim_wanted(config) else None,
     )
 
 

@@ -1,8 +1,8 @@
 """How the child and its launcher meet while a container starts.
 
 Between them is one stream socket, which execve(2) closes in the child. The launcher reads from it until then: the call
-that failed, or the name of a meeting, at which the launcher does what only the host's side can while the child waits
-for a byte. A descriptor can be handed over with the name.
+that failed, what else went wrong, or the name of a meeting, at which the launcher does what only the host's side can
+while the child waits for a byte. A descriptor can be handed over with the name.
 """
 
 import contextlib
@@ -11,7 +11,8 @@ import os
 from harness.runtime.step import CHANNEL, Call, Packed, Record, Saved, Step
 
 MEETING = b"meet:"
-LONGEST = 64  # bytes of a message
+RAISED = b"raised:"  # before the words of an exception in the child, which no failed call is
+LONGEST = 256  # bytes of a message
 SOL_SOCKET = 1
 SCM_RIGHTS = 1
 CONTROL_LENGTH = 20  # CMSG_LEN of one descriptor

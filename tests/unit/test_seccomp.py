@@ -42,7 +42,7 @@ def rule(names: str, action: str, *args: tuple[int, str, int] | tuple[int, str, 
     return {"names": names.split(), "action": f"SCMP_ACT_{action}", "args": conditions} | more
 
 
-def section(default: str, *rules: Any, architectures: list[str] | None = None, **more: int | str) -> dict[str, Any]:
+def section(default: str, *rules: Any, architectures: list[str] | None = None, **more: Any) -> dict[str, Any]:
     known = {"architectures": architectures or [], "syscalls": list(rules)}
     return {"defaultAction": f"SCMP_ACT_{default}"} | known | more
 
