@@ -7,8 +7,9 @@ import pytest
 
 from harness import cli
 from harness.runtime import inspect, launch
-from harness.runtime.config import FIELDS, FOREIGN, UNSUPPORTED, Field, read
+from harness.runtime.config import read
 from harness.runtime.errors import ConfigError
+from harness.runtime.fields import FIELDS, FOREIGN, UNSUPPORTED, Field
 from harness.runtime.kinds import OneOf
 from harness.runtime.spec import example
 from tests.unit.wrong_values import place, shown, wrong_values
@@ -38,7 +39,8 @@ def test_what_lies_around_a_field_has_a_type_too(field: Field) -> None:
 
 @pytest.mark.parametrize("path", sorted(UNSUPPORTED | FOREIGN))
 def test_what_is_not_supported_is_refused_whatever_it_says(path: str) -> None:
-    for value in (None, {}, [], "text", 0):
+    values: tuple[object, ...] = (None, {}, [], "text", 0)
+    for value in values:
         with pytest.raises(ConfigError) as caught:
             read(place(example(0, 0), path, value))
         assert str(caught.value).startswith(f"config.json: {shown(path)}: ")
