@@ -272,7 +272,7 @@ def examine(options: argparse.Namespace) -> int:
 
 def missing_capabilities() -> list[str]:
     """The capabilities that this kernel knows and this process lacks."""
-    from harness.runtime.config import CAPABILITIES
+    from harness.runtime.fields import CAPABILITIES
 
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     effective = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)

@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from harness.errors import HarnessError, StartError
-from harness.runtime.config import CAPABILITIES, Config
+from harness.runtime.config import Config
+from harness.runtime.fields import CAPABILITIES
 from harness.runtime.inspect import hierarchies
 from harness.runtime.privileges import SETS
 from harness.shapes import KIT

@@ -31,7 +31,7 @@ from typing import Any
 
 from harness.elf import status_program
 from harness.errors import HarnessError
-from harness.runtime.config import CAPABILITIES
+from harness.runtime.fields import CAPABILITIES
 
 KIT = "/isoproof"
 VFS_CAP_REVISION_2, VFS_CAP_EFFECTIVE = 0x02000000, 1

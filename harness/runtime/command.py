@@ -19,12 +19,13 @@ def load(bundle: Path, command: list[str], strict: bool = False) -> Config:
     """
     if not bundle.is_dir():
         raise BundleError(f"open {bundle}: no such bundle; a bundle is a directory with a config.json and a root")
-    config = read_file(bundle / "config.json", strict)
+    path = bundle / "config.json"
+    config = read_file(path, strict)
     if command:
         config["process"]["args"] = command
         read(config)
     for line in powerless(config):
-        print(f"isoproof: {line}", file=sys.stderr)
+        print(f"isoproof: {line.replace('config.json', str(path), 1)}", file=sys.stderr)
     return config
 
 

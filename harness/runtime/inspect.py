@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.runtime import cgroup, devices, limits
-from harness.runtime.config import NAMESPACES, Config, joined, namespaces
+from harness.runtime.config import Config, joined, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
+from harness.runtime.fields import NAMESPACES
 from harness.runtime.modules import landlock_version, security_modules
 from harness.runtime.privileges import candidates
 from harness.runtime.step import Hierarchy, Host

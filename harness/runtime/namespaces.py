@@ -1,7 +1,8 @@
 """Namespaces: the views of the kernel that a container does not share. namespaces(7)."""
 
-from harness.runtime.config import NAMESPACES, Config, joined, own
+from harness.runtime.config import Config, joined, own
 from harness.runtime.errors import ConfigError
+from harness.runtime.fields import NAMESPACES
 from harness.runtime.step import Call, Host, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, CLONE, PR, O
 

@@ -4,7 +4,8 @@ import errno
 import struct
 
 from harness.runtime import idmap
-from harness.runtime.config import CAPABILITIES, RLIMITS, Config
+from harness.runtime.config import Config
+from harness.runtime.fields import CAPABILITIES, RLIMITS
 from harness.runtime.step import CHANNEL, Call, Host, Packed, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, PR, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, O
 

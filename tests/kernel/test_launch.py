@@ -1,6 +1,7 @@
 """The runtime against the real kernel: what a start makes, what a failed start leaves (nothing), how a run ends."""
 
 import errno
+import json
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import cli
 from harness.runtime import inspect, leftovers
 from harness.runtime.config import read
 from harness.runtime.errors import BadInput, BundleError, StartError
@@ -152,6 +154,23 @@ def test_capabilities_are_exactly_those_of_the_config_in_all_five_sets(tmp_path:
     kill, chown = 1 << 5, 1 << 0
     assert masks["CapBnd:"] == kill | chown
     assert masks["CapInh:"] == masks["CapAmb:"] == masks["CapPrm:"] == masks["CapEff:"] == kill
+
+
+def test_ambient_capabilities_that_cannot_be_are_left_out_with_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory, config = bundle(tmp_path, "cat", "/proc/self/status")
+    sets = config["process"]["capabilities"]
+    sets |= {"inheritable": ["CAP_KILL"], "ambient": ["CAP_AUDIT_WRITE", "CAP_KILL"]}  # the first as `runc spec` has it
+    (directory / "config.json").write_text(json.dumps(config))
+    assert cli.main(["run", str(directory)]) == 0
+    said = capfd.readouterr()
+    assert "CapAmb:\t0000000000000020\n" in said.out
+    field = f"{directory}/config.json: process.capabilities.ambient[0]"
+    assert said.err.startswith(f"isoproof: {field}: CAP_AUDIT_WRITE is left out: only what is permitted and")
+    assert said.err.count("\n") == 1
+    assert cli.main(["run", "--strict", str(directory)]) == 2
+    assert capfd.readouterr().out == ""
 
 
 def test_the_program_is_reaped_for_by_the_init_shim_if_one_is_asked_for(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.runtime.config import FIELDS, read, read_file
+from harness.runtime.config import read, read_file
 from harness.runtime.errors import ConfigError, StartError
+from harness.runtime.fields import FIELDS
 from harness.runtime.kinds import (
     AbsolutePath,
     Address,

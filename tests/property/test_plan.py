@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.runtime.config import CAPABILITIES, read
+from harness.runtime.config import read
+from harness.runtime.fields import CAPABILITIES
 from harness.runtime.plan import plan
 from harness.runtime.spec import example
 from harness.runtime.step import Host, Saved, Step

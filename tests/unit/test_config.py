@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.runtime.config import BRANCHES, FIELDS, FOREIGN, KINDS, UNSUPPORTED, powerless, read, read_file
+from harness.runtime.config import powerless, read, read_file
 from harness.runtime.errors import BundleError, ConfigError
+from harness.runtime.fields import BRANCHES, FIELDS, FOREIGN, KINDS, UNSUPPORTED
 from harness.runtime.mounts import check
 from harness.runtime.spec import example
 

@@ -7,8 +7,9 @@ import pytest
 
 from harness import cli
 from harness.runtime import inspect, launch
-from harness.runtime.config import FIELDS, FOREIGN, UNSUPPORTED, Field, read
+from harness.runtime.config import read
 from harness.runtime.errors import ConfigError
+from harness.runtime.fields import FIELDS, FOREIGN, UNSUPPORTED, Field
 from harness.runtime.kinds import OneOf
 from harness.runtime.spec import example
 from tests.unit.wrong_values import place, shown, wrong_values

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from harness.filters import emulate
-from harness.runtime.config import CAPABILITIES
+from harness.runtime.fields import CAPABILITIES
 from harness.runtime.profile import ALLOWED, CONDITIONAL, DENIED, FAMILY, STRICTER, WITH_CAPABILITY, profile
 from harness.runtime.seccomp import ARCHITECTURES, Code, compile_filter
 from harness.runtime.seccomp_numbers import ACTIONS, X32_SYSCALL_BIT, numbers

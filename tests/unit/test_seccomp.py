@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 import pytest
 
 from harness.filters import emulate
-from harness.runtime.config import CAPABILITIES
 from harness.runtime.errors import ConfigError
+from harness.runtime.fields import CAPABILITIES
 from harness.runtime.plan import plan
 from harness.runtime.profile import profile
 from harness.runtime.seccomp import ARCHITECTURES, compile_filter
