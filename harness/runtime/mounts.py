@@ -61,7 +61,8 @@ def check(config: Config, host: Host) -> None:
 def open_root(config: Config, host: Host) -> Step:
     """Take the image's tree as a detached mount that only this process holds.
 
-    Its path has no symlinks, for it was resolved when it was looked at; one that is there now has been put there since.
+    Its path had no symlinks when it was looked at; one that is there now has been put there since. Device nodes of the
+    image's are nothing to be trusted, with or without a device filter.
     """
     how = open_how(O.PATH | O.DIRECTORY | O.CLOEXEC, RESOLVE_NO_SYMLINKS)
     shown = Packed(how, "O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_SYMLINKS")
@@ -70,7 +71,7 @@ def open_root(config: Config, host: Host) -> Step:
     calls = (
         Call("openat2", (AT_FDCWD, host.rootfs, shown, len(how)), saves="rootfs"),
         Call("open_tree", (Saved("rootfs"), "", flags), saves=DETACHED_ROOT),
-        set_attributes(DETACHED_ROOT, AT.RECURSIVE, propagation=kind),
+        set_attributes(DETACHED_ROOT, AT.RECURSIVE, MOUNT_ATTR.NODEV, propagation=kind),
     )
     return Step("open-root", "while the host's tree is still there to take it from: open_tree(2)", calls)
 

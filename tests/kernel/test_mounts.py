@@ -462,6 +462,7 @@ def test_a_launcher_whose_own_proc_is_none_starts_nothing(tmp_path: Path) -> Non
         ("/etc/passwd", "no such directory"),
         ("nowhere", "no such directory"),
         ("loop", "loop"),
+        ("link", "leads through a symlink to "),
         ("fifo", "no such directory"),
     ],
 )
@@ -469,6 +470,7 @@ def test_a_root_that_is_surely_no_image_is_refused(tmp_path: Path, path: str, se
     directory, config = bundle(tmp_path)
     os.mkfifo(directory / "fifo")
     (directory / "loop").symlink_to("loop")
+    (directory / "link").symlink_to("rootfs")
     config["root"]["path"] = path
     altered: list[object] = []
     with pytest.raises(BundleError, match=sentence) as caught:
