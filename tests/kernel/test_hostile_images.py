@@ -63,7 +63,7 @@ def place() -> Iterator[Path]:
 def canary(place: Path) -> Path:
     """A directory of the host's with what a tricked runtime would fill, cover or remove in it."""
     path = place / "canary"
-    for name in ("proc", "sys", "dev", "pts", "shm", "b", "empty"):
+    for name in ("proc", "sys", "dev", "pts", "shm", "inner"):
         (path / name).mkdir(parents=True)
         (path / name).chmod(0o777)
     for name in ("null", "hosts", "program", "secret"):
@@ -167,7 +167,7 @@ PLACES = [
 LINKS: dict[str, Callable[[Path], str]] = {
     "absolute": str,
     "relative": lambda canary: "../" * 20 + str(canary).lstrip("/"),
-    "inner": lambda canary: f"{canary}/b",
+    "inner": lambda canary: f"{canary}/inner",
     "file": lambda canary: f"{canary}/secret",
     "absent": lambda canary: f"{canary}/new",
     "loop": lambda _: "/loop",
