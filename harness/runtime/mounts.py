@@ -12,7 +12,7 @@ import os.path
 from harness.runtime import devices, mountsources
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
-from harness.runtime.mountoptions import PROPAGATION, destination, parse
+from harness.runtime.mountoptions import PROPAGATION, Options, destination, parse
 from harness.runtime.mountsources import attributes, set_attributes, tune
 from harness.runtime.step import Call, Host, Packed, Saved, Step
 from harness.runtime.syscalls import (
@@ -127,7 +127,7 @@ def attach(config: Config, host: Host) -> list[Step]:
             name = f"remount:{mount['destination']}"
             why = "a mount that an earlier step has attached gets other attributes: mount_setattr(2)"
         elif what == "cgroup":
-            calls = _place(place, is_file, made) + _attach_cgroups(place, host)
+            calls = _place(place, is_file, made) + _attach_cgroups(place, options, host)
         else:
             calls = _place(place, is_file, made) + _move(mountsources.handle(config, index), place)
             if index != devices.own(config):  # on which devices are still to be made
@@ -255,7 +255,7 @@ def _move(name: str, place: str) -> tuple[Call, ...]:
     return (*_reach(place), Call("move_mount", (Saved(name), "", reached, "", flags)), Call("close", (reached,)))
 
 
-def _attach_cgroups(place: str, host: Host) -> tuple[Call, ...]:
+def _attach_cgroups(place: str, options: Options, host: Host) -> tuple[Call, ...]:
     """Return the calls that attach all cgroup hierarchies, below a tmpfs if there are several."""
     handles = [mountsources.cgroup_handle(index) for index in range(len(host.hierarchies))]
     if mountsources.pure(host):
@@ -269,4 +269,4 @@ def _attach_cgroups(place: str, host: Host) -> tuple[Call, ...]:
             Call("move_mount", (Saved(name), "", above, directory, MOVE_MOUNT.F_EMPTY_PATH)),
             Call("close", (Saved(name),)),
         )
-    return calls
+    return (*calls, *tune(above.name, options), Call("close", (above,)))
