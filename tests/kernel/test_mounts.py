@@ -2,22 +2,16 @@
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.runtime import inspect
 from harness.runtime.config import Config, read
-from harness.runtime.errors import BadInput, BundleError, ConfigError, StartError
-from harness.runtime.mounts import check
-from harness.runtime.plan import explain, plan
-from harness.runtime.step import Host
+from harness.runtime.errors import StartError
 from harness.runtime.syscalls import CLONE, MS, invoke
-from tests.kernel.bundles import bundle, output_of, snapshot
-from tests.kernel.test_launch import failing_at, tree
+from tests.kernel.bundles import bundle, output_of
 from tests.kernel.throwaway import in_throwaway
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces", "needs_root")
@@ -57,15 +51,6 @@ CASES = [(option, False, *change) for option, change in ON.items()] + [
 ]
 Mounts = dict[str, dict[str, Any]]
 in_user_namespace = pytest.mark.parametrize("user", [False, True], ids=["", "user-namespace"])
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory on a disk, that everybody may pass through, unlike pytest's own."""
-    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def with_user_namespace(config: Config, first: int = 0) -> Config:
@@ -261,29 +246,6 @@ def test_each_mount_propagates_as_the_config_says(tmp_path: Path, name: str, rec
     assert not any(f" {group} " in host for group in own)
 
 
-@pytest.mark.parametrize("name", PROPAGATION)
-@pytest.mark.parametrize("recursive", [False, True], ids=["", "r"])
-def test_the_root_propagates_as_the_config_says(tmp_path: Path, name: str, recursive: bool) -> None:
-    directory, config = bundle(tmp_path / "bundle")
-    config["linux"]["rootfsPropagation"] = f"r{name}" if recursive else name
-    config["mounts"].append(mount("/kept", "tmpfs", "tmpfs", "private"))
-
-    def look() -> tuple[Mounts, str]:
-        rootfs = os.fsencode(directory / "rootfs") + b"\0"
-        invoke("mount", rootfs, rootfs, 0, MS.BIND, 0)
-        mount_tmpfs(directory / "rootfs/sub")
-        invoke("mount", 0, rootfs, 0, MS.SHARED | MS.REC, 0)
-        return mounts_inside(directory, config), Path("/proc/self/mountinfo").read_text()
-
-    found, host = outside(look)
-    assert found["/"]["propagation"] == PROPAGATION[name]
-    below = PROPAGATION[name] if recursive or name == "slave" else []
-    assert found["/sub"]["propagation"] == below
-    assert found["/kept"]["propagation"] == []
-    if name == "shared":  # a peer group of its own
-        assert f" {found['/']['group'][0]} " not in host
-
-
 def test_mounts_are_made_in_the_order_of_the_config(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source/file").touch()
@@ -330,187 +292,3 @@ def test_every_cgroup_hierarchy_and_what_holds_them_is_mounted_as_the_config_say
     for point, seen in cgroups.items():
         assert seen["flags"] >= {"ro", "nosuid", "nodev", "noexec"}, point
         assert seen["propagation"] == [], point
-
-
-def owners(directory: Path, config: Config, *paths: str) -> list[str]:
-    config["process"]["args"] = ["/bin/busybox", "stat", "-c", "%u:%g", *paths]
-    status, text = output_of(directory, read(config))
-    assert status == 0, text
-    return text.split()
-
-
-def test_an_id_mapped_mount_shows_other_owners_than_the_disk_has(place: Path) -> None:
-    directory, config = bundle(place / "bundle")
-    source = place / "source"
-    source.mkdir()
-    for uid in (0, 1000, 1001):
-        (source / str(uid)).touch()
-        os.chown(source / str(uid), uid, uid + 1)
-    maps = {"uidMappings": extents((1000, 0, 1), (0, 5000, 1)), "gidMappings": extents((0, 7000, 1500))}
-    config["mounts"] += [
-        mount("/plain", "bind", source, "bind"),
-        mount("/mapped", "bind", source, "bind", "ro", "idmap", **maps),
-        mount("/implied", "bind", source, "bind", **maps),
-    ]
-    before = snapshot()
-    paths = [f"/{name}/{uid}" for name in ("plain", "mapped", "implied") for uid in (0, 1000, 1001)]
-    found = owners(directory, config, *paths)
-    assert found[:3] == ["0:1", "1000:1001", "1001:1002"]
-    assert found[3:6] == found[6:] == ["5000:7001", "0:8001", "65534:8002"]
-    assert mounts_inside(directory, config)["/mapped"]["flags"] == {"ro", "relatime", "idmapped"}
-    assert snapshot() == before
-
-
-@pytest.mark.parametrize("option", ["idmap", "ridmap"])
-def test_idmap_without_mappings_takes_those_of_the_user_namespace(place: Path, option: str) -> None:
-    directory, config = bundle(place / "bundle")
-    for path in [directory, *directory.rglob("*")]:
-        os.chown(path, 100000, 100000, follow_symlinks=False)
-    source = place / "source"
-
-    def look() -> list[str]:
-        volume(source, full=False)
-        for path in (source, source / "sub"):
-            (path / "file").touch()
-        config["mounts"] += [
-            mount("/plain", "bind", source, "rbind"),
-            mount("/mapped", "bind", source, "rbind", option),
-        ]
-        paths = ("/plain/file", "/plain/sub/file", "/mapped/file", "/mapped/sub/file")
-        return owners(directory, with_user_namespace(config, 100000), *paths)
-
-    foreign = "65534:65534"
-    assert outside(look) == [foreign, foreign, "0:0", "0:0" if option == "ridmap" else foreign]
-
-
-def test_what_is_made_in_an_id_mapped_mount_belongs_to_the_disks_owner(place: Path) -> None:
-    directory, config = bundle(place / "bundle", "touch", "/mapped/new")
-    for path in [directory, *directory.rglob("*")]:
-        os.chown(path, 100000, 100000, follow_symlinks=False)
-    (place / "source").mkdir()
-    config["mounts"].append(mount("/mapped", "bind", place / "source", "bind", "idmap"))
-    assert output_of(directory, read(with_user_namespace(config, 100000))) == (0, "")
-    assert (place / "source/new").stat().st_uid == 0
-
-
-def test_a_file_system_that_cannot_be_id_mapped_is_named(tmp_path: Path) -> None:
-    directory, config = bundle(tmp_path)
-    maps = {"uidMappings": extents((0, 5000, 1)), "gidMappings": extents((0, 5000, 1))}
-    config["mounts"].append(mount("/mapped", "bind", "/proc/sys", "bind", **maps))
-    before = snapshot()
-    with pytest.raises(StartError, match=r"idmap:/mapped: mount_setattr.*EINVAL.*cannot be mounted with an id map"):
-        output_of(directory, read(config))
-    assert snapshot() == before
-
-
-def test_whatever_step_of_an_id_map_fails_nothing_stays_behind(place: Path) -> None:
-    directory, config = bundle(place / "bundle")
-    (place / "source").mkdir()
-    config["mounts"].append(mount("/mapped", "bind", place / "source", "bind", "idmap"))
-    config = read(with_user_namespace(config))
-    wanted = plan(config, inspect.host(config, directory))
-    assert [step.name for step in wanted.before] == ["idmap:/mapped"]
-    assert "clone3(CLONE_NEWUSER) -> {holder}" in explain(wanted)
-    before, files = snapshot(), tree(directory)
-    for part, index in [("before", 0), *[("steps", index) for index in range(0, len(wanted.steps), 5)]]:
-        with pytest.raises(StartError):
-            output_of(directory, config, alter=lambda made, at=(part, index): failing_at(made, *at))
-        assert snapshot() == before, f"{part} {index}"
-    assert tree(directory) == files
-
-
-def test_an_ordinary_user_is_told_that_he_may_not_map_owners(tmp_path: Path) -> None:
-    _, config = bundle(tmp_path)
-    config["mounts"].append(mount("/mapped", "bind", "/etc", "bind", "idmap"))
-    with pytest.raises(ConfigError, match="/mapped: an id map takes rights over the file system"):
-        check(read(with_user_namespace(config)), Host("isoproof-1", "/r", uid=1000, gid=1000))
-
-
-@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
-def test_nothing_is_written_through_a_proc_that_is_none(tmp_path: Path, kind: str) -> None:
-    canary = tmp_path / "canary"
-    for name in ("self", "sys/kernel", "sys/net/ipv4", "1", "sys/fs/mqueue"):
-        (canary / name).mkdir(parents=True)
-    for name in ("self/oom_score_adj", "self/timens_offsets", "self/coredump_filter", "sys/kernel/shmmni"):
-        (canary / name).write_text("canary")
-    directory, config = bundle(tmp_path / "bundle", "/bin/true")
-    config["mounts"][0] = mount("/proc", kind, canary, *(["bind"] if kind == "bind" else []))
-    config["process"]["oomScoreAdj"] = 100
-    config["linux"]["sysctl"] = {"kernel.shmmni": "17"}
-    config["linux"]["namespaces"].append({"type": "time"})
-    config["linux"]["timeOffsets"] = {"monotonic": {"secs": 1}}
-    before = {path: path.read_text() for path in canary.rglob("*") if path.is_file()}
-    entries = tree(canary)
-    assert output_of(directory, read(config)) == (0, "")
-    assert {path: path.read_text() for path in before} == before
-    assert tree(canary) == entries
-
-
-def test_a_launcher_whose_own_proc_is_none_starts_nothing(tmp_path: Path) -> None:
-    directory, config = bundle(tmp_path)
-
-    def refuse(hide: Callable[[], None]) -> str:
-        hide()
-        with pytest.raises(BadInput, match="the /proc around this process is no procfs"):
-            inspect.host(read(config), directory)
-        return "refused"
-
-    def bind_a_part() -> None:
-        invoke("mount", b"/proc/self\0", b"/proc\0", 0, MS.BIND, 0)
-
-    assert outside(lambda: refuse(lambda: mount_tmpfs(Path("/proc")))) == "refused"
-    assert outside(lambda: refuse(bind_a_part)) == "refused"
-
-
-@pytest.mark.parametrize(
-    ("path", "sentence"),
-    [
-        ("/", "the host's own root"),
-        ("/proc/self/root", "the host's own root"),
-        ("/..//.", "the host's own root"),
-        ("/dev", "the host's own /dev"),
-        ("/proc", "procfs, a view of this kernel"),
-        ("/proc/1", "procfs"),
-        ("/sys/kernel", "sysfs"),
-        ("/dev/pts", "devpts"),
-        ("/etc/passwd", "no such directory"),
-        ("nowhere", "no such directory"),
-        ("loop", "loop"),
-        ("link", "leads through a symlink to "),
-        ("fifo", "no such directory"),
-    ],
-)
-def test_a_root_that_is_surely_no_image_is_refused(tmp_path: Path, path: str, sentence: str) -> None:
-    directory, config = bundle(tmp_path)
-    os.mkfifo(directory / "fifo")
-    (directory / "loop").symlink_to("loop")
-    (directory / "link").symlink_to("rootfs")
-    config["root"]["path"] = path
-    altered: list[object] = []
-    with pytest.raises(BundleError, match=sentence) as caught:
-        output_of(directory, read(config), alter=altered.append)
-    assert "\n" not in str(caught.value)
-    assert altered == []
-
-
-def test_another_mount_of_the_hosts_root_is_refused_too(tmp_path: Path) -> None:
-    directory, config = bundle(tmp_path)
-    (directory / "twin").mkdir()
-    config["root"]["path"] = "twin"
-
-    def refuse() -> str:
-        invoke("mount", b"/\0", os.fsencode(directory / "twin") + b"\0", 0, MS.BIND, 0)
-        with pytest.raises(BundleError, match="the host's own root"):
-            output_of(directory, read(config))
-        return "refused"
-
-    assert outside(refuse) == "refused"
-
-
-@in_user_namespace
-def test_a_read_only_root_is_one_and_mounts_in_it_are_not(tmp_path: Path, user: bool) -> None:
-    command = "touch /new 2>&1 || touch /a/new && ls /a"
-    directory, config = bundle(tmp_path, "sh", "-c", command)
-    config["mounts"].append(mount("/a", "tmpfs", "tmpfs"))
-    status, text = output_of(directory, read(with_user_namespace(config) if user else config))
-    assert (status, text) == (0, "touch: /new: Read-only file system\nnew\n")
