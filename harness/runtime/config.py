@@ -171,7 +171,8 @@ def _demand(config: Config) -> None:
         )
     if "mount" in joined(config):
         raise ConfigError(
-            "config.json: linux.namespaces: mount: joining one by path is not supported yet; leave path out"
+            "config.json: linux.namespaces: mount: joining one by path is not supported: pivot_root(2) would move the "
+            "root of everybody in it; leave path out"
         )
     for field, kind in (("hostname", "uts"), ("domainname", "uts")):
         if config.get(field) and kind not in wanted:
@@ -212,10 +213,12 @@ def _demand(config: Config) -> None:
         found = config.get(part, {}).get(name)
         if found is not None and not set(keys) <= set(found):
             raise ConfigError(f"config.json: {path}: needs {' and '.join(keys)}")
-    for kind in ("uidMappings", "gidMappings"):
-        for index, entry in enumerate(linux.get(kind, [])):
-            if set(entry) != {"containerID", "hostID", "size"}:
-                raise ConfigError(f"config.json: linux.{kind}[{index}]: needs containerID, hostID and size")
+    owners = [("linux", linux), *((f"mounts[{at}]", mount) for at, mount in enumerate(config.get("mounts", [])))]
+    for owner, part in owners:
+        for kind in ("uidMappings", "gidMappings"):
+            for index, entry in enumerate(part.get(kind, [])):
+                if set(entry) != {"containerID", "hostID", "size"}:
+                    raise ConfigError(f"config.json: {owner}.{kind}[{index}]: needs containerID, hostID and size")
 
 
 def _kind_of(value: object) -> str:

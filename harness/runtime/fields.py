@@ -132,6 +132,15 @@ FIELDS = (
     Field("mounts[].type", Text(), "Type of the file system; `bind` or none with the option bind"),
     Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),
     Field("mounts[].options[]", Text(), "Options, by the names of mount(8)"),
+    *(
+        Field(f"mounts[].{kind}Mappings[].{key}", sort, meaning)
+        for kind in ("uid", "gid")
+        for key, sort, meaning in (
+            ("containerID", ID, "First id on the disk"),
+            ("hostID", ID, "First id that is shown instead, as the host counts"),
+            ("size", Whole(1, 2**32 - 1), "How many ids"),
+        )
+    ),
     Field("linux.namespaces[].type", OneOf(tuple(NAMESPACES), "namespace"), "A namespace of its own"),
     Field("linux.namespaces[].path", AbsolutePath(), "A namespace that is there already, joined instead of a new one"),
     Field("linux.timeOffsets.monotonic.secs", Whole(-LONGEST, LONGEST), "Added to CLOCK_MONOTONIC", "seconds"),
@@ -228,8 +237,8 @@ FIELDS = (
 UNSUPPORTED = frozenset(
     (
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
-        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
-        "mounts[].gidMappings vm linux.resources.blockIO.leafWeight "
+        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy vm "
+        "linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight"
     ).split()
 )

@@ -4,11 +4,13 @@ The child is a copy of the launcher made by a bare clone3(2), so the launcher sh
 arguments are laid out in memory before the clone; the child only makes calls, and reports the first that fails.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
+import signal
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.runtime.rendezvous import LONGEST, RAISED
@@ -26,11 +28,14 @@ from harness.runtime.step import (
     Step,
     Strings,
 )
-from harness.runtime.syscalls import CLONE, clone_args, explain_errno, libc, number, sock_fprog
+from harness.runtime.syscalls import CLONE, PR, clone_args, explain_errno, libc, number, sock_fprog
 
 FAILURE = struct.Struct("=3i")
 CLONED = -1  # in the place of a step: the go-between has got as far as clone3(2)
 SIGCHLD = 17
+SIGKILL = 9
+
+OPENING = ("openat", "socket", "openat2", "open_tree", "fsopen", "fsmount", "fcntl")
 
 Results = dict[str, int]
 _syscall = libc.syscall
@@ -153,7 +158,7 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
             for name in opened:
                 os.close(results[name])  # what the calls that are not made any more would have closed
             return Failed(step, call, code), own_work
-        if call.name in ("openat", "socket"):
+        if call.name in OPENING:
             opened.add(call.saves)
         elif call.name == "close" and isinstance(call.arguments[0], Saved):
             opened.discard(call.arguments[0].name)
@@ -161,18 +166,37 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
     return None, own_work
 
 
+@contextlib.contextmanager
+def holder(namespaces: CLONE) -> Iterator[int]:
+    """Have a process in new namespaces for a while; yield its process id. Raises OSError."""
+    launcher = os.getpid()
+    pid = _clone3(clone_args(flags=namespaces, exit_signal=SIGCHLD))
+    if pid == 0:
+        libc.prctl(PR.SET_PDEATHSIG.value, SIGKILL, 0, 0, 0)
+        while os.getppid() == launcher:
+            signal.pause()
+        os._exit(0)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, SIGKILL)  # the launcher's own child, not yet reaped, so the number is still its own
+        os.waitpid(pid, 0)
+
+
 def prepare_all(steps: Iterable[Step]) -> list[tuple[int, int, Prepared]]:
     """Lay out all calls of a list of steps, each with the index of its step and its own in it."""
     return [(at, index, prepare(call)) for at, step in enumerate(steps) for index, call in enumerate(step.calls)]
 
 
-def clone(plan: Plan, streams: tuple[int, int, int], channel: int, launchers_end: int, into: int) -> tuple[int, int]:
+def clone(
+    plan: Plan, streams: tuple[int, int, int], channel: int, launchers_end: int, into: int, results: Results
+) -> tuple[int, int]:
     """Clone the child that carries out the plan's steps; return its process id and a pidfd.
 
     `channel` is the child's end of the socket on which it reports a failure and meets its launcher; `launchers_end` the
     other, which nobody but the launcher may hold, so that the child sees when it is gone; `into` the descriptor of a
-    version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and NotEnteredError for a step before
-    that.
+    version 2 cgroup or -1; `results` what the host's side knows by now. The descriptors given must be above 9. Raises
+    OSError, and NotEnteredError for a step before that.
     """
     prepared = prepare_all(plan.steps)
     flags = plan.flags | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
@@ -184,7 +208,7 @@ def clone(plan: Plan, streams: tuple[int, int, int], channel: int, launchers_end
         if pid == 0:
             try:
                 os.close(launchers_end)
-                _be_the_child(prepared, streams, channel, plan.shim)
+                _be_the_child(prepared, streams, channel, plan.shim, results)
             finally:
                 os._exit(125)
         return pid
@@ -257,21 +281,21 @@ def _be_the_child(
     streams: tuple[int, int, int],
     channel: int,
     shim: Callable[[], None] | None,
+    results: Results,
 ) -> None:
     """Make the calls; the last one does not return. What this program itself cannot do is reported as well."""
     for target, source in enumerate(streams):
         os.dup2(source, target)
     os.dup2(channel, CHANNEL, inheritable=False)
     try:
-        _make_calls(prepared, shim)
+        _make_calls(prepared, shim, results)
     except BaseException as error:
         code = getattr(error, "errno", None)
         text = explain_errno(code) if code else f"{type(error).__name__}: {error}"
         os.write(CHANNEL, (RAISED + text.encode(errors="replace"))[:LONGEST])
 
 
-def _make_calls(prepared: list[tuple[int, int, Prepared]], shim: Callable[[], None] | None) -> None:
-    results: Results = {}
+def _make_calls(prepared: list[tuple[int, int, Prepared]], shim: Callable[[], None] | None, results: Results) -> None:
     last_step = prepared[-1][0]
     for at, index, call in prepared:
         if at == last_step and index == 0 and shim is not None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.runtime import inspect, members
+from harness.runtime.errors import BundleError
 from harness.runtime.step import Plan
 
 
@@ -189,14 +190,18 @@ def _removed_directory(cgroup: str) -> str:
 
 def _removed_places(record: Record, in_use: set[str]) -> Iterator[str]:
     """Remove the places for mounts; not while another container has mounts there, for they would go with them."""
-    rootfs = Path(record.rootfs)
-    places = [path for path in record.places if os.path.lexists(f"{rootfs}{path}")]
-    if not places:
+    try:
+        root = inspect.open_directory(Path(record.rootfs))
+    except BundleError:  # and all that was made in it is gone, too
         return
-    if record.rootfs in in_use:
-        yield f"left {', '.join(places)} in {rootfs}: another container runs in it"
-        return
-    inspect.remove_places(rootfs, places)
-    for path in places:
-        filled = os.path.lexists(f"{rootfs}{path}")
-        yield f"{'kept' if filled else 'removed'} {path} in {rootfs}{': it is not empty' if filled else ''}"
+    try:
+        places = [path for path in record.places if inspect.exists(root, path)]
+        if places and record.rootfs in in_use:
+            yield f"left {', '.join(places)} in {record.rootfs}: another container runs in it"
+            return
+        inspect.remove_places(root, places)
+        for path in places:
+            filled = inspect.exists(root, path)
+            yield f"{'kept' if filled else 'removed'} {path} in {record.rootfs}{': it is not empty' if filled else ''}"
+    finally:
+        os.close(root)

@@ -114,6 +114,13 @@ NODES = [
 READ_FUSE = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "r"}
 
 
+def remove_places(host: Host) -> None:
+    """Remove the places for mounts, which `run` would have removed."""
+    root = inspect.open_directory(Path(host.rootfs))
+    inspect.remove_places(root, ["/proc", "/dev", "/sys"])
+    os.close(root)
+
+
 def only(version: int) -> Callable[[Host], Host]:
     """Return what shows of a host only its cgroup hierarchies of one version."""
     return lambda host: replace(host, hierarchies=tuple(one for one in host.hierarchies if one.version == version))
@@ -138,7 +145,7 @@ def verdicts(directory: Path, rules: list[dict[str, Any]], version: int, missing
                 return pipe.read().splitlines()
     finally:
         os.close(null)
-        inspect.remove_places(Path(host.rootfs), ["/proc", "/dev", "/sys"])
+        remove_places(host)
 
 
 @root_only
@@ -186,7 +193,7 @@ def test_the_probe_counts_the_programs_that_judge(tmp_path: Path, missing: Calla
             assert programs(made.into) == programs(os.path.dirname(made.into)) + 1
     finally:
         os.close(null)
-        inspect.remove_places(Path(host.rootfs), ["/proc", "/dev", "/sys"])
+        remove_places(host)
 
 
 @root_only

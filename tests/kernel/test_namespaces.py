@@ -90,15 +90,6 @@ def become(uid: int) -> None:
     libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that everybody may pass through, unlike pytest's own."""
-    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
 def give(directory: Path, uid: int) -> None:
     for path in [directory, *directory.rglob("*")]:
         os.chown(path, uid, uid, follow_symlinks=False)
