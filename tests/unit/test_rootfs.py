@@ -31,6 +31,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
+def become_user() -> None:
+    os.setresgid(1000, 1000, 1000)
+    os.setresuid(1000, 1000, 1000)
+
+
 def build_elsewhere(**environment: str) -> "subprocess.Popen[str]":
     """A builder in a process of its own, started and not waited for."""
     return subprocess.Popen(
@@ -71,6 +76,25 @@ def test_an_image_plants_directories_files_and_links(tmp_path: Path) -> None:
     assert os.readlink(root / "data" / "out") == str(outside)
     assert os.readlink(root / "dangling") == "nowhere"
     assert not list(outside.iterdir())
+
+
+@pytest.mark.usefixtures("umask")
+def test_an_image_brings_programs_with_rights_and_devices(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make them")
+    image = {"setuid": ["/bin/su"], "capable": {"/ping": "NET_RAW"}, "devices": {"/null": "c 1:3", "/disk": "b 7:0"}}
+    rootfs.make_rootfs(tmp_path, image)
+    assert mode(tmp_path / "bin" / "su") == 0o4755
+    said = subprocess.run(
+        [tmp_path / "ping"], capture_output=True, text=True, check=True, preexec_fn=become_user
+    ).stdout
+    assert "Uid:\t1000\t1000\t1000\t1000\n" in said
+    assert "CapEff:\t0000000000002000\n" in said
+    null, disk = (tmp_path / name for name in ("null", "disk"))
+    assert stat.S_ISCHR(null.stat().st_mode)
+    assert null.stat().st_rdev == os.makedev(1, 3)
+    assert stat.S_ISBLK(disk.stat().st_mode)
+    assert mode(null) & 0o077 == 0
 
 
 @pytest.mark.parametrize("path", ["../outside", "/a/../../outside", "/", ""])
