@@ -15,7 +15,10 @@ __all__ = ["BadInput", "BundleError", "ConfigError", "HarnessError", "IsoproofEr
 
 
 class ScenarioError(BadInput):
-    """A scenario file that cannot be used; the message begins with `path:line:column:`."""
+    """A scenario file that cannot be used; each mistake is a line that begins with `path:line:column:`."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
 
 class HarnessError(IsoproofError):

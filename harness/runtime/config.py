@@ -107,6 +107,15 @@ FIELDS = (
     Field("mounts[].type", Text(), "Type of the file system; `bind` or none with the option bind"),
     Field("mounts[].source", Text(), "What is mounted: a path of the host for a bind mount"),
     Field("mounts[].options[]", Text(), "Options, by the names of mount(8)"),
+    *(
+        Field(f"mounts[].{kind}Mappings[].{key}", sort, meaning)
+        for kind in ("uid", "gid")
+        for key, sort, meaning in (
+            ("containerID", ID, "First id on the disk"),
+            ("hostID", ID, "First id that is shown instead, as the host counts"),
+            ("size", Whole(1, 2**32 - 1), "How many ids"),
+        )
+    ),
     Field("linux.namespaces[].type", OneOf(tuple(NAMESPACES), "namespace"), "A namespace of its own"),
     Field("linux.namespaces[].path", AbsolutePath(), "A namespace that is there already, joined instead of a new one"),
     Field("linux.timeOffsets.monotonic.secs", Whole(-LONGEST, LONGEST), "Added to CLOCK_MONOTONIC", "seconds"),
@@ -196,8 +205,8 @@ FIELDS = (
 UNSUPPORTED = frozenset(
     (
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
-        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
-        "mounts[].gidMappings process.apparmorProfile process.selinuxLabel process.consoleSize "
+        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy "
+        "process.apparmorProfile process.selinuxLabel process.consoleSize "
         "process.execCPUAffinity process.commandLine process.user.username solaris windows vm zos freebsd "
         "linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight linux.personality.flags"
@@ -311,7 +320,8 @@ def _demand(config: Config) -> None:
         )
     if "mount" in joined(config):
         raise ConfigError(
-            "config.json: linux.namespaces: mount: joining one by path is not supported yet; leave path out"
+            "config.json: linux.namespaces: mount: joining one by path is not supported: pivot_root(2) would move the "
+            "root of everybody in it; leave path out"
         )
     for field, kind in (("hostname", "uts"), ("domainname", "uts")):
         if config.get(field) and kind not in wanted:
@@ -344,10 +354,12 @@ def _demand(config: Config) -> None:
         found = config.get(part, {}).get(name)
         if found is not None and not set(keys) <= set(found):
             raise ConfigError(f"config.json: {path}: needs {' and '.join(keys)}")
-    for kind in ("uidMappings", "gidMappings"):
-        for index, entry in enumerate(linux.get(kind, [])):
-            if set(entry) != {"containerID", "hostID", "size"}:
-                raise ConfigError(f"config.json: linux.{kind}[{index}]: needs containerID, hostID and size")
+    owners = [("linux", linux), *((f"mounts[{at}]", mount) for at, mount in enumerate(config.get("mounts", [])))]
+    for owner, part in owners:
+        for kind in ("uidMappings", "gidMappings"):
+            for index, entry in enumerate(part.get(kind, [])):
+                if set(entry) != {"containerID", "hostID", "size"}:
+                    raise ConfigError(f"config.json: {owner}.{kind}[{index}]: needs containerID, hostID and size")
 
 
 def _kind_of(value: object) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.runtime.config import Config, namespaces
 from harness.runtime.errors import BadInput, ConfigError
-from harness.runtime.mountoptions import parse
+from harness.runtime.mountoptions import destination, parse
 from harness.runtime.step import Call, Packed, Saved, Step
 from harness.runtime.syscalls import (
     AT,
@@ -68,7 +68,7 @@ class Node:
 def own(config: Config) -> int | None:
     """Return which mount of the config is a /dev of the container's own, if there is one: the last at /dev, a tmpfs."""
     mounts = config.get("mounts", [])
-    at = [index for index, mount in enumerate(mounts) if os.path.normpath(mount["destination"]) == "/dev"]
+    at = [index for index, mount in enumerate(mounts) if destination(mount) == "/dev"]
     if not at or mounts[at[-1]].get("type") != "tmpfs" or parse(mounts[at[-1]]).bind:
         return None
     return at[-1]

@@ -11,7 +11,12 @@ The tree goes on in `harness.errors`; this half stands here because the runtime 
 
 
 class IsoproofError(Exception):
-    """Anything that isoproof can explain in one line."""
+    """Anything that isoproof can explain in one line; one it stays where a name in it has line breaks."""
+
+    def __str__(self) -> str:
+        return "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode() for char in super().__str__()
+        )
 
 
 class BadInput(IsoproofError):

@@ -4,11 +4,13 @@ The child is a copy of the launcher made by a bare clone3(2), so the launcher sh
 arguments are laid out in memory before the clone; the child only makes calls, and reports the first that fails.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
+import signal
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.runtime.step import (
@@ -25,11 +27,14 @@ from harness.runtime.step import (
     Step,
     Strings,
 )
-from harness.runtime.syscalls import CLONE, clone_args, libc, number, sock_fprog
+from harness.runtime.syscalls import CLONE, PR, clone_args, libc, number, sock_fprog
 
 FAILURE = struct.Struct("=3i")
 CLONED = -1  # in the place of a step: the go-between has got as far as clone3(2)
 SIGCHLD = 17
+SIGKILL = 9
+
+OPENING = ("openat", "openat2", "open_tree", "fsopen", "fsmount", "fcntl")
 
 Results = dict[str, int]
 _syscall = libc.syscall
@@ -135,7 +140,7 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
             for name in opened:
                 os.close(results[name])  # what the calls that are not made any more would have closed
             return Failed(step, call, code), own_work
-        if call.name == "openat":
+        if call.name in OPENING:
             opened.add(call.saves)
         elif call.name == "close" and isinstance(call.arguments[0], Saved):
             opened.discard(call.arguments[0].name)
@@ -143,17 +148,36 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
     return None, own_work
 
 
+@contextlib.contextmanager
+def holder(namespaces: CLONE) -> Iterator[int]:
+    """Have a process in new namespaces for a while; yield its process id. Raises OSError."""
+    launcher = os.getpid()
+    pid = _clone3(clone_args(flags=namespaces, exit_signal=SIGCHLD))
+    if pid == 0:
+        libc.prctl(PR.SET_PDEATHSIG.value, SIGKILL, 0, 0, 0)
+        while os.getppid() == launcher:
+            signal.pause()
+        os._exit(0)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, SIGKILL)  # the launcher's own child, not yet reaped, so the number is still its own
+        os.waitpid(pid, 0)
+
+
 def prepare_all(steps: Iterable[Step]) -> list[tuple[int, int, Prepared]]:
     """Lay out all calls of a list of steps, each with the index of its step and its own in it."""
     return [(at, index, prepare(call)) for at, step in enumerate(steps) for index, call in enumerate(step.calls)]
 
 
-def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: int) -> tuple[int, int]:
+def clone(
+    plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: int, results: Results
+) -> tuple[int, int]:
     """Clone the child that carries out the plan's steps; return its process id and a pidfd.
 
     `error` is the writing end on which a failure is reported, `go` the reading end on which the child waits for its id
-    maps, `into` the descriptor of a version 2 cgroup or -1. The descriptors given must be above 9. Raises OSError, and
-    NotEnteredError for a step before that.
+    maps, `into` the descriptor of a version 2 cgroup or -1, `results` what the host's side knows by now. The
+    descriptors given must be above 9. Raises OSError, and NotEnteredError for a step before that.
     """
     prepared = prepare_all(plan.steps)
     flags = plan.flags | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
@@ -164,7 +188,7 @@ def clone(plan: Plan, streams: tuple[int, int, int], error: int, go: int, into: 
         pid = _clone3(clone_args(flags=flags | more, exit_signal=signal, cgroup=max(into, 0)))
         if pid == 0:
             try:
-                _be_the_child(prepared, streams, error, go, plan.shim)
+                _be_the_child(prepared, streams, error, go, plan.shim, results)
             finally:
                 os._exit(125)
         return pid
@@ -238,13 +262,13 @@ def _be_the_child(
     error: int,
     go: int,
     shim: Callable[[], None] | None,
+    results: Results,
 ) -> None:
     """Make the calls; the last one does not return."""
     for target, source in enumerate(streams):
         os.dup2(source, target)
     os.dup2(error, ERROR_DESCRIPTOR, inheritable=False)
     os.dup2(go, GO_DESCRIPTOR, inheritable=False)
-    results: Results = {}
     last_step = prepared[-1][0]
     for at, index, call in prepared:
         if at == last_step and index == 0 and shim is not None:

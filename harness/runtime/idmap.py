@@ -27,18 +27,26 @@ def check(config: Config) -> None:
     for kind in ("uid", "gid"):
         field = f"config.json: linux.{kind}Mappings"
         extents = config["linux"][f"{kind}Mappings"]
-        if len(extents) > MOST_EXTENTS or len(_lines(extents)) >= os.sysconf("SC_PAGE_SIZE"):
-            raise ConfigError(f"{field}: more than the {MOST_EXTENTS} lines, or the one page, that the kernel takes")
-        for index, extent in enumerate(extents):
-            for side in ("containerID", "hostID"):
-                if extent[side] + extent["size"] - 1 > LAST_ID:
-                    raise ConfigError(f"{field}[{index}].size: goes beyond the last id, {LAST_ID}")
-                for before, other in enumerate(extents[:index]):
-                    if extent[side] < other[side] + other["size"] and other[side] < extent[side] + extent["size"]:
-                        raise ConfigError(f"{field}[{index}].{side}: overlaps with entry {before}")
+        check_extents(field, extents)
         for name, wanted in ids[kind]:
             if not any(extent["containerID"] <= wanted < extent["containerID"] + extent["size"] for extent in extents):
                 raise ConfigError(f"config.json: process.user.{name}: {wanted} is not mapped by linux.{kind}Mappings")
+
+
+def check_extents(field: str, extents: list[Config]) -> None:
+    """Hold one id map to what the kernel accepts.
+
+    Raises ConfigError, with the name of the field.
+    """
+    if len(extents) > MOST_EXTENTS or len(lines(extents)) >= os.sysconf("SC_PAGE_SIZE"):
+        raise ConfigError(f"{field}: more than the {MOST_EXTENTS} lines, or the one page, that the kernel takes")
+    for index, extent in enumerate(extents):
+        for side in ("containerID", "hostID"):
+            if extent[side] + extent["size"] - 1 > LAST_ID:
+                raise ConfigError(f"{field}[{index}].size: goes beyond the last id, {LAST_ID}")
+            for before, other in enumerate(extents[:index]):
+                if extent[side] < other[side] + other["size"] and other[side] < extent[side] + extent["size"]:
+                    raise ConfigError(f"{field}[{index}].{side}: overlaps with entry {before}")
 
 
 def write_maps(config: Config, host: Host) -> list[Step]:
@@ -51,15 +59,15 @@ def write_maps(config: Config, host: Host) -> list[Step]:
     steps = []
     if setgroups_denied(config, host):
         why = "an ordinary user may map a group only after giving up setgroups(2): user_namespaces(7)"
-        steps.append(Step("deny-setgroups", why, _write("setgroups", "deny")))
+        steps.append(Step("deny-setgroups", why, write(Filled("/proc/{pid}/setgroups"), "deny")))
     for kind in ("gid", "uid"):
         extents = config["linux"][f"{kind}Mappings"]
         if _by_himself(kind, config, host):
             why = f"until then every {kind} of the child is the overflow {kind}: user_namespaces(7)"
-            steps.append(Step(f"{kind}-map", why, _write(f"{kind}_map", _lines(extents))))
+            steps.append(Step(f"{kind}-map", why, write(Filled(f"/proc/{{pid}}/{kind}_map"), lines(extents))))
         else:
             why = f"only /etc/sub{kind} lets an ordinary user map more than his own {kind}: new{kind}map(1)"
-            program = (f"new{kind}map", "{pid}", *_lines(extents).split())
+            program = (f"new{kind}map", "{pid}", *lines(extents).split())
             steps.append(Step(f"{kind}-map", why, (), program=program))
     return steps
 
@@ -81,14 +89,16 @@ def _by_himself(kind: str, config: Config, host: Host) -> bool:
     return not host.rootless or [(extent["hostID"], extent["size"]) for extent in extents] == [(his, 1)]
 
 
-def _lines(extents: list[Config]) -> str:
+def lines(extents: list[Config]) -> str:
+    """Return an id map as its file takes it."""
     return "".join(f"{extent['containerID']} {extent['hostID']} {extent['size']}\n" for extent in extents)
 
 
-def _write(name: str, text: str) -> tuple[Call, ...]:
+def write(path: Filled, text: str) -> tuple[Call, ...]:
+    """Return the calls that write one of these files, all at once as they want it."""
     opened = Saved("map")
     return (
-        Call("openat", (AT_FDCWD, Filled(f"/proc/{{pid}}/{name}"), O.WRONLY | O.CLOEXEC), saves="map"),
+        Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="map"),
         Call("write", (opened, text, len(text))),
         Call("close", (opened,)),
     )

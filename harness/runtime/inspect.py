@@ -1,6 +1,7 @@
 """What a plan must know of the host and of the bundle, read before anything is done."""
 
 import contextlib
+import ctypes
 import fcntl
 import itertools
 import os
@@ -12,12 +13,37 @@ from pathlib import Path
 from harness.runtime import cgroup, devices, limits
 from harness.runtime.config import NAMESPACES, Config, joined, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
+from harness.runtime.mountoptions import destination
 from harness.runtime.privileges import candidates
 from harness.runtime.step import Hierarchy, Host
-from harness.runtime.syscalls import ARCHITECTURES, NS_GET_NSTYPE, RESOLVE_IN_ROOT, O, explain_errno, invoke, open_how
+from harness.runtime.syscalls import (
+    ARCHITECTURES,
+    AT_FDCWD,
+    NS_GET_NSTYPE,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_SYMLINKS,
+    O,
+    explain_errno,
+    invoke,
+    open_how,
+)
 
 OLDEST_KERNEL = (5, 12)
 FILES = {"mount": "mnt", "network": "net"}  # in /proc/self/ns, where they differ from the runtime-spec's names
+PROC_SUPER_MAGIC = 0x9FA0
+PROC_ROOT_INO = 1
+KERNEL_FILESYSTEMS = {  # include/uapi/linux/magic.h
+    PROC_SUPER_MAGIC: "procfs",
+    0x62656572: "sysfs",
+    0x27E0EB: "cgroupfs",
+    0x63677270: "cgroupfs",
+    0x1CD1: "devpts",
+    0x64626720: "debugfs",
+    0x74726163: "tracefs",
+    0x73636673: "securityfs",
+    0xCAFE4A11: "bpffs",
+    0x6E736673: "nsfs",
+}
 _serial = itertools.count(1)
 
 
@@ -34,6 +60,7 @@ def host(config: Config, bundle: Path) -> Host:
     where no cgroup can be had.
     """
     check_machine()
+    check_proc()
     if os.geteuid() != 0 and "user" not in namespaces(config):
         raise BadInput(
             "config.json: linux.namespaces: an ordinary user needs a namespace of type user, with uidMappings and "
@@ -104,28 +131,64 @@ def check_machine() -> None:
         raise BadInput(f"this is Linux {os.uname().release}: 5.12 or later is needed, for mount_setattr(2)")
 
 
-def find_rootfs(config: Config, bundle: Path) -> Path:
-    """Return the directory that is to become the root.
+def check_proc() -> None:
+    """Raise BadInput where /proc is anything but procfs: what is written there, until the root is switched, is ours."""
+    if filesystem("/proc") != PROC_SUPER_MAGIC or os.stat("/proc").st_ino != PROC_ROOT_INO:
+        raise BadInput("the /proc around this process is no procfs, so no setting of a process can be written by it")
 
-    Raises BundleError where it is none, or is the host's own root.
+
+def filesystem(path: str) -> int:
+    """Return the kernel's number of the file system that a path is on: statfs(2). Raises OSError."""
+    found = ctypes.create_string_buffer(256)
+    invoke("statfs", os.fsencode(path) + b"\0", found)
+    return int.from_bytes(found.raw[:8], sys.byteorder)
+
+
+def find_rootfs(config: Config, bundle: Path) -> Path:
+    """Return the directory that is to become the root, without symlinks in its path.
+
+    Raises BundleError where it is none, or is one that is never an image: the host's own root (also by another mount of
+    it), its /dev, or a file system that is a view of the kernel.
     """
-    rootfs: Path = (bundle / config["root"]["path"]).resolve()
-    if not rootfs.is_dir():
+    try:
+        rootfs: Path = (bundle / config["root"]["path"]).resolve()
+        is_directory = rootfs.is_dir()
+    except (OSError, RuntimeError) as error:
+        raise BundleError(
+            f"open {bundle}/{config['root']['path']}: {error}; root.path in config.json names it"
+        ) from None
+    if not is_directory:
         raise BundleError(f"open {rootfs}: no such directory; root.path in config.json names it")
-    if os.path.samefile(rootfs, "/"):
-        raise BundleError("root.path is the host's own root; a container needs a directory of its own")
+    for path in ("/", "/dev"):
+        if os.path.exists(path) and os.path.samefile(rootfs, path):
+            raise BundleError(
+                f"root.path is the host's own {'root' if path == '/' else path}; a container needs a "
+                "directory of its own"
+            )
+    kind = KERNEL_FILESYSTEMS.get(filesystem(str(rootfs)))
+    if kind:
+        raise BundleError(f"root.path is on {kind}, a view of this kernel; a container needs a directory of its own")
     return rootfs
+
+
+def open_directory(path: Path) -> int:
+    """Open a directory whose path has been resolved. Raises BundleError where there is a symlink in it by now."""
+    how = open_how(O.PATH | O.DIRECTORY | O.CLOEXEC, RESOLVE_NO_SYMLINKS)
+    try:
+        return invoke("openat2", AT_FDCWD, os.fsencode(path) + b"\0", how, len(how))
+    except OSError as error:
+        raise BundleError(f"open {path}: {explain_errno(error.errno or 0)}; it was there a moment ago") from None
 
 
 def find_program(config: Config, rootfs: Path) -> None:
     """Raise BundleError where the program is surely not there, instead of starting a container that cannot run."""
     paths = candidates(config)
-    covered = [mount["destination"].rstrip("/") + "/" for mount in config.get("mounts", [])]
+    covered = [destination(mount) + "/" for mount in config.get("mounts", [])]
     for path in paths:
         absolute = os.path.normpath(os.path.join(config["process"].get("cwd", "/"), path))
         if any((absolute + "/").startswith(destination) for destination in covered):
             return
-    root = os.open(rootfs, O.PATH)
+    root = open_directory(rootfs)
     try:
         if any(_exists(root, os.path.join(config["process"].get("cwd", "/"), path)) for path in paths):
             return
@@ -142,40 +205,32 @@ def resolve(root: int, path: str, flags: int = O.PATH) -> int:
     return invoke("openat2", root, path.encode() + b"\0", how, len(how))
 
 
-def missing_places(config: Config, rootfs: Path) -> list[str]:
+def missing_places(config: Config, root: int) -> list[str]:
     """Return the paths in the root that mounting will have to make, outermost first, to be removed again."""
     missing: list[str] = []
     covered: list[str] = []
-    root = os.open(rootfs, O.PATH)
-    try:
-        for mount in config.get("mounts", []):
-            destination = os.path.normpath(mount["destination"])
-            if not any(destination.startswith(above + "/") for above in covered):
-                missing += [path for path in _ancestry(destination) if path not in missing and not _exists(root, path)]
-            covered.append(destination)
-    finally:
-        os.close(root)
+    for mount in config.get("mounts", []):
+        place = destination(mount)
+        if not any(place.startswith(above + "/") for above in covered):
+            missing += [path for path in _ancestry(place) if path not in missing and not _exists(root, path)]
+        covered.append(place)
     return missing
 
 
-def remove_places(rootfs: Path, places: list[str]) -> None:
+def remove_places(root: int, places: list[str]) -> None:
     """Remove what `missing_places` named, innermost first; what the container has filled is the user's and stays."""
-    root = os.open(rootfs, O.PATH)
-    try:
-        for path in reversed(places):
-            with contextlib.suppress(OSError):
-                parent = resolve(root, os.path.dirname(path))
-                try:
-                    name = os.path.basename(path)
-                    kind = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                    if stat.S_ISDIR(kind.st_mode):
-                        os.rmdir(name, dir_fd=parent)
-                    elif stat.S_ISREG(kind.st_mode) and kind.st_size == 0:
-                        os.unlink(name, dir_fd=parent)
-                finally:
-                    os.close(parent)
-    finally:
-        os.close(root)
+    for path in reversed(places):
+        with contextlib.suppress(OSError):
+            parent = resolve(root, os.path.dirname(path))
+            try:
+                name = os.path.basename(path)
+                kind = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if stat.S_ISDIR(kind.st_mode):
+                    os.rmdir(name, dir_fd=parent)
+                elif stat.S_ISREG(kind.st_mode) and kind.st_size == 0:
+                    os.unlink(name, dir_fd=parent)
+            finally:
+                os.close(parent)
 
 
 def _ancestry(path: str) -> list[str]:

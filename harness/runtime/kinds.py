@@ -18,13 +18,13 @@ class Kind:
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A string without NUL, which the kernel would take for its end."""
+    """A string without NUL, which the kernel would take for its end, and in bytes: JSON allows half characters."""
 
-    expected = "a text without NUL"
+    expected = "a text without NUL or half a surrogate pair"
 
     def accepts(self, value: object) -> bool:
         """Return whether this value is of the kind."""
-        return isinstance(value, str) and "\0" not in value
+        return isinstance(value, str) and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
 
 
 @dataclass(frozen=True)

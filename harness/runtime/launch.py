@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.runtime import inspect, members, supervise
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
-from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
+from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, holder, run_here
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.step import Plan, Saved, Step
 from harness.runtime.syscalls import O, explain_errno
@@ -51,13 +51,17 @@ def run(
     """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
-    places = inspect.missing_places(config, Path(host.rootfs))
+    root = inspect.open_directory(Path(host.rootfs))
     try:
-        with start(alter(plan) if alter else plan, streams) as cell:
-            with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                return cell.wait(deadline)
+        places = inspect.missing_places(config, root)
+        try:
+            with start(alter(plan) if alter else plan, streams) as cell:
+                with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
+                    return cell.wait(deadline)
+        finally:
+            inspect.remove_places(root, places)
     finally:
-        inspect.remove_places(Path(host.rootfs), places)
+        os.close(root)
 
 
 @contextlib.contextmanager
@@ -93,7 +97,7 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into)
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), error_writer, go_reader, into, results)
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
@@ -147,10 +151,15 @@ def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> bool:
     """Run a step on the host's side and remember how to undo it; return whether its work is all its own."""
     if step.program:
         _run_program(step, results)
-    failed, own_work = run_here(step, results)
+    try:
+        with holder(step.holder) if step.holder else contextlib.nullcontext(0) as results["holder"]:
+            failed, own_work = run_here(step, results)
+    except OSError as error:
+        number = error.errno or 0
+        raise StartError(_sentence(step.name, f"clone3({step.holder})", number), step.name, number) from error
     nothing_done = failed is not None and failed.call is step.calls[0]
     if step.undo and own_work and not nothing_done:
-        undo.callback(_undo, step)
+        undo.callback(_undo, step, results)
     if failed:
         raise _error(failed)
     return own_work
@@ -176,15 +185,17 @@ def _run_program(step: Step, results: Results) -> None:
         )
 
 
-def _undo(step: Step) -> None:
-    """Undo a step; the kernel may need a moment to let go.
+def _undo(step: Step, results: Results) -> None:
+    """Undo a step, but for results that it has never had; the kernel may need a moment to let go.
 
     Raises StartError, with the object's name, for what stays behind all the same.
     """
-    taken_back = Step(f"undo {step.name}", step.why, step.undo)
+    needed = [[part.name for part in call.arguments if isinstance(part, Saved)] for call in step.undo]
+    calls = tuple(call for call, names in zip(step.undo, needed, strict=True) if set(names) <= set(results))
+    taken_back = Step(f"undo {step.name}", step.why, calls)
     end = time.monotonic() + members.PATIENCE
     while True:
-        failed, _ = run_here(taken_back, {})
+        failed, _ = run_here(taken_back, results)
         if not failed:
             return
         if failed.number != errno.EBUSY or time.monotonic() > end:
@@ -261,11 +272,16 @@ CAUSES = {
     ("enter:pid", errno.EINVAL): "only PID namespaces below the launcher's own can be joined",
     ("mapped-ids", errno.EINVAL): "the user namespace to join has no id 0",
     ("time-offsets", errno.ERANGE): "with this offset a clock would stand before 0, or too far ahead",
+    ("open-root", errno.ELOOP): "a symlink has been put in the path of the root since it was looked at",
     ("open-root", errno.EACCES): "the ids that root is mapped to may not pass through a directory above the root",
     (
         "open:/proc",
         errno.EPERM,
     ): "parts of the /proc around this process are covered, so the kernel refuses a fresh one",
+    ("mount", errno.ELOOP): "symlinks of the image loop here, or lead through a link of /proc that is no path",
+    ("mount", errno.ENOTDIR): "the image has a file where a directory belongs, or the other way round",
+    ("idmap", errno.EINVAL): "the source's file system cannot be mounted with an id map, or has one already",
+    ("idmap", errno.EPERM): "an id map takes CAP_SYS_ADMIN where the source's file system was mounted",
     (
         "mount:/proc",
         errno.EINVAL,

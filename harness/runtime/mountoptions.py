@@ -1,5 +1,6 @@
 """The options of a mount: which are the mount's, which the file system's, and which nobody knows. mount(8)."""
 
+import os.path
 from dataclasses import dataclass, field
 
 from harness.runtime.config import Config
@@ -19,6 +20,9 @@ ATTRIBUTES = {
     "noatime": (MOUNT_ATTR.NOATIME, MOUNT_ATTR_ATIME),
     "strictatime": (MOUNT_ATTR.STRICTATIME, MOUNT_ATTR_ATIME),
     "relatime": (0, MOUNT_ATTR_ATIME),
+    "atime": (0, MOUNT_ATTR_ATIME),  # neither of the others: relatime, as the kernel has it
+    "nostrictatime": (0, MOUNT_ATTR_ATIME),
+    "norelatime": (0, 0),  # there is nothing below relatime but what has a name of its own
     "nodiratime": (MOUNT_ATTR.NODIRATIME, 0),
     "diratime": (0, MOUNT_ATTR.NODIRATIME),
     "nosymfollow": (MOUNT_ATTR.NOSYMFOLLOW, 0),
@@ -47,10 +51,38 @@ DATA = {
         "inode64",
     },
     "cgroup": set(),
+    "overlay": {
+        "lowerdir",
+        "lowerdir+",
+        "datadir+",
+        "upperdir",
+        "workdir",
+        "index",
+        "metacopy",
+        "nfs_export",
+        "redirect_dir",
+        "userxattr",
+        "uuid",
+        "verity",
+        "volatile",
+        "xino",
+    },
     "cgroup2": {"nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot"},
 }
 
-SUPERBLOCK_FLAGS = {"sync", "dirsync", "lazytime"}
+# Of the whole file system, so not for a bind mount: it would be changed for the host, too.
+SUPERBLOCK_FLAGS = {"sync", "async", "dirsync", "lazytime", "nolazytime"}
+
+# What is so anyway: a file system made by fsopen(2) says its complaints to the caller, not to the kernel's log.
+NOTHING_TO_DO = {"defaults", "silent", "loud", "nomand", "noiversion"}
+
+REFUSED = {
+    "tmpcopyup": "would copy files of the image at every start; mount an overlay, or have the program copy them",
+    "mand": "Linux 5.15 has done away with mandatory locks",
+    "iversion": "fsconfig(2) knows no such flag; the file systems that have it turn it on by themselves",
+}
+
+LONGEST_VALUE = 255  # bytes that fsconfig(2) takes in a string
 
 
 @dataclass
@@ -59,27 +91,41 @@ class Options:
 
     bind: bool = False
     recursive: bool = False
+    remount: bool = False
+    idmap: bool = False
+    idmap_recursive: bool = False
     attr_set: int = 0
     attr_clr: int = 0
     recursive_set: int = 0
     recursive_clr: int = 0
-    propagation: MS = MS.PRIVATE
+    propagation: MS = MS(0)
     propagation_recursive: bool = True
     data: list[str] = field(default_factory=list)
+
+
+def destination(mount: Config) -> str:
+    """Return where a mount goes, in the one spelling that can be compared: /proc for /./proc/ and //proc."""
+    path: str = mount["destination"]
+    return "/" + os.path.normpath(path).lstrip("/")
 
 
 def parse(mount: Config) -> Options:
     """Sort the options of a mount of the config.
 
-    Raises ConfigError for an option that nobody knows.
+    Raises ConfigError for an option that nobody knows, or that cannot be had.
     """
-    options = Options(bind=mount.get("type") == "bind")
+    field = f"config.json: mounts: {mount['destination']}"
+    options = Options(bind=mount.get("type") == "bind", idmap="uidMappings" in mount or "gidMappings" in mount)
     kind = mount.get("type", "")
     for option in mount.get("options", []):
-        name = option.partition("=")[0]
+        name, _, value = option.partition("=")
         base = option[1:] if option.startswith("r") else ""
         if option in ("bind", "rbind"):
             options.bind, options.recursive = True, option == "rbind"
+        elif option == "remount":
+            options.remount = True
+        elif option in ("idmap", "ridmap"):
+            options.idmap, options.idmap_recursive = True, option == "ridmap"
         elif option in PROPAGATION or base in PROPAGATION:
             options.propagation = PROPAGATION.get(option) or PROPAGATION[base]
             options.propagation_recursive = option not in PROPAGATION
@@ -87,18 +133,16 @@ def parse(mount: Config) -> Options:
             options.attr_set, options.attr_clr = _apply(option, options.attr_set, options.attr_clr)
         elif base in ATTRIBUTES:
             options.recursive_set, options.recursive_clr = _apply(base, options.recursive_set, options.recursive_clr)
+        elif option in REFUSED:
+            raise ConfigError(f"{field}: option {option!r}: {REFUSED[option]}")
         elif (
             option in SUPERBLOCK_FLAGS or (kind in DATA and name in DATA[kind]) or (kind not in DATA and "=" in option)
         ):
+            if len(value.encode()) > LONGEST_VALUE:
+                raise ConfigError(f"{field}: option {name!r}: longer than the {LONGEST_VALUE} bytes of fsconfig(2)")
             options.data.append(option)
-        elif option != "defaults":
-            raise ConfigError(
-                f"config.json: mounts: {mount['destination']}: unknown option {option!r} for type {kind or 'none'}"
-            )
-    if options.bind and options.data:
-        raise ConfigError(
-            f"config.json: mounts: {mount['destination']}: a bind mount takes no option {options.data[0]!r}"
-        )
+        elif option not in NOTHING_TO_DO:
+            raise ConfigError(f"{field}: unknown option {option!r} for type {kind or 'none'}")
     return options
 
 

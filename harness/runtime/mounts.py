@@ -1,106 +1,78 @@
 """The mount namespace: a tree of the container's own, and no way back to the host's. mount_namespaces(7).
 
 The order is what makes it safe. Everything that must be taken from the host's tree is opened first, as detached mounts
-(open_tree(2), fsmount(2)). Then the root is switched and the host's tree let go. Only after that are the mounts put in
-their places: the paths of the image, symlinks and all, are then resolved by the kernel in a tree that has no outside.
+(`harness.runtime.mountsources`). Then the root is switched and the host's tree let go. Only after that are the mounts
+put in their places: the paths of the image, symlinks and all, are then resolved by the kernel in a tree that has no
+outside. The one way out that is left are the links in /proc that are no paths (/proc/self/fd/7), so none is followed.
 """
 
 import errno
 import os.path
 
-from harness.runtime import cgroup, devices
-from harness.runtime.config import Config, namespaces
+from harness.runtime import devices, mountsources
+from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
-from harness.runtime.mountoptions import PROPAGATION, Options, parse
+from harness.runtime.mountoptions import PROPAGATION, destination, parse
+from harness.runtime.mountsources import attributes, set_attributes, tune
 from harness.runtime.step import Call, Host, Packed, Saved, Step
 from harness.runtime.syscalls import (
     AT,
     AT_FDCWD,
-    FSCONFIG,
-    FSMOUNT,
-    FSOPEN,
     MNT,
     MOUNT_ATTR,
     MOVE_MOUNT,
     MS,
     OPEN_TREE,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
     S_IFREG,
-    mount_attr,
+    O,
+    open_how,
 )
 
 DETACHED_ROOT = "root"
-
-# File systems that must be made while the host's tree is there, and why.
-EARLY = {
-    "proc": "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)",
-    "sysfs": "in a user namespace only allowed while a full one is in sight: mount_namespaces(7)",
-    "overlay": "its layers are directories of the host's: Documentation/filesystems/overlayfs.rst of the kernel",
-}
+RELIED_ON = ("/proc", "/sys", "/dev")  # by other steps, so no symlink of the image may stand in their place
 
 
-def check(config: Config) -> None:
+def check(config: Config, host: Host) -> None:
     """Hold the mounts of a config to what this module can do.
 
     Raises ConfigError for the first mount that is wrong.
     """
     for mount in config.get("mounts", []):
         options = parse(mount)
-        destination = mount["destination"]
-        if options.bind and not mount.get("source", "").startswith("/"):
-            raise ConfigError(f"config.json: mounts: {destination}: a bind mount needs an absolute path as its source")
-        if not options.bind and not mount.get("type"):
-            raise ConfigError(f"config.json: mounts: {destination}: neither a type nor the option bind")
-        if os.path.normpath(destination) == "/":
+        field = f"config.json: mounts: {mount['destination']}"
+        if destination(mount) == "/":
             raise ConfigError("config.json: mounts: /: the root itself is named by root.path")
+        if (options.bind or options.remount) and options.data:
+            raise ConfigError(f"{field}: a bind mount takes no option {options.data[0]!r}, nor does a remount")
+        if mount.get("type") == "cgroup" and options.data:
+            raise ConfigError(f"{field}: {options.data[0]!r} would be set for the cgroups of the whole host")
+        if options.idmap:
+            mountsources.check_idmap(config, host, mount)
+        if options.remount:
+            continue
+        if options.bind and not mount.get("source", "").startswith("/"):
+            raise ConfigError(f"{field}: a bind mount needs an absolute path as its source")
+        if not options.bind and not mount.get("type"):
+            raise ConfigError(f"{field}: neither a type nor the option bind")
 
 
-def open_root(host: Host) -> Step:
-    """Take the image's tree as a detached mount that only this process holds."""
+def open_root(config: Config, host: Host) -> Step:
+    """Take the image's tree as a detached mount that only this process holds.
+
+    Its path has no symlinks, for it was resolved when it was looked at; one that is there now has been put there since.
+    """
+    how = open_how(O.PATH | O.DIRECTORY | O.CLOEXEC, RESOLVE_NO_SYMLINKS)
+    shown = Packed(how, "O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_SYMLINKS")
+    flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE | AT.EMPTY_PATH
+    kind = MS.SLAVE if _root_propagation(config) == MS.SLAVE else MS.PRIVATE
     calls = (
-        Call(
-            "open_tree",
-            (AT_FDCWD, host.rootfs, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE),
-            saves=DETACHED_ROOT,
-        ),
-        _set_attributes(DETACHED_ROOT, AT.RECURSIVE, propagation=MS.PRIVATE),
+        Call("openat2", (AT_FDCWD, host.rootfs, shown, len(how)), saves="rootfs"),
+        Call("open_tree", (Saved("rootfs"), "", flags), saves=DETACHED_ROOT),
+        set_attributes(DETACHED_ROOT, AT.RECURSIVE, propagation=kind),
     )
     return Step("open-root", "while the host's tree is still there to take it from: open_tree(2)", calls)
-
-
-def open_sources(config: Config, host: Host) -> list[Step]:
-    """Open, as detached mounts, whatever the container gets from the host or what needs the host's /proc to be visible.
-
-    A clone made now still belongs to the peer group of its source, so `rslave` and `rshared` can mean what they say.
-    EARLY says which file systems are made now, and why.
-    """
-    steps = []
-    for index, mount in enumerate(config.get("mounts", [])):
-        options = parse(mount)
-        calls: tuple[Call, ...] = ()
-        if options.bind:
-            deep = AT.RECURSIVE if options.recursive else AT(0)
-            flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | deep
-            calls = (
-                Call("open_tree", (AT_FDCWD, mount["source"], flags), saves=_handle(index)),
-                *_tune(_handle(index), options),
-            )
-            why = "a mount of the host's, to be attached later: open_tree(2)"
-        elif mount["type"] in EARLY:
-            calls = _make(mount["type"], mount.get("source", mount["type"]), options.data, _handle(index)) + _tune(
-                _handle(index), options
-            )
-            why = EARLY[mount["type"]]
-        elif mount["type"] == "cgroup" and "cgroup" not in namespaces(config):
-            directories = [cgroup.directory(hierarchy, config, host) for hierarchy in host.hierarchies]
-            flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC
-            calls = tuple(
-                Call("open_tree", (AT_FDCWD, path, flags), saves=_cgroup_handle(at))
-                for at, path in enumerate(directories)
-            )
-            why = "without a cgroup namespace only the own cgroup may show, so it is bound: cgroup_namespaces(7)"
-        if calls:
-            steps.append(Step(f"open:{mount['destination']}", why, calls))
-    return steps
 
 
 def stop_propagation() -> Step:
@@ -109,11 +81,12 @@ def stop_propagation() -> Step:
     return Step("private", "or every mount made from here on would appear on the host: mount_namespaces(7)", calls)
 
 
-def switch_root(host: Host) -> list[Step]:
+def switch_root() -> list[Step]:
     """Make the image's tree the root, and let the host's go."""
     root = Saved(DETACHED_ROOT)
     attach = (
-        Call("move_mount", (root, "", AT_FDCWD, host.rootfs, MOVE_MOUNT.F_EMPTY_PATH)),
+        Call("move_mount", (root, "", Saved("rootfs"), "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)),
+        Call("close", (Saved("rootfs"),)),
         Call("fchdir", (root,)),
         Call("close", (root,)),
     )
@@ -143,26 +116,21 @@ def attach(config: Config, host: Host) -> list[Step]:
     made: set[str] = set()
     for index, mount in enumerate(config.get("mounts", [])):
         options = parse(mount)
-        destination = os.path.normpath(mount["destination"])
-        is_file = options.bind and mount["source"] in host.files
-        calls = _place(destination, is_file, made)
-        made = {path for path in made if not path.startswith(destination + "/")}
-        if not options.bind and mount["type"] == "cgroup":
-            calls += _cgroup(destination, options, config, host)
-        elif options.bind or mount["type"] in EARLY:
-            calls += _move(_handle(index), destination)
+        place = destination(mount)
+        is_file = options.bind and mount.get("source") in host.files
+        what = "bind" if options.bind else mount.get("type")
+        why = f"{what}, in the new root, where no symlink leads out: move_mount(2)"
+        if options.remount:
+            calls = (*_reach(place), *tune("place", options), Call("close", (Saved("place"),)))
+            why = "a mount that an earlier step has attached gets other attributes: mount_setattr(2)"
+        elif what == "cgroup":
+            calls = _place(place, is_file, made) + _attach_cgroups(place, host)
         else:
-            handle = devices.DIRECTORY if index == devices.own(config) else _handle(index)
-            calls += _make(mount["type"], mount.get("source", mount["type"]), options.data, handle)
-            calls += _tune(handle, options) + _move(handle, destination)
-        what = "bind" if options.bind else mount["type"]
-        steps.append(
-            Step(
-                f"mount:{mount['destination']}",
-                f"{what}, in the new root, where no symlink leads out: move_mount(2)",
-                calls,
-            )
-        )
+            calls = _place(place, is_file, made) + _move(mountsources.handle(config, index), place)
+            if index != devices.own(config):  # on which devices are still to be made
+                calls += (Call("close", (Saved(mountsources.handle(config, index)),)),)
+        made = {path for path in made if not path.startswith(place + "/")}
+        steps.append(Step(f"mount:{mount['destination']}", why, calls))
     return steps
 
 
@@ -180,7 +148,7 @@ def protect(config: Config) -> list[Step]:
                 absent,
                 saves="path",
             ),
-            Call("mount_setattr", _attributes(Saved("path"), AT.RECURSIVE, MOUNT_ATTR.RDONLY), (errno.EBADF,)),
+            Call("mount_setattr", attributes(Saved("path"), AT.RECURSIVE, MOUNT_ATTR.RDONLY), (errno.EBADF,)),
             Call(
                 "move_mount",
                 (Saved("path"), "", AT_FDCWD, path, MOVE_MOUNT.F_EMPTY_PATH),
@@ -212,121 +180,90 @@ def protect(config: Config) -> list[Step]:
 def lock_root(config: Config) -> list[Step]:
     """Make the root read-only; last, because until now places for mounts had to be made in it."""
     steps = []
-    propagation = config.get("linux", {}).get("rootfsPropagation", "private")
-    if propagation not in ("private", "rprivate"):
-        kind = PROPAGATION[propagation if propagation in PROPAGATION else propagation[1:]]
-        calls = (Call("mount_setattr", _attributes(AT_FDCWD, AT.RECURSIVE, path="/", propagation=kind)),)
+    kind = _root_propagation(config)
+    if kind in (MS.SHARED, MS.UNBINDABLE):
+        deep = AT.RECURSIVE if config["linux"]["rootfsPropagation"] not in PROPAGATION else AT(0)
+        calls: tuple[Call, ...] = (Call("mount_setattr", attributes(AT_FDCWD, deep, path="/", propagation=kind)),)
+        if deep:
+            calls += _restore_propagation(config)
         steps.append(Step("root-propagation", "only now: pivot_root(2) refuses a shared root", calls))
     if config["root"].get("readonly"):
-        calls = (Call("mount_setattr", _attributes(AT_FDCWD, AT(0), MOUNT_ATTR.RDONLY, path="/")),)
+        calls = (Call("mount_setattr", attributes(AT_FDCWD, AT(0), MOUNT_ATTR.RDONLY, path="/")),)
         steps.append(Step("root-read-only", "not before every mount point has been made: mount_setattr(2)", calls))
     return steps
 
 
-def _handle(index: int) -> str:
-    return f"mount{index}"
+def _root_propagation(config: Config) -> MS:
+    name = config.get("linux", {}).get("rootfsPropagation", "private")
+    return PROPAGATION[name if name in PROPAGATION else name[1:]]
 
 
-def _attributes(
-    where: int | Saved,
-    deep: AT,
-    attr_set: int = 0,
-    attr_clr: int = 0,
-    propagation: MS = MS(0),
-    path: str = "",
-) -> tuple[int | Saved, str, int, Packed, int]:
-    """Return the arguments of mount_setattr(2)."""
-    flags = deep if path else deep | AT.EMPTY_PATH
-    words = [f"attr_set={MOUNT_ATTR(attr_set)}"] if attr_set else []
-    words += [f"attr_clr={MOUNT_ATTR(attr_clr)}"] if attr_clr else []
-    words += [f"propagation={propagation}"] if propagation else []
-    packed = Packed(mount_attr(attr_set, attr_clr, propagation), ", ".join(words))
-    return where, path, flags, packed, len(packed.value)
-
-
-def _set_attributes(name: str, deep: AT, attr_set: int = 0, attr_clr: int = 0, propagation: MS = MS(0)) -> Call:
-    return Call("mount_setattr", _attributes(Saved(name), deep, attr_set, attr_clr, propagation))
-
-
-def _tune(handle: str, options: Options) -> tuple[Call, ...]:
-    """Return the calls that give a detached mount its attributes and its propagation."""
-    calls = []
-    if options.recursive_set or options.recursive_clr:
-        calls.append(_set_attributes(handle, AT.RECURSIVE, options.recursive_set, options.recursive_clr))
-    if options.attr_set or options.attr_clr:
-        calls.append(_set_attributes(handle, AT(0), options.attr_set, options.attr_clr))
-    if options.bind:
-        deep = AT.RECURSIVE if options.propagation_recursive else AT(0)
-        calls.append(_set_attributes(handle, deep, propagation=options.propagation))
-    return tuple(calls)
-
-
-def _make(kind: str, source: str, data: list[str], name: str) -> tuple[Call, ...]:
-    """Return the calls that make a new file system and keep it as a detached mount under a name."""
-    context = Saved("context")
-    calls = [Call("fsopen", (kind, FSOPEN.CLOEXEC), saves="context")]
-    if source:
-        calls.append(Call("fsconfig", (context, FSCONFIG.SET_STRING, "source", source, 0)))
-    for option in data:
-        key, equals, value = option.partition("=")
-        if equals:
-            calls.append(Call("fsconfig", (context, FSCONFIG.SET_STRING, key, value, 0)))
-        else:
-            calls.append(Call("fsconfig", (context, FSCONFIG.SET_FLAG, key, None, 0)))
-    calls.append(Call("fsconfig", (context, FSCONFIG.CMD_CREATE, None, None, 0)))
-    calls.append(Call("fsmount", (context, FSMOUNT.CLOEXEC, 0), saves=name))
-    calls.append(Call("close", (context,)))
-    return tuple(calls)
-
-
-def _place(destination: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
-    """Return the calls that make the place for a mount, and every directory above it not yet known to be there."""
-    there = (errno.EEXIST,)
-    calls = []
-    parts = destination.strip("/").split("/")
-    for end in range(1, len(parts) + 1):
-        path = "/" + "/".join(parts[:end])
-        if path in made:
-            continue
-        if is_file and end == len(parts):
-            calls.append(Call("mknodat", (AT_FDCWD, path, S_IFREG | 0o644, 0), there))
-        else:
-            calls.append(Call("mkdirat", (AT_FDCWD, path, 0o755), there))
-        made.add(path)
-    return tuple(calls)
-
-
-def _move(name: str, destination: str) -> tuple[Call, ...]:
-    """Return the calls that attach a detached mount, and let it go unless devices are still to be made on it.
-
-    A symlink as the last part is followed, inside the root; but never for those on which other steps rely.
-    """
-    follow = MOVE_MOUNT(0) if destination in ("/proc", "/sys", "/dev") else MOVE_MOUNT.T_SYMLINKS
-    attach = Call("move_mount", (Saved(name), "", AT_FDCWD, destination, MOVE_MOUNT.F_EMPTY_PATH | follow))
-    return (attach,) if name == devices.DIRECTORY else (attach, Call("close", (Saved(name),)))
-
-
-def _cgroup(destination: str, options: Options, config: Config, host: Host) -> tuple[Call, ...]:
-    """Return the calls that mount all cgroup hierarchies of the host, below a tmpfs if there are several."""
-    pure = len(host.hierarchies) == 1 and host.hierarchies[0].version == 2
-    attributes = options.attr_set | options.recursive_set
+def _restore_propagation(config: Config) -> tuple[Call, ...]:
+    """Return the calls that give the mounts back what the config says of each, after all have become the root's."""
     calls: tuple[Call, ...] = ()
-    if not pure:
-        calls += _make("tmpfs", "tmpfs", ["mode=755", "size=64k"], "cgroups") + _move("cgroups", destination)
-    for index, hierarchy in enumerate(host.hierarchies):
-        place = destination if pure else f"{destination}/{os.path.basename(hierarchy.point)}"
-        if not pure:
-            calls += (Call("mkdirat", (AT_FDCWD, place, 0o755)),)
-        if "cgroup" in namespaces(config):
-            kind = "cgroup2" if hierarchy.version == 2 else "cgroup"
-            calls += _make(kind, kind, list(hierarchy.options), _cgroup_handle(index))
-        if attributes:
-            calls += (_set_attributes(_cgroup_handle(index), AT(0), attributes),)
-        calls += _move(_cgroup_handle(index), place)
-    if not pure and attributes:
-        calls += (Call("mount_setattr", _attributes(AT_FDCWD, AT(0), attributes, path=destination)),)
+    for mount in config.get("mounts", []):
+        options = parse(mount)
+        if options.propagation:
+            deep = AT.RECURSIVE if options.propagation_recursive else AT(0)
+            again = set_attributes("place", deep, propagation=options.propagation)
+            calls += (*_reach(destination(mount)), again, Call("close", (Saved("place"),)))
     return calls
 
 
-def _cgroup_handle(index: int) -> str:
-    return f"cgroup{index}"
+def _reach(path: str, flags: O = O.PATH | O.CLOEXEC) -> tuple[Call, ...]:
+    """Return the call that opens a path in the new root as `place`; it must lead there by names alone."""
+    how = open_how(flags, RESOLVE_NO_MAGICLINKS)
+    return (Call("openat2", (AT_FDCWD, path, Packed(how, f"{flags}, RESOLVE_NO_MAGICLINKS"), len(how)), saves="place"),)
+
+
+def _place(target: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
+    """Return the calls that make the place for a mount, and every directory above it not yet known to be there."""
+    there = (errno.EEXIST,)
+    calls: tuple[Call, ...] = ()
+    parts = target.strip("/").split("/")
+    for end in range(1, len(parts) + 1):
+        above, path = "/" + "/".join(parts[: end - 1]), "/" + "/".join(parts[:end])
+        if path in made:
+            continue
+        where: int | Saved = AT_FDCWD
+        name = path
+        if above != "/":
+            calls += _reach(above, O.PATH | O.DIRECTORY | O.CLOEXEC)
+            where, name = Saved("place"), parts[end - 1]
+        if is_file and end == len(parts):
+            calls += (Call("mknodat", (where, name, S_IFREG | 0o644, 0), there),)
+        else:
+            calls += (Call("mkdirat", (where, name, 0o755), there),)
+        if isinstance(where, Saved):
+            calls += (Call("close", (where,)),)
+        made.add(path)
+    return calls
+
+
+def _move(name: str, place: str) -> tuple[Call, ...]:
+    """Return the calls that attach a detached mount.
+
+    A symlink as the last part is followed, inside the root; but never for those on which other steps rely.
+    """
+    if place in RELIED_ON:
+        return (Call("move_mount", (Saved(name), "", AT_FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH)),)
+    flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH
+    reached = Saved("place")
+    return (*_reach(place), Call("move_mount", (Saved(name), "", reached, "", flags)), Call("close", (reached,)))
+
+
+def _attach_cgroups(place: str, host: Host) -> tuple[Call, ...]:
+    """Return the calls that attach all cgroup hierarchies, below a tmpfs if there are several."""
+    handles = [mountsources.cgroup_handle(index) for index in range(len(host.hierarchies))]
+    if mountsources.pure(host):
+        return (*_move(handles[0], place), Call("close", (Saved(handles[0]),)))
+    above = Saved("cgroups")
+    calls = _move(above.name, place)
+    for name, hierarchy in zip(handles, host.hierarchies, strict=True):
+        directory = os.path.basename(hierarchy.point)
+        calls += (
+            Call("mkdirat", (above, directory, 0o755)),
+            Call("move_mount", (Saved(name), "", above, directory, MOVE_MOUNT.F_EMPTY_PATH)),
+            Call("close", (Saved(name),)),
+        )
+    return calls

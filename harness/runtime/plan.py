@@ -11,6 +11,7 @@ from harness.runtime import (
     devices,
     idmap,
     mounts,
+    mountsources,
     namespaces,
     network,
     privileges,
@@ -28,7 +29,7 @@ def plan(config: Config, host: Host) -> Plan:
     Raises ConfigError where fields that are right by themselves do not fit together, StartError where this host lacks
     what the config asks for.
     """
-    mounts.check(config)
+    mounts.check(config, host)
     idmap.check(config)
     namespaces.check(config, host)
     steps = [
@@ -46,12 +47,14 @@ def plan(config: Config, host: Host) -> Plan:
         *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already
         *namespaces.set_names(config),
         *network.raise_loopback(config),
-        mounts.open_root(host),  # while the host's tree is there to take from, and its peer groups still mean something
-        *mounts.open_sources(config, host),
+        mounts.open_root(
+            config, host
+        ),  # while the host's tree is there to take from, and its peer groups still mean something
+        *mountsources.open_sources(config, host),
         *devices.open_nodes(config),
         *devices.open_null(config),  # likewise, for masks: no null device of the image's is to be trusted
         mounts.stop_propagation(),  # before the first mount is attached, or the host would get it too
-        *mounts.switch_root(host),  # from here on there is no outside: no path and no symlink leads to the host
+        *mounts.switch_root(),  # from here on there is no outside: no path and no symlink leads to the host
         privileges.clear_umask(),  # before the first directory or device node is made
         *mounts.attach(config, host),  # in the order of the config, as the runtime-spec demands
         *devices.make(config),  # on the /dev that has just been mounted
@@ -74,7 +77,7 @@ def plan(config: Config, host: Host) -> Plan:
         privileges.execute(config),
     ]
     return Plan(
-        before=tuple(cgroup.make(config, host)),
+        before=(*cgroup.make(config, host), *mountsources.open_idmapped(config, host)),
         enter=tuple(namespaces.enter(config, host)),
         flags=namespaces.clone_flags(config),
         into=cgroup.born_into(config, host),
@@ -98,6 +101,8 @@ def explain(plan: Plan) -> str:
     for title, steps in parts:
         lines.append(f"# {title}")
         for step in steps:
-            lines += [f"{step.name}: {step.why}", *(f"    {call}" for call in step.calls)]
+            lines += [f"{step.name}: {step.why}"]
+            lines += [f"    (while a process waits, clone3({step.holder}) -> {{holder}})"] if step.holder else []
+            lines += [*(f"    {call}" for call in step.calls)]
             lines += [f"    {' '.join(step.program)}"] if step.program else []
     return "\n".join(lines)

@@ -131,7 +131,8 @@ class Step:
     `undo` takes back on the host's side what `calls` did there, and is left out where a call found its work already
     done (an allowed errno), for that was not ours. Steps inside the container need none: what they make goes with its
     namespaces. `program` is one of the host's that holds a right which its caller lacks, run in the place of the calls;
-    its words may ask for results as `Filled` does.
+    its words may ask for results as `Filled` does. `holder` are namespaces that the calls need somebody to be in: a
+    process that does nothing and is gone after them; they know it as `{holder}`.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Step:
     calls: tuple[Call, ...]
     undo: tuple[Call, ...] = ()
     program: tuple[str, ...] = ()
+    holder: CLONE | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +149,11 @@ class Plan:
 
     `before` runs on the host's side. Where there is something to `enter`, a go-between does that, clones the child in
     the launcher's stead and is gone: the launcher itself could never leave some namespaces again. The child is cloned
-    with `flags` (into the version 2 cgroup `into`, where there is one), `between` runs on the host's side while the
-    child waits, `steps` run in the child and end in execve(2), `after` runs on the host's side when the program has
-    started. When the first process has ended, whatever is left in the container's cgroups is killed
-    (`kill_leftovers`). `shim`, where there is one, is the first process of the container and runs the program as its
-    child.
+    with `flags` (into the version 2 cgroup `into`, where there is one) and inherits the results so far, `between` runs
+    on the host's side while the child waits, `steps` run in the child and end in execve(2), `after` runs on the host's
+    side when the program has started. When the first process has ended, whatever is left in the container's cgroups is
+    killed (`kill_leftovers`). `shim`, where there is one, is the first process of the container and runs the program as
+    its child.
     """
 
     flags: CLONE

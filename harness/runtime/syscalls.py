@@ -26,6 +26,7 @@ NUMBERS = {
     "fchdir": (81, 50),
     "fchmodat": (268, 53),
     "fchownat": (260, 54),
+    "fcntl": (72, 25),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fsopen": (430, 430),
@@ -62,6 +63,7 @@ NUMBERS = {
     "setresuid": (117, 147),
     "setsid": (112, 157),
     "socket": (41, 198),
+    "statfs": (137, 43),
     "symlinkat": (266, 36),
     "umask": (95, 166),
     "umount2": (166, 39),
@@ -171,6 +173,7 @@ class MOUNT_ATTR(Flag):
     NOATIME = 0x10
     STRICTATIME = 0x20
     NODIRATIME = 0x80
+    IDMAP = 0x100000
     NOSYMFOLLOW = 0x200000
 
 
@@ -182,6 +185,7 @@ class MOVE_MOUNT(Flag):
 
     F_EMPTY_PATH = 0x4
     T_SYMLINKS = 0x10
+    T_EMPTY_PATH = 0x40
 
 
 class MS(Flag):
@@ -256,9 +260,11 @@ class SECCOMP(enum.IntEnum):
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 RESOLVE_NO_XDEV = 0x1
+RESOLVE_NO_MAGICLINKS = 0x2
 RESOLVE_NO_SYMLINKS = 0x4
 RESOLVE_IN_ROOT = 0x10
 NS_GET_NSTYPE = 0xB703
+F_DUPFD_CLOEXEC = 1030
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 0x1
 S_IFREG = 0o100000
@@ -333,12 +339,19 @@ def open_how(flags: int, resolve: int) -> bytes:
     return struct.pack("=3Q", flags, 0, resolve)
 
 
-def invoke(name: str, *arguments: int | bytes) -> int:
+def invoke(name: str, *arguments: "int | bytes | ctypes.Array[ctypes.c_char]") -> int:
     """Make one system call now, on the host's side, and return its result.
 
     Raises OSError with the kernel's errno. For plans, see `harness.runtime.forked`.
     """
-    converted = [ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.c_long(value) for value in arguments]
+    converted = [
+        ctypes.c_char_p(value)
+        if isinstance(value, bytes)
+        else ctypes.c_long(value)
+        if isinstance(value, int)
+        else value
+        for value in arguments
+    ]
     result: int = _syscall(ctypes.c_long(number(name)), *converted)
     if result < 0:
         code = ctypes.get_errno()

@@ -137,7 +137,9 @@ def verdicts(directory: Path, rules: list[dict[str, Any]], version: int, missing
                 return pipe.read().splitlines()
     finally:
         os.close(null)
-        inspect.remove_places(Path(host.rootfs), ["/proc", "/dev", "/sys"])
+        root = inspect.open_directory(Path(host.rootfs))
+        inspect.remove_places(root, ["/proc", "/dev", "/sys"])
+        os.close(root)
 
 
 @root_only

@@ -11,6 +11,10 @@ from harness.runtime.config import FIELDS, UNSUPPORTED, read, read_file
 from harness.runtime.errors import BundleError, ConfigError
 from harness.runtime.mounts import check
 from harness.runtime.spec import example
+from harness.runtime.step import Host
+
+
+MAP = [{"containerID": 0, "hostID": 1000, "size": 1}]
 
 
 def config() -> dict[str, Any]:
@@ -38,8 +42,9 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
     ("path", "value", "sentence"),
     [
         ("hostnme", "x", "config.json: hostnme: unknown field; did you mean hostname?"),
-        ("hostname", 5, "config.json: hostname: expected a text without NUL, found 5"),
+        ("hostname", 5, "config.json: hostname: expected a text without NUL or half a surrogate pair, found 5"),
         ("hostname", "a\0b", "config.json: hostname: expected a text without NUL"),
+        ("hostname", "a\udcff", "config.json: hostname: expected a text without NUL or half a surrogate pair, found"),
         ("hostname", "x" * 65, "config.json: hostname: longer than the 64 bytes that the kernel takes"),
         ("root", [], "config.json: root: expected an object, found a list"),
         ("root/path", "", "config.json: root.path: missing"),
@@ -113,7 +118,7 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         (
             "linux/namespaces",
             [{"type": "mount", "path": "/proc/1/ns/mnt"}],
-            "linux.namespaces: mount: joining one by path is not supported yet",
+            "linux.namespaces: mount: joining one by path is not supported: pivot_root(2) would move",
         ),
         (
             "linux/namespaces",
@@ -156,13 +161,27 @@ def test_what_is_no_object_is_no_config(value: object) -> None:
         ({"options": ["bind", "size=1"], "source": "/etc"}, "/x: unknown option 'size=1'|a bind mount takes no option"),
         ({"type": ""}, "/x: neither a type nor the option bind"),
         ({"destination": "/."}, "mounts: /: the root itself is named by root.path"),
+        ({"destination": "//"}, "mounts: /: the root itself is named by root.path"),
+        ({"options": ["tmpcopyup"]}, "/x: option 'tmpcopyup': would copy files of the image"),
+        ({"options": ["mand"]}, "/x: option 'mand': Linux 5.15 has done away"),
+        ({"options": ["iversion"]}, "/x: option 'iversion': fsconfig.2. knows no such flag"),
+        ({"options": ["remount", "size=1"]}, "/x: a bind mount takes no option 'size=1', nor does a remount"),
+        ({"type": "cgroup", "options": ["sync"]}, "/x: 'sync' would be set for the cgroups of the whole host"),
+        ({"type": "overlay", "options": ["lowerdir=" + "x" * 256]}, "/x: option 'lowerdir': longer than the 255 bytes"),
+        ({"options": ["idmap"]}, "/x: only a bind mount can have an id map"),
+        ({"options": ["bind", "idmap"], "source": "/etc"}, "/x: idmap needs uidMappings and gidMappings, or a user na"),
+        ({"type": "bind", "source": "/etc", "uidMappings": MAP}, "/x: needs both uidMappings and gidMappings"),
+        (
+            {"type": "bind", "source": "/etc", "uidMappings": MAP * 2, "gidMappings": MAP},
+            r"/x: uidMappings\[1\].containerID: overlaps with entry 0",
+        ),
     ],
 )
 def test_a_mount_that_makes_no_sense_is_refused(mount: dict[str, Any], sentence: str) -> None:
     wanted = config()
     wanted["mounts"].append({"destination": "/x", "type": "tmpfs", "source": "tmpfs", "options": []} | mount)
     with pytest.raises(ConfigError, match=sentence):
-        check(read(wanted))
+        check(read(wanted), Host("isoproof-1", "/r"))
 
 
 def test_a_file_says_where_it_is(tmp_path: Path) -> None:

@@ -59,12 +59,14 @@ def test_places_for_mounts_are_named_and_removed_again(tmp_path: Path) -> None:
     config["mounts"].append({"destination": "/a/b", "type": "tmpfs", "source": "tmpfs", "options": []})
     (tmp_path / "proc").mkdir()
     (tmp_path / "a").mkdir()
-    missing = inspect.missing_places(config, tmp_path)
+    root = inspect.open_directory(tmp_path)
+    missing = inspect.missing_places(config, root)
     assert missing == ["/dev", "/sys", "/a/b"]
     for path in missing:
         (tmp_path / path.strip("/")).mkdir()
     (tmp_path / "sys/kept").write_text("the container's work")
-    inspect.remove_places(tmp_path, missing)
+    inspect.remove_places(root, missing)
+    os.close(root)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["a", "proc", "sys", "sys/kept"]
 
 
