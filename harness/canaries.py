@@ -525,10 +525,15 @@ class Layers(Canary):
 
 
 class Inbox(Canary):
-    """A directory in which everybody may put files; tells what those would mean to the host."""
+    """A directory in which everybody may put files; tells what those would mean to the host.
 
-    def place(self) -> None:
+    It belongs to `owner`, but a file of root's is there.
+    """
+
+    def place(self, owner: int = -1) -> None:
         self.directory.chmod(0o777)
+        os.chown(self.directory, owner, owner)
+        (self.directory / "resident").write_text(self.token)
 
     def facts(self) -> Facts:
         return {

@@ -113,11 +113,9 @@ def teardown_follow_symlinks(plan: Plan) -> Plan:
     """Remove the files that were made as places for mounts by their paths on the host, when the container has ended."""
     rootfs = next(call.arguments[1] for step in plan.steps if step.name == "open-root" for call in step.calls)
     undo = tuple(
-        Call("unlinkat", (AT_FDCWD, f"{rootfs}{call.arguments[1]}", 0), (errno.ENOENT,))
+        Call("unlinkat", (AT_FDCWD, f"{rootfs}{step.name.removeprefix('mount:')}", 0), (errno.ENOENT,))
         for step in plan.steps
-        if step.name.startswith("mount:")
-        for call in step.calls
-        if call.name == "mknodat"
+        if step.name.startswith("mount:") and any(call.name == "mknodat" for call in step.calls)
     )
     return replace(plan, before=(*plan.before, Step("places", "sabotage", (), undo=undo)))
 

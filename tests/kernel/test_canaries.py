@@ -356,7 +356,7 @@ def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(
     os.chown(inbox / "plain", 1000, 1000)
     (inbox / "plain").chmod(0o4755)
     facts = facts_of(canary)
-    assert facts["uids"] == {"hosts": 0, "containers": 0, "plain": 1000}
+    assert facts["uids"] == {"resident": 0, "hosts": 0, "containers": 0, "plain": 1000}
     assert facts["setuid"] == ["plain"]
-    assert facts["capability_roots"] == {"hosts": 0, "containers": 1000, "plain": None}
+    assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
     canary.close()
