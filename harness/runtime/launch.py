@@ -280,6 +280,7 @@ CAUSES = {
     ): "parts of the /proc around this process are covered, so the kernel refuses a fresh one",
     ("mount", errno.ELOOP): "symlinks of the image loop here, or lead through a link of /proc that is no path",
     ("mount", errno.ENOTDIR): "the image has a file where a directory belongs, or the other way round",
+    ("remount", errno.EINVAL): "there is no mount, only what another mount holds",
     ("idmap", errno.EINVAL): "the source's file system cannot be mounted with an id map, or has one already",
     ("idmap", errno.EPERM): "an id map takes CAP_SYS_ADMIN where the source's file system was mounted",
     (

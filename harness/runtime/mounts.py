@@ -117,11 +117,13 @@ def attach(config: Config, host: Host) -> list[Step]:
     for index, mount in enumerate(config.get("mounts", [])):
         options = parse(mount)
         place = destination(mount)
+        name = f"mount:{mount['destination']}"
         is_file = options.bind and mount.get("source") in host.files
         what = "bind" if options.bind else mount.get("type")
         why = f"{what}, in the new root, where no symlink leads out: move_mount(2)"
         if options.remount:
             calls = (*_reach(place), *tune("place", options), Call("close", (Saved("place"),)))
+            name = f"remount:{mount['destination']}"
             why = "a mount that an earlier step has attached gets other attributes: mount_setattr(2)"
         elif what == "cgroup":
             calls = _place(place, is_file, made) + _attach_cgroups(place, host)
@@ -130,7 +132,7 @@ def attach(config: Config, host: Host) -> list[Step]:
             if index != devices.own(config):  # on which devices are still to be made
                 calls += (Call("close", (Saved(mountsources.handle(config, index)),)),)
         made = {path for path in made if not path.startswith(place + "/")}
-        steps.append(Step(f"mount:{mount['destination']}", why, calls))
+        steps.append(Step(name, why, calls))
     return steps
 
 
