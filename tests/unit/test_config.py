@@ -13,7 +13,6 @@ from harness.runtime.mounts import check
 from harness.runtime.spec import example
 from harness.runtime.step import Host
 
-
 MAP = [{"containerID": 0, "hostID": 1000, "size": 1}]
 
 
