@@ -5,65 +5,28 @@ the host's own probe finds it, and the probe inside does not. Afterwards the can
 it: which signals arrived, who connected, what was written.
 
 One class per kind; the kind is the class's name in lower case, words joined by hyphens (`MemoryNest` is
-`memory-nest`). Everything here runs in the host role, inside the outer sandbox: standard library only.
+`memory-nest`). Those that are files and directories are in `filecanaries`. Everything here runs in the host role,
+inside the outer sandbox: standard library only.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import mmap
 import os
 import re
-import secrets
-import shutil
 import signal
 import socket
-import stat
 import struct
 import sys
 import tempfile
 from pathlib import Path
 
-from harness import bait, rtnetlink
+from harness import bait, filecanaries, rtnetlink  # noqa: F401 (filecanaries makes its kinds known by being imported)
+from harness.canary import Canary, Facts
 from harness.errors import HarnessError
-from harness.runtime.syscalls import AT_FDCWD, CLONE, MS, invoke, libc
-
-Facts = dict[str, object]
+from harness.runtime.syscalls import CLONE, invoke
 
 MEBIBYTE = 1 << 20
-
-
-class Canary:
-    """One piece of bait: `place` puts it out, `close` undoes all that was done until then."""
-
-    def __init__(self, directory: Path, nonce: str) -> None:
-        self.directory = directory
-        self.nonce = nonce
-        self.token = secrets.token_hex(16)
-        self.undo = contextlib.ExitStack()
-        self.undo.callback(shutil.rmtree, directory, ignore_errors=True)
-
-    def place(self) -> None:
-        """Puts the bait out, and into `undo` how to take it away; arguments come from the scenario."""
-
-    def facts(self) -> Facts:
-        """What is true of the bait now. Asked when it is placed, and again when the container has ended."""
-        return {}
-
-    def where(self, path: Path) -> Facts:
-        """How a scenario speaks of a file: by path, or by directory (to mount that) and name."""
-        return {"path": str(path), "name": path.name, "directory": str(path.parent)}
-
-    def act(self, context: Facts) -> Facts:
-        """Does the canary's deed while a probe waits (`meanwhile:`) and returns the reply for that probe.
-
-        `context["ready"]` is what the probe said before it began to wait.
-        """
-        raise HarnessError(f"act canary: a {type(self).__name__} has nothing to do; remove `meanwhile:`")
-
-    def close(self) -> None:
-        """Removes the bait; does not mind if the container has removed it first."""
-        self.undo.close()
 
 
 def kinds() -> dict[str, type[Canary]]:
@@ -117,88 +80,6 @@ class Process(Canary):
             "token": self.token,
             "alive": self.child.alive(),
             "signals": self.child.pending_signals(),
-        }
-
-
-class File(Canary):
-    """A file with a token in it, in a directory where nothing else is."""
-
-    def place(self, name: str = "canary", mode: int = 0o644) -> None:
-        self.path = self.directory / name
-        self.path.write_text(self.token)
-        self.path.chmod(mode)
-        self.status = self.path.stat()
-
-    def facts(self) -> Facts:
-        return {
-            **self.where(self.path),
-            "token": self.token,
-            "device": self.status.st_dev,
-            "inode": self.status.st_ino,
-            "unchanged": self.path.exists() and self.path.read_text() == self.token,
-        }
-
-
-class Directory(Canary):
-    """A directory with one file in it; tells whether anything was added, removed or mounted there."""
-
-    def place(self) -> None:
-        (self.directory / "resident").write_text(self.token)
-        self.before = bait.entries_of(self.directory)
-
-    def facts(self) -> Facts:
-        return {
-            "path": str(self.directory),
-            "climbing": "../" * 16 + str(self.directory).lstrip("/"),
-            "token": self.token,
-            "before": self.before,
-            "entries": bait.entries_of(self.directory),
-            "mounts": bait.mounts_at(self.directory),
-        }
-
-
-class Volume(Canary):
-    """A shared tmpfs, such as a host gives to containers; its act mounts another tmpfs at `below` in it.
-
-    Whether the second mount is seen inside is a matter of propagation alone (mount_namespaces(7)).
-    """
-
-    def place(self) -> None:
-        self.undo.enter_context(bait.tmpfs(self.directory))
-        invoke("mount", b"none", os.fsencode(self.directory), 0, MS.SHARED, 0)
-        self.below = self.directory / "below"
-        self.below.mkdir()
-
-    def facts(self) -> Facts:
-        mounts = bait.mounts_at(self.directory)
-        return {
-            "path": str(self.directory),
-            "below": str(self.below),
-            "mounted": str(self.below) in mounts,
-            "mounts": mounts,
-        }
-
-    def act(self, context: Facts) -> Facts:
-        self.undo.enter_context(bait.tmpfs(self.below))
-        return {"mounted": self.below.name}
-
-
-class Submounts(Canary):
-    """A tmpfs with a second tmpfs mounted at `sub` in it: what a recursive bind mount brings along."""
-
-    def place(self) -> None:
-        self.undo.enter_context(bait.tmpfs(self.directory))
-        self.sub = self.directory / "sub"
-        self.sub.mkdir()
-        self.undo.enter_context(bait.tmpfs(self.sub))
-        (self.sub / "resident").write_text(self.token)
-
-    def facts(self) -> Facts:
-        return {
-            "path": str(self.directory),
-            "sub": self.sub.name,
-            "token": self.token,
-            "entries": bait.entries_of(self.sub),
         }
 
 
@@ -461,97 +342,3 @@ class Tenant(Canary):
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}
-
-
-class SharedDirectory(Canary):
-    """A directory to be given to a container, beside a secret: one file system, and the secret outside what is given.
-
-    `handle` is the secret's, as name_to_handle_at(2) tells it: a number that can be guessed. The act moves the
-    directory `a/b` out of what is given, to where the secret is, as the owner of a volume may do.
-    """
-
-    def place(self) -> None:
-        self.shared = self.directory / "shared"
-        self.inner = self.shared / "a" / "b"
-        self.inner.mkdir(parents=True)
-        self.secret = self.directory / "secret"
-        self.secret.write_text(self.token)
-        handle = ctypes.create_string_buffer(struct.pack("Ii128x", 128, 0))
-        if libc.name_to_handle_at(AT_FDCWD, os.fsencode(self.secret), handle, ctypes.byref(ctypes.c_int()), 0) < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"name_to_handle_at {self.secret}: {os.strerror(number)}")
-        size, self.kind = struct.unpack_from("Ii", handle)
-        self.handle = handle.raw[8 : 8 + size].hex()
-
-    def facts(self) -> Facts:
-        return {
-            "path": str(self.shared),
-            "secret": str(self.secret),
-            "token": self.token,
-            "handle": self.handle,
-            "handle_type": self.kind,
-            "moved": not self.inner.exists(),
-        }
-
-    def act(self, context: Facts) -> Facts:
-        self.inner.rename(self.directory / "moved")
-        return {}
-
-
-class Layers(Canary):
-    """The layers of an overlay: a lowest one with files in it, such as an image is, and an empty one for changes."""
-
-    def place(self) -> None:
-        self.lower, self.upper, self.work = (self.directory / name for name in ("lower", "upper", "work"))
-        for layer in (self.lower, self.upper, self.work):
-            layer.mkdir()
-        for name in ("kept", "replaced", "deleted"):
-            (self.lower / name).write_text(self.token)
-        self.before = self.contents()
-
-    def contents(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in sorted(self.lower.iterdir())}
-
-    def facts(self) -> Facts:
-        options = [f"lowerdir={self.lower}", f"upperdir={self.upper}", f"workdir={self.work}"]
-        return {
-            "options": options,
-            "lower": str(self.lower),
-            "kept": str(self.lower / "kept"),
-            "before": self.before,
-            "contents": self.contents(),
-            "upper": bait.entries_of(self.upper),
-        }
-
-
-class Inbox(Canary):
-    """A directory in which everybody may put files; tells what those would mean to the host.
-
-    It belongs to `owner`, but a file of root's is there.
-    """
-
-    def place(self, owner: int = -1) -> None:
-        self.directory.chmod(0o777)
-        os.chown(self.directory, owner, owner)
-        (self.directory / "resident").write_text(self.token)
-
-    def facts(self) -> Facts:
-        return {
-            "path": str(self.directory),
-            "uids": {path.name: path.lstat().st_uid for path in self.directory.iterdir()},
-            "setuid": [path.name for path in self.directory.iterdir() if path.lstat().st_mode & stat.S_ISUID],
-            "capability_roots": {path.name: _capability_root(path) for path in self.directory.iterdir()},
-        }
-
-
-def _capability_root(path: Path) -> int | None:
-    """Whose root a program's capabilities count for, 0 being the host's; None for a file without any.
-
-    Version 3 of the attribute ends with that id; versions before know only the host's (capabilities(7)).
-    """
-    try:
-        value = os.getxattr(path, "security.capability", follow_symlinks=False)
-    except OSError:
-        return None
-    root: int = struct.unpack_from("<I", value, 20)[0] if len(value) == 24 else 0
-    return root

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness import bait, canaries
+from harness.canary import Canary
 from harness.errors import HarnessError
 from tests.kernel.throwaway import in_throwaway
 
@@ -21,7 +22,7 @@ NONCE = "0123456789abcdef0123456789abcdef"
 NEED_ROOT = ("cgroup", "memory-nest", "tenant")
 
 
-def facts_of(canary: canaries.Canary) -> dict[str, Any]:
+def facts_of(canary: Canary) -> dict[str, Any]:
     return dict(canary.facts())
 
 
