@@ -4,9 +4,12 @@ Every public function is pure. Those that compare answer with the differences, o
 so that an expectation reads `undeclared_mounts(config, inside.mounts.mounts) == []` and its failure names the culprits.
 """
 
+import errno
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+
+from harness import filters
 
 Config = dict[str, Any]
 Mount = dict[str, Any]
@@ -92,6 +95,23 @@ def cpu_share(config: Config) -> float:
     """How many CPUs' worth of time the quota allows: 0.2 is a fifth of one."""
     cpu = config["linux"]["resources"]["cpu"]
     return float(cpu["quota"] / cpu["period"])
+
+
+def wrong_verdicts(config: Config, programs: list[str], machine: str) -> list[str]:
+    """Where filters, dumped as hexadecimal digits, do not say what the config says, as "x86_64 mount(…): ALLOW, …"."""
+    return filters.differences(config["linux"]["seccomp"], [bytes.fromhex(text) for text in programs], machine)
+
+
+def wrong_errnos(config: Config, attempts: dict[str, Any]) -> list[str]:
+    """The attempts that the filter was to deny and that ended otherwise, as "keyctl: EACCES, declared EPERM"."""
+    found = []
+    for name, attempt in attempts.items():
+        answer = filters.declared(config["linux"]["seccomp"], name, attempt["arguments"])
+        wanted = errno.errorcode.get(answer & 0xFFFF) if answer >> 16 == filters.ERRNO >> 16 else "no errno"
+        ended = attempt.get("ended_by", attempt.get("errno"))
+        if ended != wanted:
+            found.append(f"{name}: {ended}, declared {wanted}")
+    return found
 
 
 def _declared(config: Config) -> Iterator[tuple[str, tuple[str, ...]]]:

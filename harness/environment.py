@@ -35,6 +35,9 @@ def facts() -> dict[str, Any]:
         "rootless": os.geteuid() != 0,
         "cgroup": cgroup_facts(),
         "namespaces": sorted(_entries("/proc/self/ns")),
+        "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
+        "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
+        "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
         "lsms": security_modules(),
         "python": platform.python_version(),
         "versions": _versions(),

@@ -102,11 +102,13 @@ class _Resolver:
         self.file = file
         self.problems: dict[str, None] = {}  # a dict: a mistake of the file is seen again with each check
         self.used: set[Where] = set()
+        self.require_shape((), file.container)
         self.require_canary_kinds((), file.canaries)
         self.require_probes((), file.observe)
 
     def check(self, name: str, entry: CheckEntry) -> Check:
         where = ("checks", name)
+        self.require_shape(where, entry.container)
         self.require_canary_kinds(where, entry.canaries)
         self.require_probes(where, entry.observe)
         self.require_environment((*where, "requires"), entry.requires)
@@ -159,6 +161,13 @@ class _Resolver:
             if kind not in kinds():
                 hint = did_you_mean(str(kind), kinds())
                 self.problem((*where, "canaries", name), f"unknown kind of canary {kind!r}{hint}")
+
+    def require_shape(self, where: Where, container: Container | None) -> None:
+        from harness.shapes import SHAPES  # it brings our runtime with it
+
+        if container and container.shape and container.shape not in SHAPES:
+            hint = did_you_mean(container.shape, SHAPES)
+            self.problem((*where, "container", "shape"), f"unknown shape {container.shape!r}{hint}")
 
     def require_probes(self, where: Where, observe: dict[str, Observe]) -> None:
         for name, entry in observe.items():

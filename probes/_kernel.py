@@ -67,10 +67,8 @@ AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 1
 
 # ptrace(2), kcmp(2), prlimit(2), ioprio_get(2)
-PTRACE_ATTACH = 16
 PTRACE_DETACH = 17
 PTRACE_SEIZE = 0x4206
-KCMP_FILE = 0
 KCMP_VM = 1
 RLIMIT_NOFILE = 7
 IOPRIO_WHO_PROCESS = 1
@@ -129,7 +127,9 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def syscall_number(name: str) -> int:
-    """The number of a system call on this machine; KeyError if it is not in the tables above."""
+    """The number of a system call on this machine, or of one that is a number; KeyError if no table above has it."""
+    if name.isdigit():
+        return int(name)
     if name in SYSCALLS:
         return SYSCALLS[name]
     machine = os.uname().machine
@@ -266,6 +266,12 @@ def _inode(path: str) -> int | None:
         return os.stat(path).st_ino
     except OSError:
         return None
+
+
+def outcome(action: Callable[[], dict[str, object]]) -> str:
+    """How an attempt ends in a child of its own: "done", the name of its errno, or of the signal that ended it."""
+    facts = in_child(action)
+    return str(facts.get("ended_by") or facts.get("errno") or "done")
 
 
 def in_child(action: Callable[[], dict[str, object]], deadline: float = 5.0) -> dict[str, object]:

@@ -16,17 +16,18 @@ def observe() -> dict[str, object]:
         "pid": os.getpid(),
         "ppid": os.getppid(),
         "sid": os.getsid(0),
-        "nspid": _nspid(),
+        "nspid": _status("NSpid"),  # in every pid namespace from that of the proc mount inwards
         "namespaces": _kernel.namespaces(),
         "argv0": sys.orig_argv[0],
         "descriptors": _descriptors(),
+        "seccomp": _status("Seccomp"),
     }
 
 
-def _nspid() -> list[int]:
-    """The pid in every pid namespace from that of the proc mount inwards: NSpid of proc_pid_status(5)."""
+def _status(name: str) -> list[int]:
+    """The numbers in one line of proc_pid_status(5); none where it cannot be read."""
     for line in _kernel.read_text("/proc/self/status").splitlines():
-        if line.startswith("NSpid:"):
+        if line.startswith(f"{name}:"):
             return [int(pid) for pid in line.split()[1:]]
     return []
 

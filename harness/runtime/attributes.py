@@ -24,7 +24,7 @@ ALL_CPUS = b"\xff" * 1024  # as many as any kernel can have (NR_CPUS); the kerne
 PRIO_PROCESS = 0
 IOPRIO_WHO_PROCESS = 1
 IOPRIO_CLASS_SHIFT = 13
-KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_CHOWN = 1, 4
 
 
 def reset_memory(config: Config) -> Step:
@@ -121,11 +121,18 @@ def set_io_priority(config: Config) -> list[Step]:
     return [Step("io-priority", "while CAP_SYS_NICE is still there, for the real-time class: ioprio_set(2)", calls)]
 
 
-def join_session_keyring() -> Step:
+def join_session_keyring(config: Config) -> Step:
     """Get a new, empty session keyring; through the launcher's its keys could be read and used.
 
-    A kernel without keys says ENOSYS. EPERM comes from a filter around the launcher (Docker's default one); it stays
-    around the container, which then has no keyctl(2) to reach any key with, so the start goes on.
+    It is given to the user, whose quota it counts against then; where only the machine's root may do that (EACCES), it
+    stays root's, and the user possesses it all the same. A kernel without keys says ENOSYS. EPERM comes from a filter
+    around the launcher (Docker's default one); it stays around the container, which then has no keyctl(2) to reach any
+    key with, so the start goes on.
     """
-    calls = (Call("keyctl", (KEYCTL_JOIN_SESSION_KEYRING, None), (errno.ENOSYS, errno.EPERM)),)
-    return Step("session-keyring", "or the program would possess the launcher's keys: session-keyring(7)", calls)
+    user = config["process"].get("user", {})
+    owner = user.get("uid", 0), user.get("gid", 0)
+    none = (errno.ENOSYS, errno.EPERM)
+    calls = [Call("keyctl", (KEYCTL_JOIN_SESSION_KEYRING, None), none, saves="keyring")]
+    if any(owner):
+        calls.append(Call("keyctl", (KEYCTL_CHOWN, Saved("keyring"), *owner), (*none, errno.EACCES, errno.EINVAL)))
+    return Step("session-keyring", "or the program would possess the launcher's keys: session-keyring(7)", tuple(calls))

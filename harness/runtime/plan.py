@@ -65,9 +65,9 @@ def plan(config: Config, host: Host) -> Plan:
         *attributes.set_io_priority(config),  # this late, so that the start itself does not run at it
         *attributes.set_scheduler(config),  # likewise, while CAP_SYS_NICE is still there
         *privileges.drop_bounding(config, host),  # while CAP_SETPCAP is still there
+        attributes.join_session_keyring(config),  # before the config's own filter, which may well deny it
         *seccomp.install_with_privilege(config, host),  # while CAP_SYS_ADMIN is there to do without no_new_privs
         privileges.become_user(config, host),
-        attributes.join_session_keyring(),  # as the user, whose key it will be and whose quota it counts against
         privileges.set_capabilities(config),  # after the change of ids, which clears them
         *privileges.forbid_new_privileges(config),
         privileges.die_with_launcher(),  # after the change of ids, which would clear it

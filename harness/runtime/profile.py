@@ -1,9 +1,8 @@
 """The usual filter, as data: which system calls an ordinary container may make, in groups that each have one reason.
 
-Where no group is meant for the stricter, the verdicts are those of the profile that podman's packages install, and the
-tests hold them to it, call by call. What it does not know the filter does not allow: a call that is named nowhere fails
-with ENOSYS, as on a kernel without it, so that programs fall back to an older one. What is denied on purpose fails with
-EPERM.
+Except for the calls of STRICTER, clone(2) and socket(2), the verdicts are those of the profile that podman's packages
+install, and the tests hold them to it, call by call. A call that is named nowhere fails with ENOSYS, as on a kernel
+that lacks it, so that programs fall back to an older one. What is denied on purpose fails with EPERM.
 """
 
 from collections.abc import Iterable

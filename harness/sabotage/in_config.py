@@ -188,6 +188,13 @@ def seccomp_deny(config: Config, names: str) -> None:
     _answer(config, names, {"action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM})
 
 
+def seccomp_allow_but(config: Config, call: str) -> None:
+    """Let a call through unless its first argument, all 64 bits of it, is this: `socket@40`."""
+    name, _, value = call.partition("@")
+    unless = {"index": 0, "value": int(value, 0), "op": "SCMP_CMP_NE"}
+    _answer(config, name, {"action": "SCMP_ACT_ALLOW", "args": [unless]})
+
+
 def seccomp_errno(config: Config, name: str) -> None:
     """Have the filter deny with another errno."""
     for rule in config["linux"]["seccomp"]["syscalls"]:
@@ -199,9 +206,8 @@ def _answer(config: Config, names: str, answer: Config) -> None:
     section = config["linux"]["seccomp"]
     chosen = names.split(",")
     kept = [rule | {"names": [name for name in rule["names"] if name not in chosen]} for rule in section["syscalls"]]
-    section["syscalls"] = [rule for rule in kept if rule["names"]]
-    if answer["action"] != section["defaultAction"]:
-        section["syscalls"].append({"names": chosen} | answer)
+    # First, for libseccomp takes no rule for all calls of a multiplexer after one for some.
+    section["syscalls"] = [{"names": chosen} | answer, *(rule for rule in kept if rule["names"])]
 
 
 def _mount(config: Config, destination: str) -> Config:

@@ -27,7 +27,7 @@ IOPRIO_IDLE = 3 << 13
 ASK = 0xFFFFFFFF
 PR_SET_DUMPABLE, PR_GET_DUMPABLE = 4, 3
 PR_GET_TIMERSLACK, PR_GET_THP_DISABLE = 30, 42
-KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_READ, SESSION_KEYRING = 1, 11, -3
+KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_DESCRIBE, KEYCTL_READ, SESSION_KEYRING = 1, 6, 11, -3
 SYSCALLS = {
     name: numbers[os.uname().machine == "aarch64"]
     for name, numbers in {
@@ -44,6 +44,8 @@ import _json, ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 keys = (ctypes.c_int * 64)()
 length = libc.syscall({SYSCALLS["keyctl"]}, {KEYCTL_READ}, {SESSION_KEYRING}, keys, 256)
+told = ctypes.create_string_buffer(256)
+libc.syscall({SYSCALLS["keyctl"]}, {KEYCTL_DESCRIBE}, {SESSION_KEYRING}, told, 256)
 facts = {{
     "nice": os.getpriority(os.PRIO_PROCESS, 0),
     "policy": os.sched_getscheduler(0),
@@ -57,6 +59,7 @@ facts = {{
     "core dump": int(open("/proc/self/coredump_filter").read(), 16),
     "session keyring": libc.syscall({SYSCALLS["keyctl"]}, 0, {SESSION_KEYRING}, 0),
     "session keys": length // 4,
+    "owner of the keyring": told.value.decode().split(";")[1:3],
     "machine": os.uname().machine,
     "umask": os.umask(0),
 }}
@@ -74,6 +77,7 @@ DEFAULTS = {
     "dumpable": 1,
     "core dump": 0x33,
     "session keys": 0,
+    "owner of the keyring": ["0", "0"],
     "machine": os.uname().machine,
     "umask": 0o022,
 }
@@ -145,6 +149,22 @@ def test_nothing_odd_of_the_launcher_shows_inside(tmp_path: Path, kit: Path) -> 
     assert ring == -1 or ring not in (outside["session keyring"], handed_on()["session keyring"])
 
 
+@pytest.mark.parametrize("uid", [0, *([] if ROOTLESS else [1000])])
+def test_a_filter_that_denies_keyrings_does_not_leave_the_launchers(tmp_path: Path, kit: Path, uid: int) -> None:
+    join = {"index": 0, "value": KEYCTL_JOIN_SESSION_KEYRING, "op": "SCMP_CMP_EQ"}
+    denied = {"names": ["keyctl"], "action": "SCMP_ACT_ERRNO", "args": [join]}
+    seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [denied]}
+    process = {"noNewPrivileges": False, "user": {"uid": uid, "gid": uid}}
+
+    def look() -> dict[str, Any]:
+        os.umask(0o022)  # or the user might not enter the image that is made here
+        return looked(tmp_path, kit, process, seccomp=seccomp)
+
+    inside = by_a_baited_launcher(look)
+    assert inside["session keys"] == 0
+    assert inside["owner of the keyring"] == [str(uid), str(uid)]
+
+
 def test_nor_does_it_in_a_user_namespace_that_root_has_made(tmp_path: Path, kit: Path) -> None:
     if ROOTLESS:
         pytest.skip("an ordinary user's containers are all of this kind")
@@ -164,7 +184,9 @@ def test_nor_does_it_in_a_user_namespace_that_root_has_made(tmp_path: Path, kit:
 def test_the_bait_is_one(tmp_path: Path) -> None:
     baited = by_a_baited_launcher(handed_on)
     same = {name for name, value in DEFAULTS.items() if baited[name] == value}
-    assert same <= {"priority", "dumpable", "machine"} | ({"cpus"} if os.cpu_count() == 1 else set())
+    assert same <= {"priority", "dumpable", "machine", "owner of the keyring"} | (
+        {"cpus"} if os.cpu_count() == 1 else set()
+    )
 
 
 @pytest.mark.parametrize(

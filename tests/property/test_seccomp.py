@@ -1,6 +1,5 @@
 """Random profiles: the compiled filter answers as a plain reading of the profile does, and as libseccomp's does."""
 
-import operator
 import platform
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -9,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.filters import declared, emulate
 from harness.runtime.seccomp import ARCHITECTURES, compile_filter
 from harness.runtime.seccomp_numbers import ACTIONS, OPERATORS, numbers
-from tests.unit.classic_bpf import Oracle, action, emulate
+from tests.unit.libseccomp import Oracle
 
 VALUES = st.sampled_from(
     [0, 1, 2, 5, 0xF0, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 32, (1 << 32) + 5, (5 << 32) + 1, (1 << 64) - 1]
@@ -44,36 +44,6 @@ ANY = sections(rules([*COMMON, "open", "waitpid", "mmap2"], st.lists(CONDITION, 
 # a call that a rule names, it may compare a number that it has not loaded. So both are kept from it here.
 SIMPLE = sections(rules(COMMON, st.lists(CONDITION, max_size=3, unique_by=lambda one: one["index"])), unique=True)
 
-COMPARISONS = {"NE": operator.ne, "LT": operator.lt, "LE": operator.le, "EQ": operator.eq}
-COMPARISONS |= {"GE": operator.ge, "GT": operator.gt}
-
-
-def holds(condition: dict[str, Any], arguments: tuple[int, ...], wide: bool) -> bool:
-    halves = (1 << 64 if wide else 1 << 32) - 1
-    given, value = arguments[condition["index"]] & halves, condition["value"] & halves
-    name = condition["op"].removeprefix("SCMP_CMP_")
-    if name == "MASKED_EQ":
-        return bool(given & value == condition["valueTwo"] & value)
-    return bool(COMPARISONS[name](given, value))
-
-
-def read_plainly(wanted: dict[str, Any], name: str, arguments: tuple[int, ...], wide: bool) -> int:
-    """Return what a profile says of a call, rule by rule; a rule that always holds goes first."""
-    default = action(wanted["defaultAction"], None)
-    conditional = []
-    for rule in wanted["syscalls"]:
-        result = action(rule["action"], None)
-        if name not in rule["names"] or result == default:
-            continue
-        masks = (1 << 64 if wide else 1 << 32) - 1
-        idle = [one["op"] == "SCMP_CMP_MASKED_EQ" and not one["value"] & masks for one in rule["args"]]
-        either = len({one["index"] for one in rule["args"]}) < len(rule["args"])
-        if any(idle) if either else all(idle):
-            return result
-        truths = [holds(one, arguments, wide) for one in rule["args"]]
-        conditional.append((any(truths) if either else all(truths), result))
-    return next((result for true, result in conditional if true), default)
-
 
 @given(ANY, st.lists(CALL, min_size=1, max_size=20))
 def test_the_filter_says_what_the_profile_says(wanted: dict[str, Any], calls: list[Any]) -> None:
@@ -82,7 +52,7 @@ def test_the_filter_says_what_the_profile_says(wanted: dict[str, Any], calls: li
         if name not in numbers(architecture):
             continue
         kind = ARCHITECTURES[architecture]
-        expected = read_plainly(wanted, name, arguments, kind.wide)
+        expected = declared(wanted, name, arguments, kind.wide)
         if architecture not in {"SCMP_ARCH_X86_64", *wanted["architectures"]}:
             expected = ACTIONS["SCMP_ACT_KILL"]
         assert emulate(code, kind.audit, numbers(architecture)[name], arguments) == expected

@@ -188,7 +188,7 @@ def test_scheduler_and_io_priority_are_set_while_there_is_a_right_to() -> None:
     config["process"]["scheduler"] = {"policy": "SCHED_FIFO", "priority": 3}
     config["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE", "priority": 0}
     wanted = plan(config, Host("isoproof-1", "/bundle/rootfs"))
-    assert in_order(names(wanted), "reset-scheduling", "io-priority", "scheduler", "user", "session-keyring")
+    assert in_order(names(wanted), "reset-scheduling", "io-priority", "scheduler", "session-keyring", "user")
     assert calls(wanted, "scheduler") == ["sched_setattr(0, {policy=SCHED_FIFO, priority=3, flags=0x0}, 0)"]
     assert calls(wanted, "io-priority") == ["ioprio_set(1, 0, 24576)"]
 

@@ -1,5 +1,6 @@
 """The usual filter: the verdicts of podman's profile for every call, and stricter only where the data says so."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,13 +8,15 @@ from typing import Any, NoReturn
 
 import pytest
 
+from harness.filters import emulate
 from harness.runtime.config import CAPABILITIES
 from harness.runtime.profile import ALLOWED, CONDITIONAL, DENIED, FAMILY, STRICTER, WITH_CAPABILITY, profile
 from harness.runtime.seccomp import ARCHITECTURES, Code, compile_filter
 from harness.runtime.seccomp_numbers import ACTIONS, X32_SYSCALL_BIT, numbers
-from tests.unit.classic_bpf import emulate
 
 PODMAN = Path("/usr/share/containers/seccomp.json")
+# Of the one that Debian 12 has. Later ones name newer calls; what we do not name is compared with this alone.
+DEBIAN_12 = "cc374cf23846ce1f62f4dc807a8e2b8673c783c6f56cb475467621035d281e6c"
 GO = {"x86_64": "amd64", "aarch64": "arm64"}  # how podman spells a machine
 OPENING = {name for group in (*WITH_CAPABILITY, *STRICTER) for name in group.capabilities}
 HELD = {
@@ -96,12 +99,14 @@ def differing(ours: Code, theirs: Code, machine: str) -> dict[str, list[tuple[in
 def test_the_verdicts_are_podmans_but_where_we_are_stricter(held: str, machine: str, podman: dict[str, Any]) -> None:
     ours = compile_filter(profile(HELD[held], machine), machine)
     theirs = compile_filter(resolved(podman, HELD[held], machine), machine)
+    named = {name for group in (*ALLOWED, *WITH_CAPABILITY, *DENIED) for name in group.names.split()}
+    is_known = hashlib.sha256(PODMAN.read_bytes()).hexdigest() == DEBIAN_12
     stricter = {name for group in STRICTER for name in group.names.split()} | CONDITIONAL - {"personality"}
     found = differing(ours, theirs, machine)
-    assert set(found) - stricter == set()
+    assert (set(found) if is_known else set(found) & named) - stricter == set()
     allowed = {name for name, answers in found.items() if any(our == ALLOW for our, _ in answers)}
     assert allowed == set()
-    if held == "none":
+    if held == "none" and is_known:
         # A name on the list that changes nothing would be a wrong reason.
         assert set(found) == stricter & {name for architecture in FAMILY[machine] for name in numbers(architecture)}
 

@@ -286,6 +286,10 @@ def test_a_refused_container_has_a_twin(file: Path) -> None:
         ("    expect:\n      - canary == 1\n", "a.yaml:8:9: canary alone is no value; write canary.NAME"),
         ("    expect:\n      - canary.bait.x == 1\n", "a.yaml:8:9: unknown canary 'bait'"),
         (
+            "    expect: [inside.pid.x]\n    container: {shape: dockerlike}\n",
+            "a.yaml:8:24: unknown shape 'dockerlike'; did you mean 'docker-like'?",
+        ),
+        (
             "    expect: [inside.a.x]\n    observe:\n      a: {probe: sigal}\n",
             "a.yaml:9:18: unknown probe 'sigal'; did you mean 'signal'?",
         ),

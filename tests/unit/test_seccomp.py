@@ -6,13 +6,16 @@ from typing import Any, NoReturn
 
 import pytest
 
+from harness.filters import emulate
+from harness.runtime.config import CAPABILITIES
 from harness.runtime.errors import ConfigError
 from harness.runtime.plan import plan
+from harness.runtime.profile import profile
 from harness.runtime.seccomp import ARCHITECTURES, compile_filter
 from harness.runtime.seccomp_numbers import ACTIONS, MULTIPLEXED, OPERATORS, X32_SYSCALL_BIT, numbers
 from harness.runtime.spec import example
 from harness.runtime.step import Host
-from tests.unit.classic_bpf import Oracle, emulate
+from tests.unit.libseccomp import Oracle
 
 KILL, ALLOW = ACTIONS["SCMP_ACT_KILL"], ACTIONS["SCMP_ACT_ALLOW"]
 EPERM, ENOSYS = ACTIONS["SCMP_ACT_ERRNO"] | 1, ACTIONS["SCMP_ACT_ERRNO"] | 38
@@ -70,6 +73,8 @@ PROFILES = {
     "without conditions wins": section(
         "ERRNO", rule("read", "LOG", (0, "EQ", 1)), rule("read", "ALLOW"), rule("read", "TRAP"), architectures=ALL
     ),
+    "the usual one": profile([], platform.machine()),
+    "the usual one for the privileged": profile(CAPABILITIES, platform.machine()),
     "alternatives": section("ERRNO", rule("read", "ALLOW", (0, "EQ", 1), (0, "EQ", 2)), architectures=ALL),
 }
 
@@ -104,7 +109,7 @@ def test_every_number_of_every_architecture_gets_libseccomps_answer(name: str, o
     tried = sorted(
         {numbers(architecture)[call] for architecture in ALL for call in special & set(numbers(architecture))}
     )
-    corners = [0, 1, 5, 6, 8, 0x5412, 1 << 28, 0x7E020000, 0xFFFFFFFF, 1 << 32, (1 << 32) + 8]
+    corners = [0, 1, 5, 6, 8, 9, 16, 40, 0x5412, 1 << 28, 0x7E020000, 0xFFFFFFFF, 1 << 32, (1 << 32) + 8]
     assert disagreements(known, oracle, tried, corners) == []
 
 

@@ -1,59 +1,12 @@
-"""A classic BPF machine as the kernel's seccomp has it, and libseccomp as the oracle: two opinions on one filter."""
+"""libseccomp as the oracle: what other runtimes make of a filter."""
 
 import ctypes
 import os
-import struct
-from collections.abc import Sequence
 from typing import Any
 
-from harness.runtime.seccomp import ARCHITECTURES, EPERM, Instruction
-from harness.runtime.seccomp_numbers import ACTIONS, OPERATORS
-
-
-def disassemble(program: bytes) -> tuple[Instruction, ...]:
-    """Return the instructions of a program."""
-    return tuple(struct.iter_unpack("=HBBI", program))
-
-
-def emulate(code: Sequence[Instruction], architecture: int, number: int, arguments: Sequence[int]) -> int:
-    """Return what a filter returns for a call; raises where the kernel would not have taken the program."""
-    data = struct.pack("=IIQ6Q", number, architecture, 0, *arguments)
-    accumulator = index = scratch = 0
-    memory = [0] * 16
-    for _ in range(len(code)):  # it only jumps forwards, so no instruction runs twice
-        operation, true, false, operand = code[index]
-        index += 1
-        match operation:
-            case 0x20:  # ld [k]
-                if operand % 4 or operand > 60:
-                    raise AssertionError(f"load from {operand}")
-                (accumulator,) = struct.unpack_from("=I", data, operand)
-            case 0x06:  # ret k
-                return operand
-            case 0x05:  # ja k
-                index += operand
-            case 0x15:  # jeq
-                index += true if accumulator == operand else false
-            case 0x25:  # jgt
-                index += true if accumulator > operand else false
-            case 0x35:  # jge
-                index += true if accumulator >= operand else false
-            case 0x45:  # jset
-                index += true if accumulator & operand else false
-            case 0x54:  # and
-                accumulator &= operand
-            case 0x02:  # st M[k]
-                memory[operand] = accumulator
-            case 0x60:  # ld M[k]
-                accumulator = memory[operand]
-            case 0x07:  # tax
-                scratch = accumulator
-            case 0x87:  # txa
-                accumulator = scratch
-            case _:
-                raise AssertionError(f"operation {operation:#x}")
-    raise AssertionError("the program has no end")
-
+from harness.filters import action, disassemble
+from harness.runtime.seccomp import ARCHITECTURES, Instruction
+from harness.runtime.seccomp_numbers import OPERATORS
 
 TOKENS = {name: value.audit if name != "SCMP_ARCH_X32" else 0x4000003E for name, value in ARCHITECTURES.items()}
 
@@ -115,9 +68,3 @@ class Oracle:
                 array = (scmp_arg_cmp * max(1, len(group)))(*group)
                 code = self.library.seccomp_rule_add_array(context, result, number, len(group), array)
                 assert code in (0, -17), (name, code)
-
-
-def action(name: str, errno: int | None) -> int:
-    """Return an action as the kernel has it."""
-    value = ACTIONS[name]
-    return value | (EPERM if errno is None else errno) if name in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE") else value
