@@ -145,18 +145,17 @@ def filesystem(path: str) -> int:
 
 
 def find_rootfs(config: Config, bundle: Path) -> Path:
-    """Return the directory that is to become the root, without symlinks in its path.
+    """Return the directory that is to become the root.
 
-    Raises BundleError where it is none, or is one that is never an image: the host's own root (also by another mount of
-    it), its /dev, or a file system that is a view of the kernel.
+    Raises BundleError where it is none, where its path has a symlink, by which somebody could swap it, or where it is
+    never an image: the host's own root (also by another mount of it), its /dev, a view of the kernel.
     """
+    named = os.path.join(bundle.resolve(), config["root"]["path"])
     try:
-        rootfs: Path = (bundle / config["root"]["path"]).resolve()
+        rootfs: Path = Path(named).resolve()
         is_directory = rootfs.is_dir()
     except (OSError, RuntimeError) as error:
-        raise BundleError(
-            f"open {bundle}/{config['root']['path']}: {error}; root.path in config.json names it"
-        ) from None
+        raise BundleError(f"open {named}: {error}; root.path in config.json names it") from None
     if not is_directory:
         raise BundleError(f"open {rootfs}: no such directory; root.path in config.json names it")
     for path in ("/", "/dev"):
@@ -165,6 +164,8 @@ def find_rootfs(config: Config, bundle: Path) -> Path:
                 f"root.path is the host's own {'root' if path == '/' else path}; a container needs a "
                 "directory of its own"
             )
+    if str(rootfs) != "/" + os.path.normpath(named).lstrip("/"):
+        raise BundleError(f"root.path leads through a symlink to {rootfs}; name the directory itself")
     kind = KERNEL_FILESYSTEMS.get(filesystem(str(rootfs)))
     if kind:
         raise BundleError(f"root.path is on {kind}, a view of this kernel; a container needs a directory of its own")

@@ -12,7 +12,7 @@ import os.path
 from harness.runtime import devices, mountsources
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
-from harness.runtime.mountoptions import PROPAGATION, destination, parse
+from harness.runtime.mountoptions import PROPAGATION, Options, destination, parse
 from harness.runtime.mountsources import attributes, set_attributes, tune
 from harness.runtime.step import Call, Host, Packed, Saved, Step
 from harness.runtime.syscalls import (
@@ -61,7 +61,8 @@ def check(config: Config, host: Host) -> None:
 def open_root(config: Config, host: Host) -> Step:
     """Take the image's tree as a detached mount that only this process holds.
 
-    Its path has no symlinks, for it was resolved when it was looked at; one that is there now has been put there since.
+    Its path had no symlinks when it was looked at; one that is there now has been put there since. Device nodes of the
+    image's are nothing to be trusted, with or without a device filter.
     """
     how = open_how(O.PATH | O.DIRECTORY | O.CLOEXEC, RESOLVE_NO_SYMLINKS)
     shown = Packed(how, "O_PATH|O_DIRECTORY|O_CLOEXEC, RESOLVE_NO_SYMLINKS")
@@ -70,7 +71,7 @@ def open_root(config: Config, host: Host) -> Step:
     calls = (
         Call("openat2", (AT_FDCWD, host.rootfs, shown, len(how)), saves="rootfs"),
         Call("open_tree", (Saved("rootfs"), "", flags), saves=DETACHED_ROOT),
-        set_attributes(DETACHED_ROOT, AT.RECURSIVE, propagation=kind),
+        set_attributes(DETACHED_ROOT, AT.RECURSIVE, MOUNT_ATTR.NODEV, propagation=kind),
     )
     return Step("open-root", "while the host's tree is still there to take it from: open_tree(2)", calls)
 
@@ -126,7 +127,7 @@ def attach(config: Config, host: Host) -> list[Step]:
             name = f"remount:{mount['destination']}"
             why = "a mount that an earlier step has attached gets other attributes: mount_setattr(2)"
         elif what == "cgroup":
-            calls = _place(place, is_file, made) + _attach_cgroups(place, host)
+            calls = _place(place, is_file, made) + _attach_cgroups(place, options, host)
         else:
             calls = _place(place, is_file, made) + _move(mountsources.handle(config, index), place)
             if index != devices.own(config):  # on which devices are still to be made
@@ -254,7 +255,7 @@ def _move(name: str, place: str) -> tuple[Call, ...]:
     return (*_reach(place), Call("move_mount", (Saved(name), "", reached, "", flags)), Call("close", (reached,)))
 
 
-def _attach_cgroups(place: str, host: Host) -> tuple[Call, ...]:
+def _attach_cgroups(place: str, options: Options, host: Host) -> tuple[Call, ...]:
     """Return the calls that attach all cgroup hierarchies, below a tmpfs if there are several."""
     handles = [mountsources.cgroup_handle(index) for index in range(len(host.hierarchies))]
     if mountsources.pure(host):
@@ -268,4 +269,4 @@ def _attach_cgroups(place: str, host: Host) -> tuple[Call, ...]:
             Call("move_mount", (Saved(name), "", above, directory, MOVE_MOUNT.F_EMPTY_PATH)),
             Call("close", (Saved(name),)),
         )
-    return calls
+    return (*calls, *tune(above.name, options), Call("close", (above,)))

@@ -43,7 +43,8 @@ def output_of(directory: Path, config: Config, **options: Any) -> tuple[int, str
 
 def snapshot() -> dict[str, object]:
     """Return everything that a container could leave behind on this host."""
-    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/isoproof-*") if path.is_dir()]
+    # os.walk, unlike Path.glob, does not mind a cgroup that somebody else removes meanwhile.
+    cgroups = [path for path, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(path).startswith("isoproof-")]
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
     return {
         "mounts": Path("/proc/self/mountinfo").read_text(),

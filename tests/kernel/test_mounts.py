@@ -318,6 +318,20 @@ def test_a_remount_gives_an_earlier_mount_other_attributes(tmp_path: Path, user:
         output_of(directory, read(config))
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["namespace", "bound"])
+def test_every_cgroup_hierarchy_and_what_holds_them_is_mounted_as_the_config_says(tmp_path: Path, own: bool) -> None:
+    directory, config = bundle(tmp_path)
+    if not own:
+        config["linux"]["namespaces"] = [entry for entry in config["linux"]["namespaces"] if entry["type"] != "cgroup"]
+    config["mounts"].append(mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro", "nosuid", "nodev", "noexec"))
+    found = mounts_inside(directory, config)
+    cgroups = {point: seen for point, seen in found.items() if point.startswith("/sys/fs/cgroup")}
+    assert {"cgroup", "cgroup2"} & {seen["type"] for seen in cgroups.values()}
+    for point, seen in cgroups.items():
+        assert seen["flags"] >= {"ro", "nosuid", "nodev", "noexec"}, point
+        assert seen["propagation"] == [], point
+
+
 def owners(directory: Path, config: Config, *paths: str) -> list[str]:
     config["process"]["args"] = ["/bin/busybox", "stat", "-c", "%u:%g", *paths]
     status, text = output_of(directory, read(config))
@@ -462,6 +476,7 @@ def test_a_launcher_whose_own_proc_is_none_starts_nothing(tmp_path: Path) -> Non
         ("/etc/passwd", "no such directory"),
         ("nowhere", "no such directory"),
         ("loop", "loop"),
+        ("link", "leads through a symlink to "),
         ("fifo", "no such directory"),
     ],
 )
@@ -469,6 +484,7 @@ def test_a_root_that_is_surely_no_image_is_refused(tmp_path: Path, path: str, se
     directory, config = bundle(tmp_path)
     os.mkfifo(directory / "fifo")
     (directory / "loop").symlink_to("loop")
+    (directory / "link").symlink_to("rootfs")
     config["root"]["path"] = path
     altered: list[object] = []
     with pytest.raises(BundleError, match=sentence) as caught:
