@@ -7,11 +7,13 @@ import threading
 from dataclasses import replace
 
 from harness.runtime.forked import perform, prepare
+from harness.runtime.mounts import DETACHED_ROOT
+from harness.runtime.mountsources import set_attributes
 from harness.runtime.seccomp import ARCHITECTURE, ARCHITECTURES, JUMP_EQUAL, LOAD, NATIVE, RETURN, pack
 from harness.runtime.seccomp_numbers import ACTIONS
 from harness.runtime.step import ERROR_DESCRIPTOR, Argument, Call, Filled, Packed, Plan, Program, Saved, Step
 from harness.runtime.supervise import exit_status
-from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, OPEN_TREE, SECCOMP, O
+from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, MS, OPEN_TREE, SECCOMP, O
 
 LATE = (2).to_bytes(8, "little") + bytes(8)  # a struct timespec of 2 s: later than any program's first act
 ALLOW = ACTIONS["SCMP_ACT_ALLOW"]
@@ -115,6 +117,14 @@ def naive_path_join(plan: Plan) -> Plan:
     first = replace(attach, calls=attach.calls[:1])
     rest = replace(attach, name="enter-new-root", calls=attach.calls[1:])
     return plan.exchange("attach-root", first, *moved, rest)
+
+
+def dev_on_root(plan: Plan) -> Plan:
+    """Let the device nodes of the image be devices."""
+    step = next(step for step in plan.steps if step.name == "open-root")
+    private = set_attributes(DETACHED_ROOT, AT.RECURSIVE, propagation=MS.PRIVATE)
+    calls = tuple(private if call.name == "mount_setattr" else call for call in step.calls)
+    return plan.exchange("open-root", replace(step, calls=calls))
 
 
 def teardown_follow_symlinks(plan: Plan) -> Plan:
