@@ -33,6 +33,7 @@ from typing import Any
 
 from harness import canaries, rootfs, sabotage
 from harness.backends import Exit, load
+from harness.canaries.base import Canary
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
@@ -96,7 +97,7 @@ class Run:
         self.request = request
         self.nonce = secrets.token_hex(16)
         self.directory = Path(WORK, f"run-{self.nonce[:8]}")
-        self.canaries: dict[str, canaries.Canary] = {}
+        self.canaries: dict[str, Canary] = {}
         self.known: Facts = {"canary": {}, "container": {"nonce": self.nonce}}
         self.host: dict[str, Facts] = {}
         self.stderr = ""

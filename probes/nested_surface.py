@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import _kernel
 
@@ -12,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAMESPACES = _kernel.CLONE_NEWUSER | _kernel.CLONE_NEWNS | _kernel.CLONE_NEWNET
+AF_NETLINK = 16
+AF_PACKET = 17
+SOCK_RAW = 3
 NETLINK_NETFILTER = 12
 FILE_SYSTEMS = ["tmpfs", "ramfs", "devpts", "cgroup2", "binfmt_misc"]
 
@@ -29,8 +31,8 @@ def _look_around() -> dict[str, object]:
         os.write(descriptor, text.encode())
         os.close(descriptor)
     ways: dict[str, Callable[[], object]] = {
-        "packet socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
-        "nfnetlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER).close(),
+        "packet socket": lambda: os.close(_kernel.syscall("socket", AF_PACKET, SOCK_RAW, 0)),
+        "nfnetlink": lambda: os.close(_kernel.syscall("socket", AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)),
         "fsopen ext4": lambda: os.close(_kernel.syscall("fsopen", "ext4", _kernel.FSOPEN_CLOEXEC)),
         **{f"mount {kind}": _mounting(kind) for kind in FILE_SYSTEMS},
     }

@@ -191,6 +191,13 @@ def no_overlay(config: Config) -> None:
             mount.update({"type": "bind", "source": source, "options": ["bind", "rprivate"]})
 
 
+def drop_idmap(config: Config) -> None:
+    """Show the owners of every volume as they are on the disk."""
+    for mount in config["mounts"]:
+        mount.pop("uidMappings", None)
+        mount.pop("gidMappings", None)
+
+
 def skip_devcgroup(config: Config) -> None:
     """Leave every device allowed."""
     config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]

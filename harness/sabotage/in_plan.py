@@ -7,6 +7,8 @@ import threading
 from dataclasses import replace
 
 from harness.runtime.forked import perform, prepare
+from harness.runtime.mounts import DETACHED_ROOT
+from harness.runtime.mountsources import set_attributes
 from harness.runtime.seccomp import ARCHITECTURE, ARCHITECTURES, JUMP_EQUAL, LOAD, NATIVE, RETURN, pack
 from harness.runtime.seccomp_numbers import ACTIONS
 from harness.runtime.step import CHANNEL, Argument, Call, Filled, Packed, Plan, Program, Saved, Step, Strings
@@ -149,15 +151,21 @@ def naive_path_join(plan: Plan) -> Plan:
     return plan.exchange("attach-root", first, *moved, rest)
 
 
+def dev_on_root(plan: Plan) -> Plan:
+    """Let the device nodes of the image be devices."""
+    step = next(step for step in plan.steps if step.name == "open-root")
+    private = set_attributes(DETACHED_ROOT, AT.RECURSIVE, propagation=MS.PRIVATE)
+    calls = tuple(private if call.name == "mount_setattr" else call for call in step.calls)
+    return plan.exchange("open-root", replace(step, calls=calls))
+
+
 def teardown_follow_symlinks(plan: Plan) -> Plan:
     """Remove the files that were made as places for mounts by their paths on the host, when the container has ended."""
     rootfs = next(call.arguments[1] for step in plan.steps if step.name == "open-root" for call in step.calls)
     undo = tuple(
-        Call("unlinkat", (AT_FDCWD, f"{rootfs}{call.arguments[1]}", 0), (errno.ENOENT,))
+        Call("unlinkat", (AT_FDCWD, f"{rootfs}{step.name.removeprefix('mount:')}", 0), (errno.ENOENT,))
         for step in plan.steps
-        if step.name.startswith("mount:")
-        for call in step.calls
-        if call.name == "mknodat"
+        if step.name.startswith("mount:") and any(call.name == "mknodat" for call in step.calls)
     )
     return replace(plan, before=(*plan.before, Step("places", "sabotage", (), undo=undo)))
 

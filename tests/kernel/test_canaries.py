@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,17 @@ from typing import Any
 import pytest
 
 from harness import bait, canaries
+from harness.canaries.base import Canary
 from harness.errors import HarnessError
 from tests.kernel.throwaway import in_throwaway
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
 NONCE = "0123456789abcdef0123456789abcdef"
-NEED_CGROUPS = ("cgroup", "memory-nest")
+NEED_ROOT = ("cgroup", "memory-nest", "tenant")
 
 
-def facts_of(canary: canaries.Canary) -> dict[str, Any]:
+def facts_of(canary: Canary) -> dict[str, Any]:
     return dict(canary.facts())
 
 
@@ -40,7 +42,7 @@ def surroundings(workdir: Path, token: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("kind", canaries.kinds())
 def test_nothing_of_a_canary_stays(kind: str, tmp_path: Path) -> None:
-    if kind in NEED_CGROUPS and os.geteuid() != 0:
+    if kind in NEED_ROOT and os.geteuid() != 0:
         pytest.skip("not root")
 
     def story() -> None:
@@ -59,6 +61,7 @@ def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
+        *("tenant", "shared-directory", "layers", "inbox"),
     }
 
 
@@ -308,4 +311,54 @@ def test_burner_burns(tmp_path: Path) -> None:
     facts = facts_of(canary)
     assert facts["alive"]
     assert Path(f"/proc/{facts['pid']}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+    canary.close()
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_tenant_is_another_containers_root(tmp_path: Path) -> None:
+    canary = canaries.place("tenant", {"first": 300_000, "size": 10}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    assert facts["alive"]
+    for name in ("uid_map", "gid_map"):
+        assert Path(f"/proc/{facts['pid']}/{name}").read_text().split() == ["0", "300000", "10"]
+    assert os.stat(facts["path"]).st_uid == 300_000
+    canary.close()
+
+
+def test_shared_directory_tells_the_handle_of_its_secret(tmp_path: Path) -> None:
+    canary = canaries.place("shared-directory", {}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    assert len(bytes.fromhex(facts["handle"])) >= 8
+    assert not facts["moved"]
+    assert canary.act({}) == {}
+    assert facts_of(canary)["moved"]
+    assert sorted(os.listdir(tmp_path / Path(facts["secret"]).parent)) == ["moved", "secret", "shared"]
+    canary.close()
+
+
+def test_layers_tells_what_has_changed_in_the_lowest(tmp_path: Path) -> None:
+    canary = canaries.place("layers", {}, tmp_path, NONCE)
+    facts = facts_of(canary)
+    assert facts["contents"] == facts["before"]
+    Path(facts["kept"]).write_text("changed")
+    assert facts_of(canary)["contents"] == facts["before"] | {"kept": "changed"}
+    canary.close()
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(tmp_path: Path) -> None:
+    canary = canaries.place("inbox", {}, tmp_path, NONCE)
+    inbox = Path(facts_of(canary)["path"])
+    version_2 = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
+    version_3 = struct.pack("<6I", 0x03000001, 1 << 13, 0, 0, 0, 1000)
+    for name, value in (("hosts", version_2), ("containers", version_3)):
+        (inbox / name).touch()
+        os.setxattr(inbox / name, "security.capability", value)
+    (inbox / "plain").touch()
+    os.chown(inbox / "plain", 1000, 1000)
+    (inbox / "plain").chmod(0o4755)
+    facts = facts_of(canary)
+    assert facts["uids"] == {"resident": 0, "hosts": 0, "containers": 0, "plain": 1000}
+    assert facts["setuid"] == ["plain"]
+    assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
     canary.close()

@@ -234,6 +234,19 @@ def test_a_symlink_of_the_image_does_not_lead_a_mount_out(tmp_path: Path) -> Non
     assert list(outside.iterdir()) == []
 
 
+def test_an_overlay_is_made_of_directories_of_the_host(tmp_path: Path) -> None:
+    layers = {name: tmp_path / name for name in ("lower", "upper", "work")}
+    for layer in layers.values():
+        layer.mkdir()
+    (layers["lower"] / "file").write_text("original\n")
+    options = [f"{name}dir={path}" for name, path in layers.items()]
+    directory, config = bundle(tmp_path / "bundle", "/bin/sh", "-c", "cat /data/file; echo new > /data/file")
+    config["mounts"].append({"destination": "/data", "type": "overlay", "source": "overlay", "options": options})
+    assert output_of(directory, read(config)) == (0, "original\n")
+    assert (layers["lower"] / "file").read_text() == "original\n"
+    assert (layers["upper"] / "file").read_text() == "new\n"
+
+
 def test_a_missing_program_is_found_out_before_anything_is_done(tmp_path: Path) -> None:
     directory, config = bundle(tmp_path, "/bin/nonesuch")
     with pytest.raises(BundleError, match=r"execute /bin/nonesuch: ENOENT"):

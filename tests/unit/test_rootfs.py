@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -71,6 +72,22 @@ def test_an_image_plants_directories_files_and_links(tmp_path: Path) -> None:
     assert os.readlink(root / "data" / "out") == str(outside)
     assert os.readlink(root / "dangling") == "nowhere"
     assert not list(outside.iterdir())
+
+
+@pytest.mark.usefixtures("umask")
+def test_an_image_brings_programs_with_rights_and_devices(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make them")
+    image = {"setuid": ["/bin/su"], "capable": {"/ping": "NET_RAW"}, "devices": {"/null": "c 1:3", "/disk": "b 7:0"}}
+    rootfs.make_rootfs(tmp_path, image)
+    assert mode(tmp_path / "bin" / "su") == 0o4755
+    expected = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)  # version 2, effective; CAP_NET_RAW
+    assert os.getxattr(tmp_path / "ping", "security.capability") == expected
+    null, disk = (tmp_path / name for name in ("null", "disk"))
+    assert stat.S_ISCHR(null.stat().st_mode)
+    assert null.stat().st_rdev == os.makedev(1, 3)
+    assert stat.S_ISBLK(disk.stat().st_mode)
+    assert mode(null) & 0o077 == 0
 
 
 @pytest.mark.parametrize("path", ["../outside", "/a/../../outside", "/", ""])

@@ -1,0 +1,230 @@
+"""Bait that is files and directories."""
+
+import ctypes
+import fcntl
+import os
+import stat
+import struct
+from pathlib import Path
+
+from harness import bait
+from harness.canaries.base import Canary, Facts
+from harness.runtime.syscalls import AT_FDCWD, MS, invoke, libc
+
+MEBIBYTE = 1 << 20
+
+
+class File(Canary):
+    """A file with a token in it, in a directory where nothing else is."""
+
+    def place(self, name: str = "canary", mode: int = 0o644) -> None:
+        self.path = self.directory / name
+        self.path.write_text(self.token)
+        self.path.chmod(mode)
+        self.status = self.path.stat()
+
+    def facts(self) -> Facts:
+        return {
+            **self.where(self.path),
+            "token": self.token,
+            "device": self.status.st_dev,
+            "inode": self.status.st_ino,
+            "unchanged": self.path.exists() and self.path.read_text() == self.token,
+        }
+
+
+class Directory(Canary):
+    """A directory with one file in it; tells whether anything was added, removed or mounted there."""
+
+    def place(self) -> None:
+        (self.directory / "resident").write_text(self.token)
+        self.before = bait.entries_of(self.directory)
+
+    def facts(self) -> Facts:
+        return {
+            "path": str(self.directory),
+            "climbing": "../" * 16 + str(self.directory).lstrip("/"),
+            "token": self.token,
+            "before": self.before,
+            "entries": bait.entries_of(self.directory),
+            "mounts": bait.mounts_at(self.directory),
+        }
+
+
+class Volume(Canary):
+    """A shared tmpfs, such as a host gives to containers; its act mounts another tmpfs at `below` in it.
+
+    Whether the second mount is seen inside is a matter of propagation alone (mount_namespaces(7)).
+    """
+
+    def place(self) -> None:
+        self.undo.enter_context(bait.tmpfs(self.directory))
+        invoke("mount", b"none", os.fsencode(self.directory), 0, MS.SHARED, 0)
+        self.below = self.directory / "below"
+        self.below.mkdir()
+
+    def facts(self) -> Facts:
+        mounts = bait.mounts_at(self.directory)
+        return {
+            "path": str(self.directory),
+            "below": str(self.below),
+            "mounted": str(self.below) in mounts,
+            "mounts": mounts,
+        }
+
+    def act(self, context: Facts) -> Facts:
+        self.undo.enter_context(bait.tmpfs(self.below))
+        return {"mounted": self.below.name}
+
+
+class Submounts(Canary):
+    """A tmpfs with a second tmpfs mounted at `sub` in it: what a recursive bind mount brings along."""
+
+    def place(self) -> None:
+        self.undo.enter_context(bait.tmpfs(self.directory))
+        self.sub = self.directory / "sub"
+        self.sub.mkdir()
+        self.undo.enter_context(bait.tmpfs(self.sub))
+        (self.sub / "resident").write_text(self.token)
+
+    def facts(self) -> Facts:
+        return {
+            "path": str(self.directory),
+            "sub": self.sub.name,
+            "token": self.token,
+            "entries": bait.entries_of(self.sub),
+        }
+
+
+class SharedDirectory(Canary):
+    """A directory to be given to a container, beside a secret: one file system, and the secret outside what is given.
+
+    `handle` is the secret's, as name_to_handle_at(2) tells it: a number that can be guessed. The act moves the
+    directory `a/b` out of what is given, to where the secret is, as the owner of a volume may do.
+    """
+
+    def place(self) -> None:
+        self.shared = self.directory / "shared"
+        self.inner = self.shared / "a" / "b"
+        self.inner.mkdir(parents=True)
+        self.secret = self.directory / "secret"
+        self.secret.write_text(self.token)
+        handle = ctypes.create_string_buffer(struct.pack("Ii128x", 128, 0))
+        if libc.name_to_handle_at(AT_FDCWD, os.fsencode(self.secret), handle, ctypes.byref(ctypes.c_int()), 0) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"name_to_handle_at {self.secret}: {os.strerror(number)}")
+        size, self.kind = struct.unpack_from("Ii", handle)
+        self.handle = handle.raw[8 : 8 + size].hex()
+
+    def facts(self) -> Facts:
+        return {
+            "path": str(self.shared),
+            "secret": str(self.secret),
+            "token": self.token,
+            "handle": self.handle,
+            "handle_type": self.kind,
+            "moved": not self.inner.exists(),
+        }
+
+    def act(self, context: Facts) -> Facts:
+        self.inner.rename(self.directory / "moved")
+        return {}
+
+
+class Layers(Canary):
+    """The layers of an overlay: a lowest one with files in it, such as an image is, and an empty one for changes."""
+
+    def place(self) -> None:
+        self.lower, self.upper, self.work = (self.directory / name for name in ("lower", "upper", "work"))
+        for layer in (self.lower, self.upper, self.work):
+            layer.mkdir()
+        for name in ("kept", "replaced", "deleted"):
+            (self.lower / name).write_text(self.token)
+        self.before = self.contents()
+
+    def contents(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in sorted(self.lower.iterdir())}
+
+    def facts(self) -> Facts:
+        options = [f"lowerdir={self.lower}", f"upperdir={self.upper}", f"workdir={self.work}"]
+        return {
+            "options": options,
+            "lower": str(self.lower),
+            "kept": str(self.lower / "kept"),
+            "before": self.before,
+            "contents": self.contents(),
+            "upper": bait.entries_of(self.upper),
+        }
+
+
+class Inbox(Canary):
+    """A directory in which everybody may put files; tells what those would mean to the host.
+
+    It belongs to `owner`, but a file of root's is there.
+    """
+
+    def place(self, owner: int = -1) -> None:
+        self.directory.chmod(0o777)
+        os.chown(self.directory, owner, owner)
+        (self.directory / "resident").write_text(self.token)
+
+    def facts(self) -> Facts:
+        return {
+            "path": str(self.directory),
+            "uids": {path.name: path.lstat().st_uid for path in self.directory.iterdir()},
+            "setuid": [path.name for path in self.directory.iterdir() if path.lstat().st_mode & stat.S_ISUID],
+            "capability_roots": {path.name: _capability_root(path) for path in self.directory.iterdir()},
+        }
+
+
+def _capability_root(path: Path) -> int | None:
+    """Whose root a program's capabilities count for, 0 being the host's; None for a file without any.
+
+    Version 3 of the attribute ends with that id; versions before know only the host's (capabilities(7)).
+    """
+    try:
+        value = os.getxattr(path, "security.capability", follow_symlinks=False)
+    except OSError:
+        return None
+    root: int = struct.unpack_from("<I", value, 20)[0] if len(value) == 24 else 0
+    return root
+
+
+class Lock(Canary):
+    """A file with a POSIX write lock on it, held by a process of the host (fcntl(2), F_SETLK).
+
+    `key` is how /proc/locks writes the file: device numbers in hexadecimal, inode in decimal.
+    """
+
+    def place(self) -> None:
+        self.path = self.directory / "locked"
+        self.path.write_text(self.token)
+        self.path.chmod(0o666)
+
+        def hold(ready: int) -> None:
+            with self.path.open("r+") as file:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.write(ready, b".")
+                bait.wait_for_ever()
+
+        self.child = self.undo.enter_context(bait.Child(hold))
+        status = self.path.stat()
+        self.key = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+
+    def facts(self) -> Facts:
+        return {
+            **self.where(self.path),
+            "key": self.key,
+            "pid": self.child.pid,
+            "alive": self.child.alive(),
+        }
+
+
+class Disk(Canary):
+    """A file of the machine's on a block device, and the device, whose rates can be limited."""
+
+    def place(self) -> None:
+        self.path, (self.major, self.minor) = bait.file_on_disk(2 * MEBIBYTE)
+
+    def facts(self) -> Facts:
+        return {**self.where(self.path), "major": self.major, "minor": self.minor}

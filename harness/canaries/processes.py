@@ -1,0 +1,178 @@
+"""Bait that is processes and what they live in."""
+
+import contextlib
+import mmap
+import os
+import signal
+import sys
+from pathlib import Path
+
+from harness import bait
+from harness.canaries.base import Canary, Facts
+from harness.errors import HarnessError
+from harness.runtime.syscalls import CLONE, invoke
+
+MEBIBYTE = 1 << 20
+
+
+class Process(Canary):
+    """A process with a token in its environment and its arguments, which blocks all signals to keep them.
+
+    A blocked signal is never ignored, it stays pending (signal(7)): what was sent can be read from the
+    process's status afterwards, with no handler and no race. Only SIGKILL and SIGSTOP work on it. It is
+    Python because any program that we could name might be missing, or be one of those that look at their
+    own name (busybox, uutils).
+    """
+
+    def place(self) -> None:
+        def become_bait(ready: int) -> None:
+            os.set_inheritable(ready, True)
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            program = f"import os, signal; os.write({ready}, b'.'); os.close({ready}); signal.pause()"
+            arguments = [sys.executable, "-I", "-S", "-c", program, f"--isoproof-canary={self.token}"]
+            os.execve(sys.executable, arguments, {"ISOPROOF": f"isoproof-canary={self.token}"})
+
+        self.child = self.undo.enter_context(bait.Child(become_bait))
+
+    def facts(self) -> Facts:
+        return {
+            "pid": self.child.pid,
+            "token": self.token,
+            "alive": self.child.alive(),
+            "signals": self.child.pending_signals(),
+        }
+
+
+class Signal(Canary):
+    """A sender: its act sends SIGUSR1 to the waiting probe's process, from the host.
+
+    That process has the launch's nonce in its arguments, and the pid which the probe says it has.
+    """
+
+    def facts(self) -> Facts:
+        return {"pid": os.getpid()}
+
+    def act(self, context: Facts) -> Facts:
+        ready = context["ready"]
+        inside = ready.get("pid") if isinstance(ready, dict) else None
+        for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+                of_container = self.nonce in Path(f"/proc/{pid}/cmdline").read_text()
+                if of_container and bait.innermost_pid(pid) == inside:
+                    os.kill(pid, signal.SIGUSR1)
+                    return {"sent": "SIGUSR1"}
+        raise HarnessError(f"act canary signal: no process of this container has the pid {inside} inside")
+
+
+class Cgroup(Canary):
+    """A sibling of the container's cgroup, in every hierarchy in which the host role may make one."""
+
+    def place(self) -> None:
+        self.name = f"isoproof-canary-{self.token}"
+        self.places: list[Path] = []
+        for own in bait.own_cgroups(set()).values():
+            with contextlib.suppress(OSError):
+                self.places.append(self.undo.enter_context(bait.new_cgroup(own / self.name)))
+        if not self.places:
+            raise HarnessError("place canary cgroup: no hierarchy is writable; use a delegated cgroup")
+
+    def facts(self) -> Facts:
+        return {
+            "name": self.name,
+            "paths": [str(path) for path in self.places],
+            "present": all(path.is_dir() for path in self.places),
+        }
+
+
+class MemoryNest(Canary):
+    """A memory cgroup around the container's, where two processes live that the OOM killer prefers.
+
+    If the container's own limit works, the container dies alone. If not, it hits the nest's, and a
+    bystander dies for it. `limit` and `victim` (the size of each bystander) are in MiB.
+    """
+
+    def place(self, limit: int = 128, victim: int = 20) -> None:
+        own = bait.own_cgroups({"memory"})
+        unified = "memory" not in own
+        parent = own["" if unified else "memory"]
+        if unified:
+            bait.delegate_memory(parent)
+        name = f"isoproof-nest-{self.token}"
+        for hierarchy in own.values():  # a runtime makes the container's path in all, and removes its end only
+            self.undo.callback(bait.remove_cgroup, hierarchy / name)
+        self.nest = self.undo.enter_context(bait.new_cgroup(parent / name))
+        if unified:
+            bait.delegate_memory(self.nest)
+        self.bystanders = self.undo.enter_context(bait.new_cgroup(self.nest / "bystanders"))
+        self.events = "memory.events.local" if unified else "memory.oom_control"
+        size = str(limit * MEBIBYTE)
+        (self.nest / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(size)
+        swap = self.nest / ("memory.swap.max" if unified else "memory.memsw.limit_in_bytes")
+        if swap.exists():  # CONFIG_SWAP; without this, the nest would swap and not kill
+            swap.write_text("0" if unified else size)
+
+        def live(ready: int) -> None:
+            (self.bystanders / "cgroup.procs").write_text("0")
+            Path("/proc/self/oom_score_adj").write_text("500")
+            memory = mmap.mmap(-1, victim * MEBIBYTE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            for page in range(0, len(memory), mmap.PAGESIZE):
+                memory[page] = 1
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        self.children = [self.undo.enter_context(bait.Child(live)) for _ in range(2)]
+
+    def facts(self) -> Facts:
+        return {
+            "path": str(self.nest),
+            "cgroup": f"{self.nest.name}/container",
+            "pids": [child.pid for child in self.children],
+            "alive": [child.alive() for child in self.children],
+            "oom_kill": self._killed(self.nest) + self._killed(self.bystanders),
+        }
+
+    def _killed(self, cgroup: Path) -> int:
+        """How many processes directly in this cgroup the OOM killer has killed."""
+        counters = dict(line.split() for line in (cgroup / self.events).read_text().splitlines())
+        return int(counters["oom_kill"])
+
+
+class Burner(Canary):
+    """A process of the host that uses all the CPU time it gets, on one CPU if told which."""
+
+    def place(self, cpu: int | None = None) -> None:
+        def burn(ready: int) -> None:
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
+            os.write(ready, b".")
+            while True:
+                pass
+
+        self.child = self.undo.enter_context(bait.Child(burn))
+
+    def facts(self) -> Facts:
+        return {"pid": self.child.pid, "alive": self.child.alive()}
+
+
+class Tenant(Canary):
+    """Another container's root: a process in a user namespace of its own, and a file that only it may open.
+
+    Its ids are `size` from `first` on, as the host counts them. Only root can map them.
+    """
+
+    def place(self, first: int = 1 << 21, size: int = 1 << 16) -> None:
+        def enter(ready: int) -> None:
+            invoke("unshare", CLONE.NEWUSER)
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        self.child = self.undo.enter_context(bait.Child(enter))
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{self.child.pid}/{name}").write_text(f"0 {first} {size}")
+        self.path = self.directory / "private"
+        self.path.write_text(self.token)
+        self.path.chmod(0o600)
+        os.chown(self.path, first, first)
+
+    def facts(self) -> Facts:
+        return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}
