@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import bait, rtnetlink
+from harness import bait, launcher_bait, rtnetlink
 from harness.errors import HarnessError
 from harness.runtime.syscalls import MS, invoke
 
@@ -58,6 +58,9 @@ class Canary:
         `context["ready"]` is what the probe said before it began to wait.
         """
         raise HarnessError(f"act canary: a {type(self).__name__} has nothing to do; remove `meanwhile:`")
+
+    def change_launcher(self, streams: tuple[int, int, int]) -> None:
+        """Changes the process that is about to start the container, and that calls this; `streams` are for it."""
 
     def close(self) -> None:
         """Removes the bait; does not mind if the container has removed it first."""
@@ -435,3 +438,56 @@ class Burner(Canary):
 
     def facts(self) -> Facts:
         return {"pid": self.child.pid, "alive": self.child.alive()}
+
+
+class Launcher(Canary):
+    """A launcher that is odd in everything that its children inherit, and has left a secret in its environment.
+
+    It has a controlling terminal, and has left open a directory with a file `secret` in it and a namespace.
+    """
+
+    def place(self) -> None:
+        (self.directory / "secret").write_text(self.token)
+
+    def facts(self) -> Facts:
+        return {
+            "token": self.token,
+            "file": "secret",
+            "directory": launcher_bait.DIRECTORY,
+            "namespace": launcher_bait.NAMESPACE,
+        }
+
+    def change_launcher(self, streams: tuple[int, int, int]) -> None:
+        os.environ["CANARY_SECRET"] = self.token
+        launcher_bait.take_terminal()
+        launcher_bait.take_odd_attributes()
+        launcher_bait.leave_open(self.directory)
+
+
+class Pseudoterminal(Canary):
+    """A pseudoterminal of the host's, as every shell has one: a name in the host's /dev/pts (pts(4))."""
+
+    def place(self) -> None:
+        for end in os.openpty():
+            self.undo.callback(os.close, end)
+            self.path = os.ttyname(end)
+
+    def facts(self) -> Facts:
+        return {"path": self.path, "name": os.path.basename(self.path)}
+
+
+class Log(Canary):
+    """A file of the host's with older lines in it, to which the launcher lets standard error be written."""
+
+    def place(self) -> None:
+        self.path = self.directory / "log"
+        self.path.write_text(f"{self.token}\n")
+
+    def facts(self) -> Facts:
+        text = self.path.read_text(errors="replace")
+        return {"path": str(self.path), "kept": text.startswith(self.token), "text": text[-4096:]}
+
+    def change_launcher(self, streams: tuple[int, int, int]) -> None:
+        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        os.dup2(file, streams[2], inheritable=False)
+        os.close(file)

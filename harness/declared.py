@@ -14,8 +14,12 @@ Mount = dict[str, Any]
 FLAGS = ("ro", "nosuid", "nodev", "noexec", "nosymfollow")
 PERMISSIVE = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "symfollow": "nosymfollow"}
 
-# The nodes of /dev that a runtime makes, or in a user namespace binds from the host (config-linux.md, Default Devices).
-DEVICES = ("console", "full", "null", "random", "tty", "urandom", "zero")
+# What a runtime makes in /dev, or in a user namespace binds from the host (config-linux.md, Default Devices), and the
+# links that go with it (runtime-linux.md, Dev symbolic links).
+NODES = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9", "tty": "5:0"}
+LINKS = {"fd": "/proc/self/fd", **{f"std{name}": f"/proc/self/fd/{n}" for n, name in enumerate(("in", "out", "err"))}}
+DEVICES = (*NODES, "console")
+DEVICE_KINDS = {"c": "character device", "u": "character device", "b": "block device", "p": "fifo"}
 
 # In these, a mount below the file system's own root shows a part of the kernel's, not a path of the host.
 KERNEL_FILE_SYSTEMS = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs")
@@ -88,10 +92,52 @@ def host_paths(mounts: list[Mount]) -> list[str]:
     return sorted(found)
 
 
+def wrong_devices(config: Config, entries: dict[str, dict[str, Any]]) -> list[str]:
+    """Where /dev is not as the config and the runtime-spec have it, as "/dev/kmsg is a character device 1:11".
+
+    Modes and owners are compared where the container's root can set them: outside a user namespace.
+    """
+    wanted = dict(_declared_entries(config))
+    found = [f"{path} is missing" for path in wanted if path not in entries]
+    has_user_namespace = any(entry["type"] == "user" for entry in config["linux"].get("namespaces", []))
+    for path, entry in entries.items():
+        asked = wanted.get(path, {"kind": None})
+        if any(entry[key] != asked[key] for key in ("kind", "number", "target") if key in asked):
+            found.append(f"{path} is a {entry['kind']} {entry['number'] or entry['target'] or ''}".rstrip())
+        elif not has_user_namespace:
+            found += [
+                f"{path} has {key} {entry[key]:{'04o' if key == 'mode' else ''}}"
+                for key in ("mode", "uid", "gid")
+                if key in asked and entry[key] != asked[key]
+            ]
+    return sorted(found)
+
+
+def wrong_bounds(config: Config, bounds: dict[str, dict[str, int]]) -> list[str]:
+    """Where a tmpfs holds more or less than the config says, as "/dev/shm holds 67108864 bytes, not 1048576"."""
+    found = []
+    for mount in config.get("mounts", []):
+        point = mount["destination"]
+        options = dict(option.partition("=")[::2] for option in mount.get("options", []))
+        if mount.get("type") != "tmpfs" or _is_bind(mount):
+            continue
+        for option, name in (("size", "bytes"), ("nr_inodes", "files")):
+            asked = _size(options[option]) if option in options else None
+            actual = bounds[point][name] if point in bounds else 0
+            if asked is not None and actual != asked:
+                found.append(f"{point} holds {actual} {name}, not {asked}")
+    return sorted(found)
+
+
 def cpu_share(config: Config) -> float:
     """How many CPUs' worth of time the quota allows: 0.2 is a fifth of one."""
     cpu = config["linux"]["resources"]["cpu"]
     return float(cpu["quota"] / cpu["period"])
+
+
+def rlimits(config: Config) -> dict[str, list[int]]:
+    """The resource limits that the config asks for, by name: soft and hard."""
+    return {limit["type"]: [limit["soft"], limit["hard"]] for limit in config["process"].get("rlimits", [])}
 
 
 def _declared(config: Config) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -103,6 +149,36 @@ def _declared(config: Config) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield mount["destination"], ()
         else:
             yield mount["destination"], ("cgroup2", "tmpfs") if kind == "cgroup" else (kind,)
+
+
+def _declared_entries(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each path that is to be in /dev, and what must be true of it."""
+    for name, number in NODES.items():
+        yield f"/dev/{name}", {"kind": "character device", "number": number, "mode": 0o666, "uid": 0, "gid": 0}
+    for name, target in LINKS.items():
+        yield f"/dev/{name}", {"kind": "link", "target": target}
+    yield "/dev/ptmx", {"kind": "link", "target": "pts/ptmx"}
+    if config["process"].get("terminal"):
+        yield "/dev/console", {"kind": "character device"}
+    for mount in config.get("mounts", []):
+        if mount["destination"].startswith("/dev/"):
+            yield mount["destination"], {"kind": "directory"}
+    for device in config["linux"].get("devices", []):
+        above = device["path"].split("/")[:-1]
+        for end in range(3, len(above) + 1):
+            yield "/".join(above[:end]), {"kind": "directory"}
+        kind = DEVICE_KINDS[device["type"]]
+        entry = {"kind": kind, "number": None, "mode": device.get("fileMode", 0o666)}
+        if kind != "fifo":
+            entry["number"] = f"{device['major']}:{device['minor']}"
+        yield device["path"], entry | {key: device[key] for key in ("uid", "gid") if key in device}
+
+
+def _size(text: str) -> int:
+    """A number as tmpfs takes it: 64k, 1m, 2g (tmpfs(5))."""
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    unit = units.get(text[-1:].lower(), 1)
+    return int(text.rstrip("kKmMgG")) * unit
 
 
 def _declared_flags(config: Config) -> Iterator[tuple[str, set[str], bool]]:

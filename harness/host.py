@@ -180,11 +180,14 @@ class Run:
             streams = (stdin[0], stdout[1], stderr[1])
 
             def start() -> Exit:
+                for canary in self.canaries.values():
+                    canary.change_launcher(streams)
                 if alter and self.request["runtime"] == "builtin":
                     return backend.run(config, self.directory, streams, deadline, alter)  # type: ignore[call-arg]
                 return backend.run(config, self.directory, streams, deadline)
 
             _be_the_launcher(start, result[1])
+        self.known["container"]["launcher"] = launcher
         for theirs in (stdin[0], stdout[1], stderr[1], result[1]):
             os.close(theirs)
         try:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import struct
+
 import _kernel
+
+# bpf(2)
+BPF_PROG_QUERY = 16
+BPF_CGROUP_DEVICE = 6
+BPF_F_QUERY_EFFECTIVE = 1
 
 COUNTERS = {
     # what we call it: (file and key on cgroup v1, file and key on v2); a file without a key holds one number
@@ -28,7 +36,8 @@ def observe(pid: int) -> dict[str, object]:
 
     `paths` maps each hierarchy to the cgroup, as /proc/PID/cgroup names it here, and `own` does the same for
     the process that asks; `joined` lists the hierarchies in which the two differ. A number that cannot be
-    read is null; a limit may be "max". cgroups(7).
+    read is null; a limit may be "max". cgroups(7). `devices` has the `rules` of version 1, as devices.list shows
+    them, or on version 2 how many `programs` judge a use of a device, those of the cgroups above included.
     """
     paths = _paths(f"/proc/{pid}/cgroup")
     own = _paths("/proc/self/cgroup")
@@ -45,7 +54,29 @@ def observe(pid: int) -> dict[str, object]:
             "version": version,
             **{name: _number(directory, files[version == 2]) for name, files in counters.items()},
         }
+    facts["devices"] = _devices(*_directory("devices", paths, mounts))
     return facts
+
+
+def _devices(version: int, directory: str) -> dict[str, object]:
+    rules = _kernel.read_text(f"{directory}/devices.list").splitlines() if version == 1 else []
+    return {"version": version, "rules": rules, "programs": _programs(directory) if version == 2 else None}
+
+
+def _programs(directory: str) -> int | None:
+    try:
+        cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # union bpf_attr, the struct `query`: the count comes back when no room for the ids is given.
+        query = bytearray(struct.pack("=4IQI4x", cgroup, BPF_CGROUP_DEVICE, BPF_F_QUERY_EFFECTIVE, 0, 0, 0))
+        _kernel.syscall("bpf", BPF_PROG_QUERY, query, len(query))
+        return int(struct.unpack_from("=I", query, 24)[0])
+    except OSError:
+        return None
+    finally:
+        os.close(cgroup)
 
 
 def _paths(file: str) -> dict[str, str]:

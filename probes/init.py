@@ -16,6 +16,7 @@ def observe() -> dict[str, object]:
         "pid": os.getpid(),
         "ppid": os.getppid(),
         "sid": os.getsid(0),
+        "process_group": os.getpgrp(),
         "nspid": _nspid(),
         "namespaces": _kernel.namespaces(),
         "argv0": sys.orig_argv[0],

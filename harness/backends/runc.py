@@ -6,10 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Config, Exit, Streams, cgroups_writable
 from harness.runtime.cgroup import wanted
+from harness.runtime.front import Front
 
 REFUSED = 1  # the status of runc itself for a container that it did not start
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -50,23 +53,46 @@ def run(config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
     state, log = bundle / "runc-state", bundle / "runc.log"
     name = f"isoproof-{os.getpid()}"
     command = [_executable() or "runc", "--root", str(state), "--log", str(log)]
-    process = subprocess.Popen(
-        [*command, "run", "--bundle", str(bundle), name],
-        stdin=io[0],
-        stdout=io[1],
-        stderr=io[2],
-        start_new_session=True,
-    )
-    try:
-        status = process.wait(deadline)
-    except subprocess.TimeoutExpired:
-        status = 124
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        subprocess.run([*command, "delete", "--force", name], capture_output=True, check=False)
+    end = time.monotonic() + deadline
+    with _terminal(config, io) as (streams, front):
+        process = subprocess.Popen(
+            [*command, "run", "--bundle", str(bundle), name],
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+            # What else the launcher has, open descriptors and a session, is for runc to keep from the container.
+            close_fds=False,
+            process_group=0,
+        )
+        try:
+            if front:
+                front.copy(os.pidfd_open(process.pid), end)
+            status = process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            status = 124
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            subprocess.run([*command, "delete", "--force", name], capture_output=True, check=False)
     return Exit(status, _complaint(log) if status == REFUSED else "")
+
+
+@contextlib.contextmanager
+def _terminal(config: Config, io: Streams) -> Iterator[tuple[Streams, Front | None]]:
+    """Give runc a terminal where the container is to have one: it copies between the two, we between ours and io."""
+    if not config["process"].get("terminal"):
+        yield io, None
+        return
+    front = Front(io)
+    master, slave = os.openpty()
+    try:
+        front.meet(0, [master])
+        yield (slave, slave, slave), front
+    finally:
+        front.close()
+        os.close(master)
+        os.close(slave)
 
 
 def _complaint(log: Path) -> str:

@@ -173,6 +173,8 @@ FIELDS = (
     Field("linux.seccomp.defaultErrnoRet", Whole(0, 4095), "The errno of the default action; EPERM where left out"),
     Field("linux.seccomp.architectures[]", OneOf(ARCHITECTURES, "architecture"), "Besides the machine's own"),
     Field("linux.seccomp.flags[]", OneOf(FLAGS, "flag"), "How the filter is installed: seccomp(2)"),
+    Field("linux.seccomp.listenerPath", AbsolutePath(), "Socket of the program that answers what a filter reports"),
+    Field("linux.seccomp.listenerMetadata", Text(), "What that program is told besides"),
     Field("linux.seccomp.syscalls[].names[]", Text(), "System calls; what an architecture lacks is passed over"),
     Field("linux.seccomp.syscalls[].action", OneOf(tuple(ACTIONS), "action"), "What happens to these calls"),
     Field("linux.seccomp.syscalls[].errnoRet", Whole(0, 4095), "The errno of the action; EPERM where left out"),
@@ -214,7 +216,7 @@ UNSUPPORTED = frozenset(
         "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy mounts[].uidMappings "
         "mounts[].gidMappings process.apparmorProfile process.selinuxLabel vm "
-        "linux.seccomp.listenerPath linux.seccomp.listenerMetadata linux.resources.blockIO.leafWeight "
+        "linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight"
     ).split()
 )

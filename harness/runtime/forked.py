@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from harness.runtime.rendezvous import LONGEST, RAISED
 from harness.runtime.step import (
     CHANNEL,
     Answer,
@@ -25,7 +26,7 @@ from harness.runtime.step import (
     Step,
     Strings,
 )
-from harness.runtime.syscalls import CLONE, clone_args, libc, number, sock_fprog
+from harness.runtime.syscalls import CLONE, clone_args, explain_errno, libc, number, sock_fprog
 
 FAILURE = struct.Struct("=3i")
 CLONED = -1  # in the place of a step: the go-between has got as far as clone3(2)
@@ -255,10 +256,19 @@ def _be_the_child(
     channel: int,
     shim: Callable[[], None] | None,
 ) -> None:
-    """Make the calls; the last one does not return."""
+    """Make the calls; the last one does not return. What this program itself cannot do is reported as well."""
     for target, source in enumerate(streams):
         os.dup2(source, target)
     os.dup2(channel, CHANNEL, inheritable=False)
+    try:
+        _make_calls(prepared, shim)
+    except BaseException as error:
+        code = getattr(error, "errno", None)
+        text = explain_errno(code) if code else f"{type(error).__name__}: {error}"
+        os.write(CHANNEL, (RAISED + text.encode(errors="replace"))[:LONGEST])
+
+
+def _make_calls(prepared: list[tuple[int, int, Prepared]], shim: Callable[[], None] | None) -> None:
     results: Results = {}
     last_step = prepared[-1][0]
     for at, index, call in prepared:

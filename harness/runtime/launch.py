@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.runtime import inspect, members, rendezvous, supervise, terminal
+from harness.runtime import inspect, listener, members, relay, rendezvous, supervise, terminal
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, run_here
@@ -56,7 +56,8 @@ def run(
     plan = compile_plan(config, host)
     places = inspect.missing_places(config, Path(host.rootfs))
     front = Front(streams)
-    plan = replace(plan, meetings=plan.meetings | {terminal.MEETING: front.meet})
+    meetings = {terminal.MEETING: front.meet, listener.MEETING: listener.to_its_program(config, bundle, host.name)}
+    plan = replace(plan, meetings=meetings)
     try:
         with start(alter(plan) if alter else plan, streams) as cell:
             with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
@@ -85,6 +86,8 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     results: Results = {}
     cgroups: list[Path] = []
     with contextlib.ExitStack() as undo:
+        if plan.relay:
+            streams = undo.enter_context(relay.instead_of_files(streams))
         for step in plan.before:
             own_work = _run(step, results, undo)
             if own_work and step.name.startswith("cgroup:"):
@@ -106,11 +109,11 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
 
         channel, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptors.enter_context(channel)
-        childs_end = keep(_raise_above(childs.detach()))
+        childs = descriptors.enter_context(socket.socket(fileno=_raise_above(childs.detach())))
         raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs_end, into)
+            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs.fileno(), into)
         except OSError as error:
             raise StartError(
                 _sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
@@ -122,7 +125,7 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         results["pid"] = pid
         for step in plan.between:
             _run(step, results, undo)
-        _close(childs_end)
+        childs.close()
         if plan.between:
             rendezvous.answer(channel)
         _attend(plan, pid, channel)
@@ -137,6 +140,10 @@ def _attend(plan: Plan, pid: int, channel: socket.socket) -> None:
             if said.startswith(rendezvous.MEETING):
                 plan.meetings[said.removeprefix(rendezvous.MEETING).decode()](pid, descriptors)
                 rendezvous.answer(channel)
+            elif said.startswith(rendezvous.RAISED):
+                text = said.removeprefix(rendezvous.RAISED).decode(errors="replace")
+                cause = "a PID 1 that reaps takes a second process, by fork(2)" if plan.shim else "no call of the plan"
+                raise StartError(f"start the program: {text}; {cause}", "start")
             elif said:
                 at, index, number = FAILURE.unpack(said)
                 step = plan.steps[at]
@@ -331,6 +338,7 @@ CAUSES = {
     ("execute", errno.EACCES): "the program may not be executed by this user, or is on a mount with noexec",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
     ("execute", errno.EPERM): "the profile in linux.seccomp may deny execve to the program itself",
+    ("seccomp", errno.EBUSY): "a filter around this process has a listener already, and there can be only one",
     ("seccomp", errno.EACCES): "a filter takes process.noNewPrivileges, or CAP_SYS_ADMIN here: seccomp(2)",
     ("rlimits", errno.EPERM): "a hard limit can only be raised with CAP_SYS_RESOURCE",
     (

@@ -5,6 +5,8 @@ line below is one step; the order is the whole art, so each says why it stands w
 in the modules named for their subject. `plan` is pure: it asks the kernel nothing and does nothing.
 """
 
+from functools import partial
+
 from harness.runtime import (
     attributes,
     cgroup,
@@ -87,7 +89,8 @@ def plan(config: Config, host: Host) -> Plan:
         into=cgroup.born_into(config, host),
         between=tuple(between),
         steps=tuple(steps),
-        shim=supervise.shim if supervise.shim_wanted(config) else None,
+        relay=not terminal.wanted(config),  # or two would read the input: what is in front of the terminal does, too
+        shim=partial(supervise.shim, terminal.wanted(config)) if supervise.shim_wanted(config) else None,
     )
 
 

@@ -46,7 +46,11 @@ def clear_umask() -> Step:
 
 
 def set_rlimits(config: Config) -> list[Step]:
-    """Set the resource limits of the config, while a hard limit may still be raised."""
+    """Set the resource limits of the config, while a hard limit may still be raised.
+
+    Those that it does not name stay the launcher's, as with other runtimes: an administrator may have set them for
+    whatever the launcher starts, and lifting them would be an escape from that.
+    """
     calls = []
     for limit in config["process"].get("rlimits", []):
         value = struct.pack("=2Q", limit["soft"], limit["hard"])
@@ -56,7 +60,7 @@ def set_rlimits(config: Config) -> list[Step]:
 
 
 def set_oom_score(config: Config) -> list[Step]:
-    """Set the preference of the out-of-memory killer, which is inherited otherwise."""
+    """Set the preference of the out-of-memory killer; without a value the runtime-spec wants it left as it is."""
     value = config["process"].get("oomScoreAdj")
     if value is None:
         return []

@@ -1,8 +1,8 @@
 """How the child and its launcher meet while a container starts.
 
 Between them is one socket, which execve(2) closes in the child. The launcher reads from it until then: the call that
-failed, or the name of a meeting, at which the launcher does what only the host's side can while the child waits for a
-byte. A descriptor can be handed over with the name.
+failed, what else went wrong, or the name of a meeting, at which the launcher does what only the host's side can while
+the child waits for a byte. A descriptor can be handed over with the name.
 """
 
 import contextlib
@@ -11,7 +11,8 @@ import socket
 from harness.runtime.step import CHANNEL, Call, Packed, Record, Saved, Step
 
 MEETING = b"meet:"
-LONGEST = 64  # bytes of a message
+RAISED = b"raised:"  # before the words of an exception in the child, which no failed call is
+LONGEST = 256  # bytes of a message
 CONTROL_LENGTH = 20  # CMSG_LEN of one descriptor
 CONTROL_SPACE = 24  # and with its padding
 BYTE = Packed(b"\0", "a byte")

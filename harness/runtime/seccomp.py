@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.runtime import listener
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
 from harness.runtime.seccomp_numbers import ACTIONS, MULTIPLEXED, X32_SYSCALL_BIT, numbers
@@ -94,13 +95,37 @@ def _install(config: Config, host: Host) -> list[Step]:
     if section is None:
         return []
     flags = SECCOMP_FILTER_FLAG(0)
-    for index, name in enumerate(section.get("flags", [])):
-        if name == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV":
-            raise _wrong(f"flags[{index}]", f"{name} needs a listener, which this runtime does not support yet")
+    for name in section.get("flags", []):
         flags |= SECCOMP_FILTER_FLAG[name.removeprefix("SECCOMP_FILTER_FLAG_")]
     program = Program(pack(compile_filter(section, host.machine)))
-    calls = (Call("seccomp", (SECCOMP.SET_MODE_FILTER, flags, program)),)
-    return [Step("seccomp", "from here on only what the profile allows gets through: seccomp(2)", calls)]
+    notifies = listener.wanted(section)
+    if notifies:
+        _let_hand_over(section, host.machine)
+        flags |= SECCOMP_FILTER_FLAG.NEW_LISTENER
+        if SECCOMP_FILTER_FLAG.TSYNC in flags:
+            flags |= SECCOMP_FILTER_FLAG.TSYNC_ESRCH  # or the result could be a thread as well as a descriptor
+    saves = listener.DESCRIPTOR.name if notifies else ""
+    calls = (Call("seccomp", (SECCOMP.SET_MODE_FILTER, flags, program), saves=saves),)
+    install = Step("seccomp", "from here on only what the profile allows gets through: seccomp(2)", calls)
+    return [install, *(listener.hand_over() if notifies else [])]
+
+
+def _let_hand_over(section: Config, machine: str) -> None:
+    """Raise ConfigError where the profile stands in the way of the calls that hand the listener over.
+
+    There is no way around them: before the filter is in force there is no listener, and nobody who could answer.
+    """
+    default = _action(section, "defaultAction", "defaultErrnoRet", "")
+    native = NATIVE[machine]
+    found = _by_number(native, _rules(section, default), default)
+    for name in listener.CALLS:
+        effective = _effective(found.get(numbers(native)[name], []), ARCHITECTURES[native].wide)
+        answers = {rule.action for rule in effective}
+        if all(rule.conditions for rule in effective):
+            answers.add(default)
+        if not answers <= {ACTIONS["SCMP_ACT_ALLOW"], ACTIONS["SCMP_ACT_LOG"]}:
+            calls = f"{', '.join(listener.CALLS[:-1])} and {listener.CALLS[-1]}"
+            raise _wrong("syscalls", f"{name} is not allowed; with {listener.NOTIFY} the start itself needs {calls}")
 
 
 def pack(code: Code) -> bytes:
@@ -111,8 +136,7 @@ def pack(code: Code) -> bytes:
 def compile_filter(section: Config, machine: str) -> Code:
     """Compile `linux.seccomp` for this machine, whose own architecture always counts as listed.
 
-    Raises ConfigError where the section is not whole, asks for a listener, or gives a program longer than the kernel
-    takes.
+    Raises ConfigError where the section is not whole, or gives a program longer than the kernel takes.
     """
     default = _action(section, "defaultAction", "defaultErrnoRet", "")
     rules = _rules(section, default)
@@ -151,8 +175,6 @@ def _action(entry: Config, key: str, errno_key: str, place: str) -> int:
     name = entry.get(key)
     if name is None:
         raise _wrong(f"{place}{key}", "missing; it says what happens to the calls")
-    if name == "SCMP_ACT_NOTIFY":
-        raise _wrong(f"{place}{key}", f"{name} needs a listener, which this runtime does not support yet")
     if name in WITH_ERRNO:
         return ACTIONS[name] | int(entry.get(errno_key, EPERM))
     if errno_key in entry:

@@ -163,9 +163,10 @@ class Plan:
     the launcher's stead and is gone: the launcher itself could never leave some namespaces again. The child is cloned
     with `flags` (into the version 2 cgroup `into`, where there is one), `between` runs on the host's side while the
     child waits, `steps` run in the child and end in execve(2), `after` runs on the host's side when the program has
-    started. `meetings` are what the launcher does when the child asks for it by name and waits. When the first process
-    has ended, whatever is left in the container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is
-    the first process of the container and runs the program as its child.
+    started. `meetings` are what the launcher does when the child asks for it by name and waits. Of standard streams
+    that are files the program gets only the bytes (`relay`). When the first process has ended, whatever is left in the
+    container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is the first process of the container
+    and runs the program as its child.
     """
 
     flags: CLONE
@@ -177,6 +178,7 @@ class Plan:
     into: str = ""
     kill_leftovers: bool = True
     meetings: dict[str, Meeting] = field(default_factory=dict)
+    relay: bool = True
     shim: Callable[[], None] | None = None
 
     def without(self, *names: str) -> "Plan":

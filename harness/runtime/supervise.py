@@ -30,10 +30,15 @@ def shim_wanted(config: Config) -> bool:
     return bool(config.get("annotations", {}).get("isoproof.init") == "true")
 
 
-def shim() -> None:
-    """Fork; the child returns to become the program, the parent stays as PID 1, reaps, and ends with the program."""
+def shim(terminal: bool) -> None:
+    """Fork; the child returns to become the program, the parent stays as PID 1, reaps, and ends with the program.
+
+    In a `terminal` of its own the program is in the foreground alone: a Ctrl-C that both get would be passed on, too.
+    """
     program = os.fork()
     if program == 0:
+        if terminal:
+            _take_foreground()
         return
     # The shim is still a copy of the launcher: nobody inside may look into its memory or its environment.
     libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
@@ -44,6 +49,13 @@ def shim() -> None:
         pid, status = os.wait()
         if pid == program:
             os._exit(exit_status(status))
+
+
+def _take_foreground() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # which stops those in the background who try
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTTOU})
 
 
 def _signal(pid: int, number: int) -> None:

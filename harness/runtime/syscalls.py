@@ -245,6 +245,9 @@ class SECCOMP_FILTER_FLAG(Flag):
     TSYNC = 0x1
     LOG = 0x2
     SPEC_ALLOW = 0x4
+    NEW_LISTENER = 0x8
+    TSYNC_ESRCH = 0x10
+    WAIT_KILLABLE_RECV = 0x20
 
 
 class SECCOMP(enum.IntEnum):

@@ -7,6 +7,7 @@ from harness.runtime.mountoptions import PROPAGATION
 from harness.runtime.privileges import SETS
 
 KINDS = {"net": "network"}
+DEVICES = {"kmsg": ("c", 1, 11)}  # Documentation/admin-guide/devices.txt of the kernel
 
 
 def skip_ns(config: Config, kind: str) -> None:
@@ -61,6 +62,11 @@ def stray_cable(config: Config) -> None:
 def inherit_oom(config: Config) -> None:
     """Leave the launcher's preference of the out-of-memory killer as it is."""
     del config["process"]["oomScoreAdj"]
+
+
+def inherit_rlimits(config: Config) -> None:
+    """Leave the launcher's resource limits as they are."""
+    del config["process"]["rlimits"]
 
 
 def bind_host_proc(config: Config) -> None:
@@ -132,6 +138,44 @@ def no_masks(config: Config) -> None:
     config["linux"]["readonlyPaths"] = []
 
 
+def bind_host_dev(config: Config) -> None:
+    """Bind the host's /dev instead of making one; devices can then not be declared any more."""
+    config["linux"].pop("devices", None)
+    _bind_instead(config, "/dev", "/dev", "bind")
+
+
+def bind_host_devpts(config: Config) -> None:
+    """Bind the host's pseudoterminals instead of mounting a file system for the container's own."""
+    _bind_instead(config, "/dev/pts", "/dev/pts", "bind")
+
+
+def trust_image_dev(config: Config) -> None:
+    """Take the image's /dev as it is instead of mounting a tmpfs there."""
+    config["mounts"].remove(_mount(config, "/dev"))
+
+
+def extra_dev(config: Config, name: str) -> None:
+    """Declare one more device, and allow its use."""
+    kind, major, minor = DEVICES[name]
+    numbers = {"type": kind, "major": major, "minor": minor}
+    config["linux"].setdefault("devices", []).append({"path": f"/dev/{name}", **numbers})
+    rules = config["linux"].get("resources", {}).get("devices")
+    if rules:
+        rules.append({"allow": True, "access": "rwm", **numbers})
+
+
+def skip_devcgroup(config: Config) -> None:
+    """Leave every device allowed."""
+    config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
+
+
+def tmpfs_default_size(config: Config) -> None:
+    """Let every tmpfs become as big as the kernel allows by default, half of the machine's memory."""
+    for mount in config["mounts"]:
+        bounds = ("size=", "nr_inodes=", "nr_blocks=")
+        mount["options"] = [option for option in mount["options"] if not option.startswith(bounds)]
+
+
 def _mount(config: Config, destination: str) -> Config:
     for mount in config["mounts"]:
         if mount["destination"] == destination:
@@ -146,6 +190,6 @@ def _bind_instead(config: Config, destination: str, source: str, how: str) -> No
     kept = [
         recursive if option == "ro" else option
         for option in mount["options"]
-        if "=" not in option and option != "relatime"
+        if "=" not in option and option not in ("relatime", "strictatime", "newinstance")
     ]
     mount.update({"type": "bind", "source": source, "options": [how, "rprivate", *kept]})

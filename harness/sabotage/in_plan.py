@@ -3,11 +3,12 @@
 import os
 from dataclasses import replace
 
-from harness.runtime.step import CHANNEL, Argument, Call, Filled, Packed, Plan, Saved, Step
+from harness.runtime.step import CHANNEL, Argument, Call, Filled, Packed, Plan, Saved, Step, Strings
 from harness.runtime.supervise import exit_status
 from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOVE_MOUNT, OPEN_TREE, O
 
 LATE = (2).to_bytes(8, "little") + bytes(8)  # a struct timespec of 2 s: later than any program's first act
+SPARED = 63  # the number of a descriptor that is left open on purpose
 WIDTH = 10  # of a process id written with trailing blanks, which the kernel strips
 
 
@@ -106,6 +107,20 @@ def allow_symlink_proc(plan: Plan) -> Plan:
     return plan.exchange("mount:/proc", replace(step, calls=tuple(calls)))
 
 
+def console_follow_symlink(plan: Plan) -> Plan:
+    """Have a symlink in the place of /dev/console, as an image may, and mount the terminal where it leads: on null."""
+    step = next(step for step in plan.steps if step.name == "console")
+    place, take, move, leave = step.calls
+    flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS
+    calls = (
+        Call("symlinkat", ("null", place.arguments[0], "console")),
+        take,
+        replace(move, arguments=(*move.arguments[:4], flags)),
+        leave,
+    )
+    return plan.exchange("console", replace(step, calls=calls))
+
+
 def lo_down(plan: Plan) -> Plan:
     """Leave lo down."""
     return _without(plan, "loopback")
@@ -142,6 +157,83 @@ def cgns_before_move(plan: Plan) -> Plan:
     others = [step for step in plan.steps if step is not enter and step not in joins]
     first = 1 if others[0].name == "wait-for-host" else 0
     return replace(plan, into="", steps=(*others[:first], enter, *joins, *others[first:]))
+
+
+def leak_fd(plan: Plan, name: str) -> Plan:
+    """Leave one of the runtime's own descriptors open, here that of a file of the host's: its log, say."""
+    take = Step(
+        f"open-{name}",
+        "sabotage",
+        (
+            Call("openat", (AT_FDCWD, "/etc", O.DIRECTORY), saves=name),
+            Call("dup3", (Saved(name), SPARED, 0)),
+        ),
+    )
+    ranges = ((CHANNEL + 1, SPARED - 1), (SPARED + 1, 2**32 - 1))
+    spare = Step("descriptors", "sabotage", tuple(Call("close_range", (*bounds, 0)) for bounds in ranges))
+    return _before(plan.exchange("descriptors", spare), "open-root", take)
+
+
+def no_close_range(plan: Plan) -> Plan:
+    """Leave open whatever the launcher has left open."""
+    return _without(plan, "descriptors")
+
+
+def stdio_pass_through(plan: Plan) -> Plan:
+    """Hand standard streams on as they are, files too."""
+    return replace(plan, relay=False)
+
+
+def env_passthrough(plan: Plan) -> Plan:
+    """Let the program have the launcher's environment beside its own."""
+    step = next(step for step in plan.steps if step.name == "execute")
+    launchers = tuple(f"{name}={value}".encode() for name, value in os.environ.items())
+    calls = []
+    for call in step.calls:
+        path, arguments, environment = call.arguments
+        assert isinstance(environment, Strings)
+        both = Strings(environment.values + launchers)
+        calls.append(replace(call, arguments=(path, arguments, both)))
+    return plan.exchange("execute", replace(step, calls=tuple(calls)))
+
+
+def inherit_umask(plan: Plan) -> Plan:
+    """Leave the launcher's umask as it is."""
+    step = next(step for step in plan.steps if step.name == "user")
+    kept = tuple(call for call in step.calls if call.name != "umask")
+    return _without(plan.exchange("user", replace(step, calls=kept)), "umask")
+
+
+def inherit_signals(plan: Plan) -> Plan:
+    """Leave ignored and blocked what the launcher ignores and blocks."""
+    return _without(plan, "signals")
+
+
+def inherit_sched(plan: Plan) -> Plan:
+    """Leave the launcher's nice value, CPUs, I/O priority and timer slack as they are."""
+    return _without(plan, "reset-scheduling")
+
+
+def inherit_personality(plan: Plan) -> Plan:
+    """Leave the launcher's personality as it is."""
+    return _without(plan, "personality")
+
+
+def inherit_misc(plan: Plan) -> Plan:
+    """Leave the launcher's dump filter and its ban on huge pages as they are."""
+    return _without(plan, "reset-memory")
+
+
+def no_setsid(plan: Plan) -> Plan:
+    """Stay in the launcher's session."""
+    return _without(plan, "session")
+
+
+def dev_core_link(plan: Plan) -> Plan:
+    """Make /dev/core, a link to the memory of the kernel."""
+    step = next(step for step in plan.steps if step.name == "device-links")
+    link = Call("symlinkat", ("/proc/kcore", step.calls[0].arguments[1], "core"))
+    return plan.exchange("device-links", replace(step, calls=(*step.calls, link)))
 
 
 def _write_pid(path: str, pid: Argument, size: int) -> tuple[Call, ...]:

@@ -58,7 +58,7 @@ def test_nothing_of_a_canary_stays(kind: str, tmp_path: Path) -> None:
 def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
-        *("interface", "signal", "cgroup", "memory-nest", "burner"),
+        *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal"),
     }
 
 

@@ -16,7 +16,7 @@ from harness.runtime.config import read
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.launch import run
 from harness.runtime.plan import plan
-from harness.runtime.step import Call, Plan, Step
+from harness.runtime.step import Call, Plan, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD
 from tests.kernel.bundles import bundle, output_of, snapshot
 
@@ -258,3 +258,20 @@ def test_the_hosts_own_root_is_refused(tmp_path: Path) -> None:
     config["root"]["path"] = "/"
     with pytest.raises(BadInput, match="the host's own root"):
         output_of(directory, read(config))
+
+
+def test_what_no_call_of_the_plan_says_is_an_error_too(tmp_path: Path) -> None:
+    directory, config = bundle(tmp_path, annotations={"isoproof.init": "true"})
+    denied = {"names": ["fork", "vfork", "clone", "clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EAGAIN}
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [denied]}
+    before = snapshot()
+    with pytest.raises(StartError, match=r"start the program: EAGAIN .*; a PID 1 that reaps takes a second process"):
+        output_of(directory, read(config))
+    assert snapshot() == before
+
+
+def test_an_exception_in_the_child_is_an_error_too(tmp_path: Path) -> None:
+    directory, config = bundle(tmp_path)
+    unknown = Step("unknown", "test", (Call("close", (Saved("nobody has saved it"),)),))
+    with pytest.raises(StartError, match=r"start the program: KeyError: 'nobody has saved it'"):
+        output_of(directory, read(config), alter=lambda plan: replace(plan, steps=(unknown, *plan.steps)))

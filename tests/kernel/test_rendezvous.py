@@ -1,5 +1,6 @@
 """How child and launcher meet while a container starts: names, descriptors, failures at a meeting."""
 
+import fcntl
 import os
 import signal
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from harness.runtime import rendezvous
 from harness.runtime.config import read
 from harness.runtime.errors import StartError
+from harness.runtime.launch import LOWEST_FREE
 from harness.runtime.step import Call, Meeting, Plan, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, O
 from tests.kernel.bundles import bundle, output_of, snapshot
@@ -70,3 +72,18 @@ def test_a_child_killed_at_a_meeting_is_no_hang(tmp_path: Path) -> None:
     status, _ = output_of(directory, read(config), alter=lambda plan: with_meeting(plan, meeting))
     assert status == 128 + signal.SIGKILL
     assert snapshot() == before
+
+
+def test_what_a_meeting_keeps_stays_open(tmp_path: Path) -> None:
+    """It may get the number of a descriptor that the launcher itself has just closed."""
+    directory, config = bundle(tmp_path)
+    (directory / "rootfs/etc").mkdir()
+    (directory / "rootfs/etc/handed").write_text("from inside")
+    kept = []
+
+    def meeting(pid: int, descriptors: list[int]) -> None:
+        kept.append(fcntl.fcntl(descriptors[0], fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE))
+
+    assert output_of(directory, read(config), alter=lambda plan: with_meeting(plan, meeting)) == (0, "")
+    assert os.read(kept[0], 99) == b"from inside"
+    os.close(kept[0])

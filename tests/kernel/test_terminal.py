@@ -20,6 +20,8 @@ from typing import NoReturn
 import pytest
 
 from harness.runtime.config import Config, read
+from harness.runtime.errors import StartError
+from harness.runtime.step import Call, Plan, Step
 from tests.kernel.bundles import bundle, output_of, snapshot
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -70,13 +72,19 @@ def test_the_terminal_belongs_to_the_user(tmp_path: Path, needs_root: None) -> N
     assert said(config, directory) == ["1234 5 620", "x"]
 
 
+def test_under_a_pid_1_that_reaps_the_program_is_in_the_foreground(tmp_path: Path) -> None:
+    directory, config = with_terminal(tmp_path, "sh", "-c", "echo $$; cut -d ' ' -f 5,6,8 /proc/$$/stat")
+    config["annotations"] = {"isoproof.init": "true"}
+    assert said(config, directory) == ["2", "2 1 2"]  # process group, session, foreground process group
+
+
 HOSTILE: dict[str, Callable[[Path], object]] = {
     "dev/console a symlink": lambda dev: (dev / "console").symlink_to("/../../../bait"),
     "dev/pts a symlink": lambda dev: (dev / "pts").symlink_to("/bin"),
     "dev/pts a file": lambda dev: (dev / "pts").write_text(""),
     "dev/ptmx a file": lambda dev: (dev / "ptmx").write_text("not a terminal"),
     "dev/console a directory": lambda dev: (dev / "console").mkdir(),
-    "a ptmx in dev/pts": lambda dev: ((dev / "pts").mkdir(), (dev / "pts/ptmx").write_text("not a terminal")),
+    "dev/pts with a ptmx": lambda dev: (dev / "pts/ptmx").mkdir(parents=True),
 }
 
 
@@ -95,6 +103,21 @@ def test_a_mount_that_the_image_leads_over_dev_pts_does_not_matter(tmp_path: Pat
     (directory / "rootfs/trap").symlink_to("/dev/pts")
     config["mounts"].append({"destination": "/trap", "type": "tmpfs", "source": "tmpfs"})
     assert said(config, directory) == ["88:0", "fine"]
+
+
+@pytest.mark.parametrize("name", ["terminal", "console", "meet:terminal", "controlling-terminal"])
+def test_whatever_fails_nothing_stays_behind(tmp_path: Path, name: str) -> None:
+    directory, config = with_terminal(tmp_path, "true")
+    broken = Step("broken", "test", (Call("close", (-1,)),))
+
+    def breaking(plan: Plan) -> Plan:
+        (step,) = [step for step in plan.steps if step.name == name]
+        return plan.exchange(name, step, broken)
+
+    before = snapshot()
+    with pytest.raises(StartError, match="broken: close"):
+        output_of(directory, read(config), alter=breaking)
+    assert snapshot() == before
 
 
 class User:
@@ -171,9 +194,10 @@ def test_a_user_works_in_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_users_terminal_is_restored_when_the_run_is_killed(tmp_path: Path, number: int) -> None:
-    directory, _ = with_terminal(tmp_path, "sh", "-c", "echo ready; sleep 1000")
+    directory, _ = with_terminal(tmp_path, "cat")  # no shell, which may catch SIGINT
     with in_front_of(directory) as user:
-        user.sees("ready")
+        user.types("ready\r")
+        user.sees("ready\r\nready")  # as typed, and by cat
         assert user.settings() != user.before
         user.process.send_signal(number)
         time.sleep(0.2)

@@ -86,7 +86,7 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
             [{"containerID": 0}],
             "linux.uidMappings: has no effect without a new namespace of type user",
         ),
-        ("linux/seccomp/listenerPath", "/x", "linux.seccomp.listenerPath: this runtime does not support it yet; take"),
+        ("linux/seccomp/listenerPath", "x", "linux.seccomp.listenerPath: expected an absolute path"),
         ("linux/seccomp/defaultAction", "ALLOW", "linux.seccomp.defaultAction: expected a known action, found"),
         ("linux/seccomp/defaultErrnoRet", 4096, "defaultErrnoRet: expected a whole number from 0 to 4095, found 4096"),
         ("linux/seccomp/architectures", ["SCMP_ARCH_Z80"], "architectures[0]: expected a known architecture, found"),

@@ -124,3 +124,77 @@ def test_host_paths_names_what_a_mount_table_gives_away() -> None:
 def test_cpu_share_is_quota_by_period() -> None:
     asked = {"linux": {"resources": {"cpu": {"quota": 20_000, "period": 100_000}}}}
     assert declared.cpu_share(asked) == 0.2
+
+
+def test_limits_are_pairs_by_name() -> None:
+    limits = [{"type": "RLIMIT_CORE", "soft": 0, "hard": 5}]
+    assert declared.rlimits({"process": {"rlimits": limits}}) == {"RLIMIT_CORE": [0, 5]}
+    assert declared.rlimits({"process": {}}) == {}
+
+
+def entry(kind: str, number: str | None = None, target: str | None = None, **more: int) -> dict[str, Any]:
+    return {"kind": kind, "number": number, "target": target, "mode": 0o666, "uid": 0, "gid": 0} | more
+
+
+def ordinary_dev() -> dict[str, dict[str, Any]]:
+    nodes = {f"/dev/{name}": entry("character device", number) for name, number in declared.NODES.items()}
+    links = {f"/dev/{name}": entry("link", target=target) for name, target in declared.LINKS.items()}
+    shm = entry("directory", mode=0o1777)
+    return nodes | links | {"/dev/ptmx": entry("link", target="pts/ptmx"), "/dev/shm": shm}
+
+
+DEVICES: dict[str, Any] = {
+    "process": {},
+    "mounts": [SHM, PROC],
+    "linux": {
+        "devices": [
+            {"type": "c", "path": "/dev/net/deep/tun", "major": 10, "minor": 200, "fileMode": 0o640, "gid": 8},
+            {"type": "p", "path": "/dev/pipe"},
+        ]
+    },
+}
+OWN = {
+    "/dev/net": entry("directory", mode=0o755),
+    "/dev/net/deep": entry("directory", mode=0o755),
+    "/dev/net/deep/tun": entry("character device", "10:200", mode=0o640, gid=8),
+    "/dev/pipe": entry("fifo"),
+}
+
+
+def test_the_devices_that_were_asked_for_make_no_difference() -> None:
+    assert declared.wrong_devices(DEVICES, ordinary_dev() | OWN) == []
+    console = {**DEVICES, "process": {"terminal": True}}
+    assert declared.wrong_devices(console, ordinary_dev() | OWN) == ["/dev/console is missing"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"/dev/kmsg": entry("character device", "1:11")}, "/dev/kmsg is a character device 1:11"),
+        ({"/dev/core": entry("link", target="/proc/kcore")}, "/dev/core is a link /proc/kcore"),
+        ({"/dev/null": entry("file")}, "/dev/null is a file"),
+        ({"/dev/null": entry("character device", "1:5")}, "/dev/null is a character device 1:5"),
+        ({"/dev/fd": entry("link", target="/etc")}, "/dev/fd is a link /etc"),
+        ({"/dev/zero": entry("character device", "1:5", mode=0o600)}, "/dev/zero has mode 0600"),
+        ({"/dev/net/deep/tun": entry("character device", "10:200", mode=0o640, gid=9)}, "/dev/net/deep/tun has gid 9"),
+        ({"/dev/net": entry("file")}, "/dev/net is a file"),
+    ],
+)
+def test_another_device_is_named(change: dict[str, Any], sentence: str) -> None:
+    assert declared.wrong_devices(DEVICES, ordinary_dev() | OWN | change) == [sentence]
+
+
+def test_in_a_user_namespace_modes_and_owners_are_the_hosts() -> None:
+    linux = {**DEVICES["linux"], "namespaces": [{"type": "user"}]}
+    odd = {"/dev/zero": entry("character device", "1:5", mode=0o600, uid=65534)}
+    assert declared.wrong_devices(DEVICES | {"linux": linux}, ordinary_dev() | OWN | odd) == []
+
+
+def test_a_tmpfs_that_holds_something_else_is_named() -> None:
+    options = ["size=1m", "nr_inodes=2k", "mode=1777"]
+    asked = config({"destination": "/tmp", "type": "tmpfs", "options": options}, PROC)
+    assert declared.wrong_bounds(asked, {"/tmp": {"bytes": 1 << 20, "files": 2048}}) == []
+    assert declared.wrong_bounds(asked, {"/tmp": {"bytes": 1 << 21, "files": 2048}}) == [
+        "/tmp holds 2097152 bytes, not 1048576"
+    ]
+    assert declared.wrong_bounds(asked, {}) == ["/tmp holds 0 bytes, not 1048576", "/tmp holds 0 files, not 2048"]

@@ -337,3 +337,36 @@ def test_what_only_version_1_has_is_refused_on_version_2(section: str) -> None:
 def test_limits_that_make_no_sense_are_refused(resources: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         written(2, "memory io hugetlb", resources)
+
+
+PTS = {"destination": "/dev/pts", "type": "devpts", "source": "devpts"}
+DEV = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}
+BOUND = {"destination": "/dev/pts", "type": "bind", "source": "/dev/pts", "options": ["bind"]}
+
+
+@pytest.mark.parametrize("mounts", [[], [DEV], [PTS], [PTS, DEV], [DEV, PTS, BOUND]])
+def test_a_terminal_needs_a_devpts_of_the_containers_own(mounts: list[dict[str, Any]]) -> None:
+    config = example(0, 0)
+    config["process"]["terminal"] = True
+    config["mounts"] = mounts
+    with pytest.raises(
+        ConfigError, match=r"^config\.json: process\.terminal: needs mounts of .* a devpts at /dev/pts$"
+    ):
+        plan(config, Host("isoproof-1", "/r"))
+
+
+def test_a_size_is_whole_where_there_is_a_terminal() -> None:
+    config = example(0, 0)
+    config["process"] |= {"terminal": True, "consoleSize": {"height": 25}}
+    with pytest.raises(ConfigError, match=r"process\.consoleSize\.width: missing"):
+        plan(config, Host("isoproof-1", "/r"))
+    config["process"]["terminal"] = False
+    assert "terminal" not in names(plan(config, Host("isoproof-1", "/r")))
+
+
+def test_the_terminal_is_made_after_dev_and_before_the_privileges_go() -> None:
+    config = example(0, 0)
+    config["process"]["terminal"] = True
+    steps = names(plan(config, Host("isoproof-1", "/r")))
+    some = ("session", "mount:/dev/pts", "devices", "terminal", "console", "meet:terminal", "controlling-terminal")
+    assert in_order(steps, *some, "enter-dev", "user", "descriptors")

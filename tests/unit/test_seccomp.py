@@ -39,7 +39,7 @@ def rule(names: str, action: str, *args: tuple[int, str, int] | tuple[int, str, 
     return {"names": names.split(), "action": f"SCMP_ACT_{action}", "args": conditions} | more
 
 
-def section(default: str, *rules: Any, architectures: list[str] | None = None, **more: int) -> dict[str, Any]:
+def section(default: str, *rules: Any, architectures: list[str] | None = None, **more: Any) -> dict[str, Any]:
     known = {"architectures": architectures or [], "syscalls": list(rules)}
     return {"defaultAction": f"SCMP_ACT_{default}"} | known | more
 
@@ -188,18 +188,27 @@ def test_neighbours_with_the_same_answer_are_one_range() -> None:
     ("wanted", "sentence"),
     [
         ({}, "linux.seccomp.defaultAction: missing"),
-        (section("NOTIFY"), "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY needs a listener"),
+        (section("NOTIFY"), "linux.seccomp.listenerPath: missing; SCMP_ACT_NOTIFY needs the socket of"),
+        (section("ALLOW", listenerMetadata="x"), "linux.seccomp.listenerMetadata: says nothing to anybody without"),
+        (section("NOTIFY", listenerPath="/s"), "linux.seccomp.syscalls: sendmsg is not allowed"),
+        (section("ALLOW", rule("read", "NOTIFY"), listenerPath="/s"), "linux.seccomp.syscalls: read is not allowed"),
+        (
+            section("NOTIFY", rule("sendmsg read close", "ALLOW", (0, "EQ", 3)), listenerPath="/s"),
+            "linux.seccomp.syscalls: sendmsg is not allowed",
+        ),
         (section("ALLOW", defaultErrnoRet=1), "linux.seccomp.defaultErrnoRet: SCMP_ACT_ALLOW returns no errno"),
         (section("ALLOW", {"names": []}), r"linux.seccomp.syscalls\[0\].names: missing"),
         (section("ALLOW", {"names": ["read"]}), r"linux.seccomp.syscalls\[0\].action: missing"),
-        (section("ALLOW", rule("read", "NOTIFY")), r"syscalls\[0\].action: SCMP_ACT_NOTIFY needs a listener"),
         (section("ALLOW", rule("read", "KILL", errnoRet=1)), r"syscalls\[0\].errnoRet: SCMP_ACT_KILL returns no"),
         (section("ALLOW", rule("read", "KILL") | {"args": [{"index": 0}]}), r"args\[0\].value: missing"),
         (
             section("ALLOW", *(rule("read", "KILL", (0, "EQ", value)) for value in range(1000))),
             "instructions when compiled, and the kernel takes 4096",
         ),
-        (section("ALLOW") | {"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}, r"flags\[0\]: SECCOMP_.* listener"),
+        (
+            section("ALLOW") | {"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]},
+            "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY",
+        ),
     ],
 )
 def test_a_section_that_makes_no_sense_is_refused(wanted: dict[str, Any], sentence: str) -> None:

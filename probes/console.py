@@ -1,0 +1,41 @@
+"""Looks at /dev/console, the terminal of the first process, and the null device beside it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import _kernel
+
+KINDS = {stat.S_IFCHR: "character device", stat.S_IFLNK: "symlink", stat.S_IFREG: "file", stat.S_IFDIR: "directory"}
+CONTROLLING = 4  # the field tty_nr behind the name of the program: proc_pid_stat(5)
+
+
+def observe() -> dict[str, object]:
+    """Report what `/dev/console` and `/dev/null` are, themselves and not what a link leads to, the `streams` of the
+    first process, its `controlling` terminal as major:minor, and the `instance` of devpts at /dev/pts.
+
+    The first process is the runner, whose streams are not the probe's.
+    """
+    runner = os.getppid()
+    with open(f"/proc/{runner}/stat", encoding="utf-8", errors="replace") as file:
+        number = int(file.read().rpartition(")")[2].split()[CONTROLLING])
+    return {
+        "console": _look("/dev/console", follow=False),
+        "null": _look("/dev/null", follow=False),
+        "streams": [_look(f"/proc/{runner}/fd/{stream}") for stream in range(3)],
+        "controlling": f"{os.major(number)}:{os.minor(number)}",
+        "instance": os.stat("/dev/pts").st_dev,
+    }
+
+
+def _look(path: str, follow: bool = True) -> dict[str, object]:
+    try:
+        status = os.stat(path, follow_symlinks=follow)
+    except OSError as error:
+        return {"errno": _kernel.errno_name(error.errno)}
+    return {
+        "kind": KINDS.get(stat.S_IFMT(status.st_mode), "other"),
+        "number": f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}",
+        "device": status.st_dev,
+    }
