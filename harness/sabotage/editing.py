@@ -1,0 +1,50 @@
+"""What knobs have in common when they change a plan or a config."""
+
+from harness.runtime.config import Config
+from harness.runtime.step import Argument, Call, Plan, Saved, Step
+from harness.runtime.syscalls import AT_FDCWD, O
+
+WIDTH = 10  # of a process id written with trailing blanks, which the kernel strips
+
+
+def write_pid(path: str, pid: Argument, size: int) -> tuple[Call, ...]:
+    return (
+        Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
+        Call("write", (Saved("file"), pid, size)),
+        Call("close", (Saved("file"),)),
+    )
+
+
+def rootfs_of(plan: Plan) -> str:
+    return next(str(call.arguments[1]) for step in plan.steps if step.name == "open-root" for call in step.calls)
+
+
+def without(plan: Plan, *names: str) -> Plan:
+    """Leave out steps that must be there: a sabotage that changes nothing would prove nothing."""
+    for name in names:
+        plan = plan.exchange(name)
+    return plan
+
+
+def before(plan: Plan, name: str, step: Step) -> Plan:
+    there = next(other for other in plan.steps if other.name == name)
+    return plan.exchange(name, step, there)
+
+
+def mount_at(config: Config, destination: str) -> Config:
+    for mount in config["mounts"]:
+        if mount["destination"] == destination:
+            found: Config = mount
+            return found
+    raise ValueError(f"the config has no mount at {destination} to sabotage")
+
+
+def bind_instead(config: Config, destination: str, source: str, how: str) -> None:
+    mount = mount_at(config, destination)
+    recursive = "rro" if how == "rbind" else "ro"
+    kept = [
+        recursive if option == "ro" else option
+        for option in mount["options"]
+        if "=" not in option and option not in ("relatime", "strictatime", "newinstance")
+    ]
+    mount.update({"type": "bind", "source": source, "options": [how, "rprivate", *kept]})

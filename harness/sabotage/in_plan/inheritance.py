@@ -1,0 +1,94 @@
+"""Knobs for what the program inherits, and for its rights."""
+
+import os
+from dataclasses import replace
+
+from harness.runtime.step import CHANNEL, Call, Plan, Saved, Step, Strings
+from harness.runtime.syscalls import AT_FDCWD, O
+from harness.sabotage.editing import before, without
+
+SPARED = 63  # the number of a descriptor that is left open on purpose
+
+
+def leak_fd(plan: Plan, name: str) -> Plan:
+    """Leave one of the runtime's own descriptors open, here that of a file of the host's: its log, say."""
+    take = Step(
+        f"open-{name}",
+        "sabotage",
+        (
+            Call("openat", (AT_FDCWD, "/etc", O.DIRECTORY), saves=name),
+            Call("dup3", (Saved(name), SPARED, 0)),
+        ),
+    )
+    ranges = ((CHANNEL + 1, SPARED - 1), (SPARED + 1, 2**32 - 1))
+    spare = Step("descriptors", "sabotage", tuple(Call("close_range", (*bounds, 0)) for bounds in ranges))
+    return before(plan.exchange("descriptors", spare), "open-root", take)
+
+
+def no_close_range(plan: Plan) -> Plan:
+    """Leave open whatever the launcher has left open."""
+    return without(plan, "descriptors")
+
+
+def stdio_pass_through(plan: Plan) -> Plan:
+    """Hand standard streams on as they are, files too."""
+    return replace(plan, relay=False)
+
+
+def env_passthrough(plan: Plan) -> Plan:
+    """Let the program have the launcher's environment beside its own."""
+    step = next(step for step in plan.steps if step.name == "execute")
+    launchers = tuple(f"{name}={value}".encode() for name, value in os.environ.items())
+    calls = []
+    for call in step.calls:
+        path, arguments, environment = call.arguments
+        assert isinstance(environment, Strings)
+        both = Strings(environment.values + launchers)
+        calls.append(replace(call, arguments=(path, arguments, both)))
+    return plan.exchange("execute", replace(step, calls=tuple(calls)))
+
+
+def inherit_umask(plan: Plan) -> Plan:
+    """Leave the launcher's umask as it is."""
+    step = next(step for step in plan.steps if step.name == "user")
+    kept = tuple(call for call in step.calls if call.name != "umask")
+    return without(plan.exchange("user", replace(step, calls=kept)), "umask")
+
+
+def inherit_signals(plan: Plan) -> Plan:
+    """Leave ignored and blocked what the launcher ignores and blocks."""
+    return without(plan, "signals")
+
+
+def inherit_sched(plan: Plan) -> Plan:
+    """Leave the launcher's nice value, CPUs, I/O priority and timer slack as they are."""
+    return without(plan, "reset-scheduling")
+
+
+def inherit_personality(plan: Plan) -> Plan:
+    """Leave the launcher's personality as it is."""
+    return without(plan, "personality")
+
+
+def inherit_misc(plan: Plan) -> Plan:
+    """Leave the launcher's dump filter and its ban on huge pages as they are."""
+    return without(plan, "reset-memory")
+
+
+def no_setsid(plan: Plan) -> Plan:
+    """Stay in the launcher's session."""
+    return without(plan, "session")
+
+
+def skip_setgroups(plan: Plan) -> Plan:
+    """Leave the program the launcher's supplementary groups."""
+    user = next(step for step in plan.steps if step.name == "user")
+    calls = tuple(call for call in user.calls if call.name != "setgroups")
+    return plan.exchange("user", replace(user, calls=calls))
+
+
+def drop_only_known(plan: Plan, last: str) -> Plan:
+    """Drop from the bounding set no capability beyond this number, as one that was written for an old kernel."""
+    step = next(step for step in plan.steps if step.name == "bounding-set")
+    known = tuple(call for call in step.calls if isinstance(call.arguments[1], int) and call.arguments[1] <= int(last))
+    return plan.exchange(step.name, replace(step, calls=known))

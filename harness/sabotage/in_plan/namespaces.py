@@ -1,0 +1,73 @@
+"""Knobs for namespaces, names and the first process."""
+
+import os
+from dataclasses import replace
+
+from harness.runtime.step import CHANNEL, Call, Plan, Step
+from harness.runtime.supervise import exit_status
+from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, OPEN_TREE
+from harness.sabotage.editing import before, without
+from harness.sabotage.in_plan.roots import chroot_instead_of_pivot
+
+
+def skip_ns_mnt(plan: Plan) -> Plan:
+    """Stay in the host's mount namespace; without one of its own the container can only be put in a chroot(2)."""
+    plan = chroot_instead_of_pivot(replace(plan, flags=plan.flags & ~CLONE.NEWNS))
+    return plan.without("private")
+
+
+def wrong_ns_order(plan: Plan) -> Plan:
+    """Make the UTS namespace, and name it, before the user namespace, so that the host's owns it."""
+    name = next(step for step in plan.steps if step.name == "hostname")
+    make = Step("early-uts-namespace", "sabotage", (Call("unshare", (CLONE.NEWUTS,)),))
+    return replace(without(plan, "hostname"), flags=plan.flags & ~CLONE.NEWUTS, enter=(*plan.enter, make, name))
+
+
+def no_sethostname(plan: Plan) -> Plan:
+    """Make the UTS namespace but leave it the host's name."""
+    return without(plan, "hostname")
+
+
+def no_setdomainname(plan: Plan) -> Plan:
+    """Make the UTS namespace but leave it the host's domain name."""
+    return without(plan, "domainname")
+
+
+def no_fork_after_unshare(plan: Plan) -> Plan:
+    """Make the PID namespace by unshare(2) and do not fork, so that only the program's children enter it."""
+    enter = Step("late-pid-namespace", "sabotage", (Call("unshare", (CLONE.NEWPID,)),))
+    plan = replace(plan, flags=plan.flags & ~CLONE.NEWPID)
+    if CLONE.NEWUSER in plan.flags:
+        # A user namespace may not mount procfs for a PID namespace that it does not own; the host's is what is left.
+        take = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE
+        made = next(
+            call for step in plan.steps if step.name == "open:/proc" for call in step.calls if call.name == "fsmount"
+        )
+        bind = Call("open_tree", (AT_FDCWD, "/proc", take), saves=made.saves)
+        plan = plan.exchange("open:/proc", Step("open:/proc", "sabotage", (bind,)))
+    return before(plan, "user", enter)
+
+
+def no_reaper(plan: Plan) -> Plan:
+    """Run the program under a PID 1 that never reaps."""
+    return replace(plan, shim=_careless_shim)
+
+
+def no_procfs_check(plan: Plan) -> Plan:
+    """Write the preference of the out-of-memory killer by the container's own /proc, whatever lies there."""
+    step = next(step for step in plan.steps if step.name == "oom-score")
+    return before(plan.exchange(step.name), "user", step)
+
+
+def lo_down(plan: Plan) -> Plan:
+    """Leave lo down."""
+    return without(plan, "loopback")
+
+
+def _careless_shim() -> None:
+    program = os.fork()
+    if program == 0:
+        return
+    os.close(CHANNEL)
+    _, status = os.waitpid(program, 0)
+    os._exit(exit_status(status))
