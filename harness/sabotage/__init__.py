@@ -1,9 +1,9 @@
 """The knobs that break one isolation each, to prove that the check which guards it can go red.
 
 A knob is a function in one of two packages, in a module for its subject: those of `in_config` change what the runtime
-is asked for and work on every OCI runtime, those of `in_plan` change how our runtime does it. The function's name is the
-knob's, with `_` for `-`; what stands behind `=` is its second argument. `a + b` turns two knobs at once. Everything that
-a knob does not name stays as it is.
+is asked for and work on every OCI runtime, those of `in_plan` change how our runtime does it. The function's name is
+the knob's, with `_` for `-`; what stands behind `=` is its second argument. `a + b` turns two knobs at once. Everything
+that a knob does not name stays as it is.
 """
 
 import copy

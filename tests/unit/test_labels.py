@@ -27,7 +27,7 @@ def test_a_label_is_refused_where_nobody_would_enforce_it() -> None:
         made(selinuxLabel="system_u:system_r:container_t:s0")
     with pytest.raises(ConfigError, match=r"process\.selinuxLabel: AppArmor and SELinux"):
         made("selinux", "apparmor", apparmorProfile="strict", selinuxLabel="x")
-    with pytest.raises(ConfigError, match=r"process\.apparmorProfile: expected a text without NUL"):
+    with pytest.raises(ConfigError, match=r"process\.apparmorProfile: expected a text, found a list"):
         made("apparmor", apparmorProfile=["strict"])
 
 
