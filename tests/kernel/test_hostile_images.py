@@ -7,8 +7,8 @@ of the host's to which everything here tries to lead, is as it was.
 import contextlib
 import ctypes
 import os
-import re
 import random
+import re
 import shutil
 import signal
 import socket
