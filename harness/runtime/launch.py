@@ -125,8 +125,13 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         undo.callback(os.close, pidfd)
         undo.callback(_end, pid, pidfd, cgroups)
         results["pid"] = pid
-        for step in plan.between:
-            _run(step, results, undo)
+        try:
+            for step in plan.between:
+                _run(step, results, undo)
+        except StartError:
+            if rendezvous.has_spoken(channel):
+                _attend(plan, pid, channel)  # the child failed first, and what has failed here needs it alive
+            raise
         childs.close()  # once: by the end of the context its number may be that of something else
         if plan.between:
             rendezvous.answer(channel)

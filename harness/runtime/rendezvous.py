@@ -7,6 +7,7 @@ while the child waits for a byte. A descriptor can be handed over with the name.
 
 import contextlib
 import os
+import select
 
 from harness.runtime.step import CHANNEL, Call, Packed, Record, Saved, Step
 
@@ -69,6 +70,13 @@ def receive(channel: int, descriptors_too: bool) -> tuple[bytes, list[int]]:
             return said, descriptors
     except ConnectionResetError:  # it died before it had read what it was sent
         return b"", []
+
+
+def has_spoken(channel: int) -> bool:
+    """Return whether the child has said anything that was not received yet."""
+    waiting = select.poll()
+    waiting.register(channel, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def answer(channel: int) -> None:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import struct
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.runtime.config import read
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.launch import run
 from harness.runtime.plan import plan
-from harness.runtime.step import Call, Plan, Saved, Step
+from harness.runtime.step import Call, Packed, Plan, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD
 from tests.kernel.bundles import bundle, output_of, snapshot
 
@@ -292,3 +293,16 @@ def test_an_exception_in_the_child_is_an_error_too(tmp_path: Path) -> None:
     unknown = Step("unknown", "test", (Call("close", (Saved("nobody has saved it"),)),))
     with pytest.raises(StartError, match=r"start the program: KeyError: 'nobody has saved it'"):
         output_of(directory, read(config), alter=lambda plan: replace(plan, steps=(unknown, *plan.steps)))
+
+
+def test_what_the_child_failed_at_is_told_rather_than_what_failed_for_it(tmp_path: Path) -> None:
+    directory, config = bundle(tmp_path)
+    a_while = Packed(struct.pack("=qq", 0, 300_000_000), "300 ms")
+    first = Step("first", "test", (BROKEN,))
+    second = Step("second", "test", (Call("nanosleep", (a_while, None)), BROKEN))
+    with pytest.raises(StartError, match=r"^first: "):
+        output_of(
+            directory,
+            read(config),
+            alter=lambda plan: replace(plan, steps=(first, *plan.steps), between=(second, *plan.between)),
+        )
