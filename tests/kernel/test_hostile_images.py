@@ -352,7 +352,7 @@ def test_a_directory_that_is_swapped_for_a_symlink_during_the_start(
     link = link.with_name(link.name + "-link")
     link.symlink_to(canary)
     before = state(canary)
-    said = []
+    said: list[str] = []
     with swapping(place / where, link):
         host = snapshot()
         while len(said) < STARTS or (len(outcomes(said)) < 2 and len(said) < MOST_STARTS):
