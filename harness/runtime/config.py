@@ -193,6 +193,10 @@ def _demand(config: Config) -> None:
             )
         if "user" not in own(config) and linux.get(field):
             raise ConfigError(f"config.json: linux.{field}: has no effect without a new namespace of type user")
+    for point, entries in config.get("hooks", {}).items():
+        for index, hook in enumerate(entries):
+            if "path" not in hook:
+                raise ConfigError(f"config.json: hooks.{point}[{index}].path: missing; it names the program to run")
     for index, cable in enumerate(linux.get("veth", [])):
         if not {"name", "hostName"} <= set(cable):
             raise ConfigError(f"config.json: linux.veth[{index}]: needs name and hostName")

@@ -27,6 +27,15 @@ from harness.runtime.syscalls import CLONE, IO_CLASSES, PERSONALITIES, SCHEDULER
 
 LONGEST = 9_223_372_036  # seconds that the kernel can count in nanoseconds: KTIME_SEC_MAX
 
+HOOKS = {
+    "prestart": "by the launcher before pivot_root(2), the first of all",
+    "createRuntime": "by the launcher before pivot_root(2)",
+    "createContainer": "among the container's namespaces before pivot_root(2); the path is the host's",
+    "startContainer": "just before the program, with its rights; the path is the container's",
+    "poststart": "by the launcher when the program has started",
+    "poststop": "by the launcher when all is undone",
+}
+
 NAMESPACES = {
     "mount": CLONE.NEWNS,
     "pid": CLONE.NEWPID,
@@ -230,13 +239,23 @@ FIELDS = (
     Field("linux.resources.rdma.*.hcaHandles", Whole(0, 2**31 - 1), "Open handles of an RDMA device"),
     Field("linux.resources.rdma.*.hcaObjects", Whole(0, 2**31 - 1), "Objects on an RDMA device"),
     Field("linux.resources.unified.*", Text(), "What is written into a file of version 2, by its name"),
+    *(
+        Field(f"hooks.{point}[].{key}", kind, meaning, unit)
+        for point, when in HOOKS.items()
+        for key, kind, meaning, unit in (
+            ("path", AbsolutePath(), f"Program that is run {when}", ""),
+            ("args[]", Text(), "Its arguments, its own name first", ""),
+            ("env[]", Assignment(), "All of its environment", ""),
+            ("timeout", Whole(1, 2**31 - 1), "When it is killed, and has failed", "seconds"),
+        )
+    ),
     Field("annotations.*", Text(), "Notes; `isoproof.init` = `true` runs the program under a PID 1 that reaps"),
 )
 
 # What the runtime-spec knows and this runtime cannot do yet.
 UNSUPPORTED = frozenset(
     (
-        "hooks linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
+        "linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
         "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy vm "
         "linux.resources.blockIO.leafWeight "
         "linux.resources.blockIO.weightDevice[].leafWeight"

@@ -13,13 +13,16 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.runtime.rendezvous import LONGEST, RAISED
+from harness.runtime import hooks
+from harness.runtime.errors import StartError
+from harness.runtime.rendezvous import HOOK, LONGEST, RAISED
 from harness.runtime.step import (
     CHANNEL,
     Answer,
     Argument,
     Call,
     Filled,
+    Hook,
     Packed,
     Plan,
     Program,
@@ -127,6 +130,9 @@ def perform(prepared: Prepared, results: Results) -> int:
     return errno.EPIPE if result < prepared.least else 0
 
 
+Work = tuple[int, int, Prepared | Hook]
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """Where a plan stopped: the step, the call in it, and the errno."""
@@ -183,9 +189,13 @@ def holder(namespaces: CLONE) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def prepare_all(steps: Iterable[Step]) -> list[tuple[int, int, Prepared]]:
-    """Lay out all calls of a list of steps, each with the index of its step and its own in it."""
-    return [(at, index, prepare(call)) for at, step in enumerate(steps) for index, call in enumerate(step.calls)]
+def prepare_all(steps: Iterable[Step]) -> list[Work]:
+    """Lay out all calls of a list of steps, each with the index of its step and its own in it; a hook is one, too."""
+    work: list[Work] = []
+    for at, step in enumerate(steps):
+        work += [(at, 0, step.hook)] if step.hook else []
+        work += [(at, index, prepare(call)) for index, call in enumerate(step.calls)]
+    return work
 
 
 def clone(
@@ -199,6 +209,8 @@ def clone(
     OSError, and NotEnteredError for a step before that.
     """
     prepared = prepare_all(plan.steps)
+    if any(step.hook for step in plan.steps):
+        hooks.load()
     flags = plan.flags | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
 
     def clone_child(more: CLONE) -> int:
@@ -261,12 +273,11 @@ def _through_a_go_between(steps: tuple[Step, ...], clone_child: Callable[[CLONE]
     return pid
 
 
-def _enter_and_clone(
-    entering: list[tuple[int, int, Prepared]], clone_child: Callable[[CLONE], int]
-) -> tuple[int, int, int]:
+def _enter_and_clone(entering: list[Work], clone_child: Callable[[CLONE], int]) -> tuple[int, int, int]:
     """Make the calls and clone; return the call that failed and its errno, or CLONED, an errno, the process id."""
     results: Results = {}
     for at, index, call in entering:
+        assert isinstance(call, Prepared)
         code = perform(call, results)
         if code and code not in call.allowed:
             return at, index, code
@@ -277,7 +288,7 @@ def _enter_and_clone(
 
 
 def _be_the_child(
-    prepared: list[tuple[int, int, Prepared]],
+    prepared: list[Work],
     streams: tuple[int, int, int],
     channel: int,
     shim: Callable[[], None] | None,
@@ -289,17 +300,24 @@ def _be_the_child(
     os.dup2(channel, CHANNEL, inheritable=False)
     try:
         _make_calls(prepared, shim, results)
+    except StartError as error:
+        os.write(CHANNEL, (HOOK + str(error).encode(errors="replace"))[:LONGEST])
     except BaseException as error:
         code = getattr(error, "errno", None)
         text = explain_errno(code) if code else f"{type(error).__name__}: {error}"
         os.write(CHANNEL, (RAISED + text.encode(errors="replace"))[:LONGEST])
 
 
-def _make_calls(prepared: list[tuple[int, int, Prepared]], shim: Callable[[], None] | None, results: Results) -> None:
+def _make_calls(prepared: list[Work], shim: Callable[[], None] | None, results: Results) -> None:
     last_step = prepared[-1][0]
+    # What hooks are told is the number by which the host knows the container; its /proc is in sight now.
+    number_outside = int(os.readlink("/proc/self")) if any(isinstance(call, Hook) for _, _, call in prepared) else 0
     for at, index, call in prepared:
         if at == last_step and index == 0 and shim is not None:
             shim()
+        if isinstance(call, Hook):
+            hooks.run(call, number_outside, results)
+            continue
         code = perform(call, results)
         if code and code not in call.allowed:
             os.write(CHANNEL, FAILURE.pack(at, index, code))

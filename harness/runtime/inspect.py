@@ -75,6 +75,7 @@ def host(config: Config, bundle: Path) -> Host:
     return Host(
         name=f"isoproof-{os.getpid()}-{time.monotonic_ns():x}",  # the number alone will be used again
         rootfs=str(rootfs),
+        bundle=str(bundle.resolve()),
         machine=os.uname().machine,
         uid=os.geteuid(),
         gid=os.getegid(),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.runtime import inspect, leftovers, listener, members, relay, rendezvous, supervise, terminal
+from harness.runtime import hooks, inspect, leftovers, listener, members, relay, rendezvous, supervise, terminal
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, holder, run_here
@@ -55,10 +55,15 @@ def run(
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
     front = Front(streams)
-    meetings = {terminal.MEETING: front.meet, listener.MEETING: listener.to_its_program(config, bundle, host.name)}
+    meetings = {
+        terminal.MEETING: front.meet,
+        listener.MEETING: listener.to_its_program(config, host),
+        hooks.MEETING: hooks.by_launcher(config, host),
+    }
     plan = replace(plan, meetings=meetings)
     plan = alter(plan) if alter else plan
     with contextlib.ExitStack() as undo:
+        undo.callback(hooks.run_last, config, host)
         undo.callback(front.close)
         root = inspect.open_directory(Path(host.rootfs))
         undo.callback(os.close, root)
@@ -148,6 +153,9 @@ def _attend(plan: Plan, pid: int, channel: int) -> None:
             if said.startswith(rendezvous.MEETING):
                 plan.meetings[said.removeprefix(rendezvous.MEETING).decode()](pid, descriptors)
                 rendezvous.answer(channel)
+            elif said.startswith(rendezvous.HOOK):
+                text = said.removeprefix(rendezvous.HOOK).decode(errors="replace")
+                raise StartError(text, text.partition(":")[0])
             elif said.startswith(rendezvous.RAISED):
                 text = said.removeprefix(rendezvous.RAISED).decode(errors="replace")
                 cause = "a PID 1 that reaps takes a second process, by fork(2)" if plan.shim else "no call of the plan"
@@ -195,6 +203,8 @@ def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> bool:
     """Run a step on the host's side and remember how to undo it; return whether its work is all its own."""
     if step.program:
         _run_program(step, results)
+    if step.hook:
+        hooks.run(step.hook, results["pid"], results)
     try:
         with holder(step.holder) if step.holder else contextlib.nullcontext(0) as results["holder"]:
             failed, own_work = run_here(step, results)

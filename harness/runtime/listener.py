@@ -5,12 +5,11 @@ runtime-spec calls the container process state (config-linux). When nobody has t
 would have been reported fail with ENOSYS.
 """
 
-from pathlib import Path
-
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError, StartError
 from harness.runtime.rendezvous import meet
-from harness.runtime.step import Call, Meeting, Saved, Step
+from harness.runtime.state import state
+from harness.runtime.step import Call, Host, Meeting, Saved, Step
 from harness.runtime.syscalls import explain_errno
 
 NOTIFY = "SCMP_ACT_NOTIFY"
@@ -46,7 +45,7 @@ def hand_over() -> list[Step]:
     return [step, close]
 
 
-def to_its_program(config: Config, bundle: Path, name: str) -> Meeting:
+def to_its_program(config: Config, host: Host) -> Meeting:
     """Return what the launcher does with the listener: it goes to the program that the config names."""
 
     def send(pid: int, descriptors: list[int]) -> None:
@@ -54,11 +53,8 @@ def to_its_program(config: Config, bundle: Path, name: str) -> Meeting:
         import socket
 
         section = config["linux"]["seccomp"]
-        version = config.get("ociVersion", "1.0.2")
-        state = {"ociVersion": version, "id": name, "status": "creating", "pid": pid, "bundle": str(bundle.resolve())}
-        if "annotations" in config:
-            state["annotations"] = config["annotations"]
-        message = {"ociVersion": version, "fds": ["seccompFd"], "pid": pid, "state": state}
+        told = state(config, host, "creating") | {"pid": pid}
+        message = {"ociVersion": told["ociVersion"], "fds": ["seccompFd"], "pid": pid, "state": told}
         if "listenerMetadata" in section:
             message["metadata"] = section["listenerMetadata"]
         path = section["listenerPath"]

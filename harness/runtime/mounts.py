@@ -31,6 +31,7 @@ from harness.runtime.syscalls import (
 )
 
 DETACHED_ROOT = "root"
+OLD_ROOT = "host-root"  # the name under which the host's root is kept for hooks that are run in it
 RELIED_ON = ("/proc", "/sys", "/dev")  # by other steps, so no symlink of the image may stand in their place
 
 
@@ -82,8 +83,8 @@ def stop_propagation() -> Step:
     return Step("private", "or every mount made from here on would appear on the host: mount_namespaces(7)", calls)
 
 
-def switch_root() -> list[Step]:
-    """Make the image's tree the root, and let the host's go."""
+def switch_root(hooks: bool) -> list[Step]:
+    """Make the image's tree the root, and let the host's go; where `hooks` still need it, let it out of sight only."""
     root = Saved(DETACHED_ROOT)
     attach = (
         Call("move_mount", (root, "", Saved("rootfs"), "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)),
@@ -91,8 +92,36 @@ def switch_root() -> list[Step]:
         Call("fchdir", (root,)),
         Call("close", (root,)),
     )
+    attached = Step("attach-root", "pivot_root(2) wants a mount point, and the working directory on it", attach)
+    if not hooks:
+        return [attached, *_pivot()]
+    enter = (
+        Call("openat", (AT_FDCWD, "/", O.PATH | O.DIRECTORY | O.CLOEXEC), saves=OLD_ROOT),
+        Call("chroot", (".",)),
+        Call("chdir", ("/",)),
+    )
+    return [attached, Step("change-root", "only until hooks have seen the host's tree: chroot(2)", enter)]
+
+
+def leave_host() -> list[Step]:
+    """Let the host's tree go that has only been out of sight."""
+    host, root = Saved(OLD_ROOT), Saved("new-root")
+    calls = (
+        Call("openat", (AT_FDCWD, "/", O.PATH | O.DIRECTORY | O.CLOEXEC), saves=root.name),
+        Call("fchdir", (host,)),
+        Call("chroot", (".",)),
+        Call("fchdir", (root,)),
+        Call("close", (host,)),
+        Call("close", (root,)),
+    )
     return [
-        Step("attach-root", "pivot_root(2) wants a mount point, and the working directory on it", attach),
+        Step("return-root", "pivot_root(2) swaps the root of the namespace, not one by chroot(2)", calls),
+        *_pivot(),
+    ]
+
+
+def _pivot() -> list[Step]:
+    return [
         Step(
             "pivot-root",
             "swaps the roots; unlike chroot(2) it leaves nothing to climb back to",

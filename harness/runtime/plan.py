@@ -11,6 +11,7 @@ from harness.runtime import (
     attributes,
     cgroup,
     devices,
+    hooks,
     idmap,
     labels,
     landlock,
@@ -66,11 +67,15 @@ def plan(config: Config, host: Host) -> Plan:
         *devices.open_nodes(config),
         *devices.open_null(config),  # likewise, for masks: no null device of the image's is to be trusted
         mounts.stop_propagation(),  # before the first mount is attached, or the host would get it too
-        *mounts.switch_root(),  # from here on there is no outside: no path and no symlink leads to the host
+        *mounts.switch_root(
+            hooks.early(config)
+        ),  # from here on there is no outside: no path and no symlink leads to the host
         privileges.clear_umask(),  # before the first directory or device node is made
         *mounts.attach(config, host),  # in the order of the config, as the runtime-spec demands
         *devices.make(config),  # on the /dev that has just been mounted
         *terminal.make(config),  # likewise, and while the descriptor of that /dev is there
+        *hooks.before_pivot(config, host),  # when the container's world is made and before the host's is gone from it
+        *(mounts.leave_host() if hooks.early(config) else []),  # before anything is masked that they may want to see
         *devices.enter(config),  # after all mounts, for none may cover it; the masks are made of the null device there
         *mounts.protect(config),  # after /proc and /sys are there, before anybody can use them
         *mounts.lock_root(config),  # last of the mounts, because places for them had to be made in the root
@@ -88,6 +93,7 @@ def plan(config: Config, host: Host) -> Plan:
         privileges.close_descriptors(),  # after everything that needed one, before the working directory is entered
         privileges.enter_directory(config),  # with the rights of the user
         *seccomp.install_unprivileged(config, host),  # so late that the profile need allow nothing but what is left
+        *hooks.before_program(config, host),  # when they can do nothing that the program could not
         privileges.execute(config),
     ]
     return Plan(
@@ -97,6 +103,7 @@ def plan(config: Config, host: Host) -> Plan:
         into=cgroup.born_into(config, host),
         between=tuple(between),
         steps=tuple(steps),
+        after=tuple(hooks.after_start(config, host)),
         relay=not terminal.wanted(config),  # or two would read the input: what is in front of the terminal does, too
         shim=partial(supervise.shim, terminal.wanted(config)) if supervise.shim_wanted(config) else None,
     )
@@ -111,6 +118,7 @@ def explain(plan: Plan) -> str:
         *([("in a go-between, which then clones the child and ends", plan.enter)] if plan.enter else []),
         (f"clone3({plan.flags}){into}; on the host, while the child waits", plan.between),
         (f"in the child{shim}", plan.steps),
+        *([("on the host, while the program runs", plan.after)] if plan.after else []),
     )
     lines = []
     for title, steps in parts:
@@ -120,4 +128,5 @@ def explain(plan: Plan) -> str:
             lines += [f"    (while a process waits, clone3({step.holder}) -> {{holder}})"] if step.holder else []
             lines += [*(f"    {call}" for call in step.calls)]
             lines += [f"    {' '.join(step.program)}"] if step.program else []
+            lines += [f"    {' '.join(step.hook.arguments or (step.hook.path,))}"] if step.hook else []
     return "\n".join(lines)

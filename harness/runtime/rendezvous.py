@@ -13,7 +13,8 @@ from harness.runtime.step import CHANNEL, Call, Packed, Record, Saved, Step
 
 MEETING = b"meet:"
 RAISED = b"raised:"  # before the words of an exception in the child, which no failed call is
-LONGEST = 256  # bytes of a message
+HOOK = b"hook:"  # before what is to be said of a hook that has failed
+LONGEST = 1024  # bytes of a message
 SOL_SOCKET = 1
 SCM_RIGHTS = 1
 CONTROL_LENGTH = 20  # CMSG_LEN of one descriptor

@@ -139,6 +139,24 @@ def _shown(argument: Argument) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """A program that the config wants to be run at this point: `harness.runtime.hooks`.
+
+    `timeout` is in seconds; `state` is what it is told, besides the container's process id; it is run in the
+    `directory` of the `root` that an earlier call has opened, else in those of whoever runs it.
+    """
+
+    name: str
+    path: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    timeout: int | None
+    state: dict[str, object]
+    root: Saved | None = None
+    directory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A few calls with one purpose; `why` is one line in kernel words, with its manual page.
 
@@ -146,7 +164,7 @@ class Step:
     done (an allowed errno), for that was not ours. Steps inside the container need none: what they make goes with its
     namespaces. `program` is one of the host's that holds a right which its caller lacks, run in the place of the calls;
     its words may ask for results as `Filled` does. `holder` are namespaces that the calls need somebody to be in: a
-    process that does nothing and is gone after them; they know it as `{holder}`.
+    process that does nothing and is gone after them; they know it as `{holder}`. A `hook` is run in the place of calls.
     """
 
     name: str
@@ -155,6 +173,7 @@ class Step:
     undo: tuple[Call, ...] = ()
     program: tuple[str, ...] = ()
     holder: CLONE | None = None
+    hook: Hook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +259,7 @@ class Host:
 
     name: str
     rootfs: str
+    bundle: str = ""
     machine: str = "x86_64"
     uid: int = 0
     gid: int = 0

@@ -23,6 +23,7 @@ import pytest
 from harness.runtime import inspect, leftovers
 from harness.runtime.config import Config, read
 from harness.runtime.errors import StartError
+from harness.runtime.fields import HOOKS
 from harness.runtime.launch import run
 from harness.runtime.plan import plan
 from harness.runtime.step import Call, Packed, Plan, Step
@@ -75,6 +76,7 @@ def everything(directory: Path, user_namespace: bool) -> Config:
         "devices": [{"type": "p", "path": "/dev/pipe"}],
     }
     linux["namespaces"].append({"type": "time"})
+    config["hooks"] = {point: [{"path": "/bin/true"}] for point in HOOKS}
     if user_namespace:
         mapped(config, (0, FIRST_ID, 200_000))
         for path in [directory / "rootfs", *(directory / "rootfs").rglob("*")]:

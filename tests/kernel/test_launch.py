@@ -8,6 +8,7 @@ import struct
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,15 +63,8 @@ def failing_at(wanted: Plan, part: str, index: int) -> Plan:
     step: Step = steps[index]
     calls = (BROKEN, *step.calls) if step.name == "execute" else (*step.calls, BROKEN)
     steps[index] = replace(step, calls=calls)
-    changed = tuple(steps)
-    match part:
-        case "before":
-            return replace(wanted, before=changed)
-        case "enter":
-            return replace(wanted, enter=changed)
-        case "between":
-            return replace(wanted, between=changed)
-    return replace(wanted, steps=changed)
+    changed: dict[str, Any] = {part: tuple(steps)}
+    return replace(wanted, **changed)
 
 
 def test_whatever_step_fails_nothing_stays_behind(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from harness.runtime.config import powerless, read, read_file
 from harness.runtime.errors import BundleError, ConfigError
-from harness.runtime.fields import BRANCHES, FIELDS, FOREIGN, KINDS, UNSUPPORTED
+from harness.runtime.fields import BRANCHES, FIELDS, FOREIGN, HOOKS, KINDS, UNSUPPORTED
 from harness.runtime.mounts import check
 from harness.runtime.spec import example
 from harness.runtime.step import Host
@@ -136,7 +136,9 @@ def test_the_example_is_a_config_for_root_and_for_an_ordinary_user() -> None:
         ("linux/timeOffsets", {"monotonic": {"secs": 1}}, "linux.timeOffsets: needs a new namespace of type time"),
         ("linux/timeOffsets", {"realtime": {"secs": 1}}, "linux.timeOffsets.realtime: unknown field"),
         ("linux/timeOffsets", {"boottime": {"nanosecs": 10**9}}, "linux.timeOffsets.boottime.nanosecs: expected a who"),
-        ("hooks", {}, "config.json: hooks: this runtime does not support it yet"),
+        ("hooks", {"poststop": [{}]}, "config.json: hooks.poststop[0].path: missing; it names the program to run"),
+        ("hooks", {"poststop": [{"path": "true"}]}, "config.json: hooks.poststop[0].path: expected an absolute path"),
+        ("hooks", {"prestart": [{"path": "/a", "timeout": 0}]}, "hooks.prestart[0].timeout: expected a whole number"),
         ("linux/maskedPaths", ["proc/keys"], "config.json: linux.maskedPaths[0]: expected an absolute path"),
         ("mounts/0/destination", None, "config.json: mounts[0].destination: expected an absolute path, found null"),
         ("mounts/0", {"type": "proc"}, "config.json: mounts[0].destination: missing"),
@@ -269,6 +271,8 @@ def test_an_ambient_capability_that_cannot_be_one_is_named() -> None:
 RUNTIME_SPEC = {
     "": "ociVersion root mounts process hostname domainname hooks annotations linux solaris windows vm zos freebsd",
     "root.": "path readonly",
+    "hooks.": "prestart createRuntime createContainer startContainer poststart poststop",
+    **{f"hooks.{point}[].": "path args env timeout" for point in HOOKS},
     "mounts[].": "destination type source options uidMappings gidMappings",
     "process.": "terminal consoleSize cwd env args commandLine rlimits apparmorProfile capabilities noNewPrivileges "
     "oomScoreAdj scheduler selinuxLabel ioPriority execCPUAffinity user",
