@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.runtime import hooks, inspect, leftovers, listener, members, relay, rendezvous, supervise, terminal
+from harness.runtime import (
+    hooks,
+    inspect,
+    leftovers,
+    listener,
+    members,
+    relay,
+    rendezvous,
+    rootlock,
+    supervise,
+    terminal,
+)
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, holder, run_here
@@ -67,9 +78,10 @@ def run(
         undo.callback(front.close)
         root = inspect.open_directory(Path(host.rootfs))
         undo.callback(os.close, root)
+        lock = undo.enter_context(rootlock.shared(root, host.rootfs))  # before the look, or what is there might go
         places = inspect.missing_places(config, root)
         undo.enter_context(leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)))
-        undo.callback(inspect.remove_places, root, places)
+        undo.callback(leftovers.remove_places, lock, root, host.rootfs, places)
         with start(plan, streams) as cell:
             with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
                 return _attended(cell, front, deadline)

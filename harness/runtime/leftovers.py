@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.runtime import inspect, members
+from harness.runtime import inspect, members, rootlock
 from harness.runtime.errors import BundleError
 from harness.runtime.step import Plan
 
@@ -94,6 +94,47 @@ def _create(name: str, text: bytes) -> tuple[Path, int] | None:
     return None
 
 
+def remove_places(lock: int, root: int, rootfs: str, places: list[str]) -> None:
+    """Remove the places that a launcher has made in a root; while others live on it, leave that to the last of them.
+
+    `lock` is the launcher's own on the root (`harness.runtime.rootlock`). What is left to others is in a record of its
+    own, one for each root, which nobody holds: `remove` finds it, should the last of them be killed.
+    """
+    found = os.fstat(root)
+    name = f"places-{found.st_dev:x}-{found.st_ino:x}.json"
+    if not rootlock.alone(lock):
+        if places:
+            _leave(name, rootfs, places)
+        return
+    left = [folder / name for folder in folders() if _is_ours(folder)]
+    inspect.remove_places(root, sorted({*places, *(place for path in left for place in _places_in(path))}))
+    for path in left:
+        path.unlink(missing_ok=True)
+
+
+def _leave(name: str, rootfs: str, places: list[str]) -> None:
+    """Add places to the record of what is left to the last container on a root."""
+    for folder in filter(_is_ours, folders()):
+        others = _places_in(folder / name)
+        (folder / name).unlink(missing_ok=True)
+        places = sorted({*places, *others})
+    if kept := _create(name, json.dumps(asdict(Record(rootfs, places, [], []))).encode()):
+        os.close(kept[1])
+
+
+def _places_in(path: Path) -> list[str]:
+    """Return the places that a record of what is left names, none where there is no such record."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # whoever writes it has that until all is written
+            record = _read(descriptor)
+            return record.places if record else []
+        finally:
+            os.close(descriptor)
+    return []
+
+
 def _ours(folder: Path) -> bool:
     """Make a folder that nobody else may write to, if it is not there; return whether it is such a one.
 
@@ -101,7 +142,15 @@ def _ours(folder: Path) -> bool:
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
-    found = folder.lstat()
+    return _is_ours(folder)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether there is a folder that nobody else may write to."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
@@ -110,23 +159,18 @@ def remove() -> Iterator[str]:
 
     A line that begins with `left` is about what could not be removed, and why.
     """
-    dead: list[tuple[Path, int, Record | None]] = []
-    in_use: set[str] = set()
+    dead: list[tuple[Path, Record | None]] = []
     with contextlib.ExitStack() as descriptors:
         for path in _records():
             with contextlib.suppress(FileNotFoundError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
                 descriptors.callback(os.close, descriptor)
-                lives = not _lock(descriptor)
-                record = _read(descriptor)
-                if not lives:
-                    dead.append((path, descriptor, record))
-                elif record:
-                    in_use.add(record.rootfs)
-        for path, _descriptor, record in dead:
+                if _lock(descriptor):
+                    dead.append((path, _read(descriptor)))
+        for path, record in dead:
             yield f"{path}: the launcher has ended"
             left = False
-            for line in _removed(record, in_use) if record else ():
+            for line in _removed(record) if record else ():
                 left = left or line.startswith("left")
                 yield f"  {line}"
             if not left:
@@ -160,7 +204,7 @@ def _read(descriptor: int) -> Record | None:
         return None
 
 
-def _removed(record: Record, in_use: set[str]) -> Iterator[str]:
+def _removed(record: Record) -> Iterator[str]:
     """Undo what a launcher would have undone, in its order."""
     cgroups = [Path(path) for path in record.cgroups if os.path.isdir(path)]
     for cgroup in reversed(cgroups):
@@ -168,7 +212,7 @@ def _removed(record: Record, in_use: set[str]) -> Iterator[str]:
     for path in reversed(record.above):
         if os.path.isdir(path):
             yield _removed_directory(path)
-    yield from _removed_places(record, in_use)
+    yield from _removed_places(record)
 
 
 def _removed_cgroup(cgroup: Path, others: list[Path]) -> Iterator[str]:
@@ -188,7 +232,7 @@ def _removed_directory(cgroup: str) -> str:
     return f"removed cgroup {cgroup}"
 
 
-def _removed_places(record: Record, in_use: set[str]) -> Iterator[str]:
+def _removed_places(record: Record) -> Iterator[str]:
     """Remove the places for mounts; not while another container has mounts there, for they would go with them."""
     try:
         root = inspect.open_directory(Path(record.rootfs))
@@ -196,10 +240,11 @@ def _removed_places(record: Record, in_use: set[str]) -> Iterator[str]:
         return
     try:
         places = [path for path in record.places if inspect.exists(root, path)]
-        if places and record.rootfs in in_use:
-            yield f"left {', '.join(places)} in {record.rootfs}: another container runs in it"
-            return
-        inspect.remove_places(root, places)
+        with rootlock.unused(root) as unused:
+            if places and not unused:
+                yield f"left {', '.join(places)} in {record.rootfs}: another container runs in it"
+                return
+            inspect.remove_places(root, places)
         for path in places:
             filled = inspect.exists(root, path)
             yield f"{'kept' if filled else 'removed'} {path} in {record.rootfs}{': it is not empty' if filled else ''}"
