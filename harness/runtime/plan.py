@@ -11,6 +11,7 @@ from harness.runtime import (
     attributes,
     cgroup,
     devices,
+    executable,
     hooks,
     idmap,
     labels,
@@ -92,6 +93,7 @@ def plan(config: Config, host: Host) -> Plan:
         privileges.still_die_with_launcher(),  # after the change of ids, which has cleared it
         privileges.close_descriptors(),  # after everything that needed one, before the working directory is entered
         privileges.enter_directory(config),  # with the rights of the user
+        executable.refuse_links(config),  # relative to that directory, while the config's filter may not deny it yet
         *seccomp.install_unprivileged(config, host),  # so late that the profile need allow nothing but what is left
         *hooks.before_program(config, host),  # when they can do nothing that the program could not
         privileges.execute(config),

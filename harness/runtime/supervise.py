@@ -40,14 +40,14 @@ def shim(terminal: bool) -> None:
 
     In a `terminal` of its own the program is in the foreground alone: a Ctrl-C that both get would be passed on, too.
     """
+    # The shim stays a copy of the launcher: nobody inside may look into its memory or environment, not even at first.
+    libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
     program = os.fork()
     if program == 0:
         libc.prctl(PR.SET_PDEATHSIG.value, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)  # not inherited
         if terminal:
             _take_foreground()
         return
-    # The shim is still a copy of the launcher: nobody inside may look into its memory or its environment.
-    libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
     os.close(CHANNEL)
     for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _signal(program, number))

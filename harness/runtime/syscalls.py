@@ -46,6 +46,7 @@ NUMBERS = {
     "open_tree": (428, 428),
     "openat": (257, 56),
     "openat2": (437, 437),
+    "statx": (332, 291),
     "personality": (135, 92),
     "pidfd_send_signal": (424, 424),
     "pivot_root": (155, 41),
@@ -281,6 +282,8 @@ class TIOC(enum.IntEnum):
 
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+STATX_INO = 0x100
+STATX_MNT_ID = 0x1000
 RESOLVE_NO_XDEV = 0x1
 RESOLVE_NO_MAGICLINKS = 0x2
 RESOLVE_NO_SYMLINKS = 0x4

@@ -44,7 +44,7 @@ def test_the_order_is_the_one_that_makes_it_safe() -> None:
         steps, "mount:/proc", "mount:/dev", "devices", "read-only:/proc/sys", "mask:/proc/keys", "root-read-only"
     )
     assert in_order(steps, "bounding-set", "user", "capabilities", "no-new-privileges", "parent-death", "descriptors")
-    assert steps[-2:] == ["working-directory", "execute"]
+    assert steps[-3:] == ["working-directory", "program", "execute"]
 
 
 def test_all_namespaces_but_the_cgroup_namespace_are_there_from_birth() -> None:
