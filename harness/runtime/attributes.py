@@ -11,10 +11,12 @@ SCHED_IDLE (sched(7), RLIMIT_NICE). Both make it slower and give it nothing.
 
 import errno
 import struct
+import sys
 
 from harness.runtime import supervise
 from harness.runtime.config import Config, joined
 from harness.runtime.errors import ConfigError
+from harness.runtime.fields import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
 from harness.runtime.step import Call, Packed, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, IO_CLASSES, PERSONALITIES, PR, SCHEDULER_FLAGS, SCHEDULERS, O
 
@@ -62,6 +64,24 @@ def set_personality(config: Config) -> Step:
     wanted = config.get("linux", {}).get("personality", {})
     calls = (Call("personality", (PERSONALITIES[wanted.get("domain", "LINUX")],)),)
     return Step("personality", "or the launcher's could switch off address space randomization: personality(2)", calls)
+
+
+def set_memory_policy(config: Config) -> list[Step]:
+    """Set the NUMA policy of the config, which execve(2) keeps."""
+    wanted = config.get("linux", {}).get("memoryPolicy")
+    if wanted is None:
+        return []
+    mode = MEMORY_POLICIES.index(wanted["mode"]) | sum(MEMORY_POLICY_FLAGS[name] for name in wanted.get("flags", []))
+    nodes = 0
+    for part in wanted.get("nodes", "").split(","):
+        first, _, last = part.partition("-")
+        for node in range(int(first), int(last or first) + 1) if part else ():
+            nodes |= 1 << node
+    words = -(-nodes.bit_length() // 64)
+    mask = Packed(nodes.to_bytes(words * 8, sys.byteorder), wanted.get("nodes", ""))
+    # The kernel takes one bit less than it is told.
+    calls = (Call("set_mempolicy", (mode, mask if nodes else None, words * 64 + 1 if nodes else 0)),)
+    return [Step("memory-policy", "inherited from the launcher otherwise: set_mempolicy(2)", calls)]
 
 
 def set_scheduler(config: Config) -> list[Step]:

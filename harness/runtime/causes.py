@@ -134,6 +134,10 @@ CAUSES = {
     ): "real-time policies and a lower nice value need CAP_SYS_NICE, and on version 1 a share of cpu.rt_runtime_us",
     ("io-priority", errno.EPERM): "the real-time class needs CAP_SYS_NICE or CAP_SYS_ADMIN outside any user namespace",
     ("personality", errno.EINVAL): "this machine cannot run 32-bit programs",
+    (
+        "memory-policy",
+        errno.EINVAL,
+    ): "a node is not there or not in the cpuset, or the mode takes no nodes or flags",
     ("session-keyring", errno.EDQUOT): "the user has all the keys that kernel.keys.maxkeys allows: keyrings(7)",
     ("limit", errno.EACCES): "this cgroup is not delegated to this user",
     ("limit", errno.ENOENT): "this kernel, as it was built and booted, has no such limit",

@@ -8,6 +8,8 @@ nearest known name.
 
 import difflib
 import json
+import os
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from harness.runtime.fields import BRANCHES, CLOSED, FOREIGN, KINDS, KNOWN, UNSU
 from harness.runtime.kinds import Kind, unfit
 
 Config = dict[str, Any]
+LARGEST = 64 << 20  # bytes of a config.json; nobody has written such a one by hand or by program
 
 
 def read(value: object, strict: bool = False) -> Config:
@@ -43,7 +46,12 @@ def read_file(path: Path, strict: bool = False) -> Config:
     Raises BundleError where the file cannot be read, ConfigError where it holds no config.
     """
     try:
-        text = path.read_bytes()
+        # A FIFO would have it wait for somebody who writes.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+                raise BundleError(f"read {path}: it is no file, or larger than {LARGEST >> 20} MiB")
+            text = file.read()
     except OSError as error:
         raise BundleError(f"read {path}: {error.strerror}: a bundle is a directory with a config.json") from error
     try:
@@ -109,7 +117,7 @@ def own(config: Config) -> set[str]:
 def _walk(value: Any, path: str, shown: str, unknown: list[str]) -> Any:
     """Return a value without what the table does not know, for which there is a line in `unknown` afterwards."""
     if path in UNSUPPORTED:
-        raise ConfigError(f"config.json: {shown}: this runtime does not support it yet; take it out")
+        raise ConfigError(f"config.json: {shown}: this runtime does not support it; {UNSUPPORTED[path]}")
     if path in FOREIGN:
         raise ConfigError(f"config.json: {shown}: is for another system than Linux; take it out")
     kind = KINDS.get(path)
@@ -197,6 +205,9 @@ def _demand(config: Config) -> None:
         for index, hook in enumerate(entries):
             if "path" not in hook:
                 raise ConfigError(f"config.json: hooks.{point}[{index}].path: missing; it names the program to run")
+    if linux.get("resources", {}).get("memory", {}).get("useHierarchy") is False:
+        field = "config.json: linux.resources.memory.useHierarchy"
+        raise ConfigError(f"{field}: since Linux 5.11 inner cgroups always count; leave it out")
     for index, cable in enumerate(linux.get("veth", [])):
         if not {"name", "hostName"} <= set(cable):
             raise ConfigError(f"config.json: linux.veth[{index}]: needs name and hostName")
@@ -212,6 +223,7 @@ def _demand(config: Config) -> None:
         ("process.scheduler", ["policy"]),
         ("process.ioPriority", ["class", "priority"]),
         ("linux.personality", ["domain"]),
+        ("linux.memoryPolicy", ["mode"]),
     ):
         part, name = path.split(".")
         found = config.get(part, {}).get(name)

@@ -27,6 +27,21 @@ from harness.runtime.syscalls import CLONE, IO_CLASSES, PERSONALITIES, SCHEDULER
 
 LONGEST = 9_223_372_036  # seconds that the kernel can count in nanoseconds: KTIME_SEC_MAX
 
+MEMORY_POLICIES = (
+    "MPOL_DEFAULT",
+    "MPOL_PREFERRED",
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+)
+MEMORY_POLICY_FLAGS = {
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_STATIC_NODES": 1 << 15,
+}
+
 HOOKS = {
     "prestart": "by the launcher before pivot_root(2), the first of all",
     "createRuntime": "by the launcher before pivot_root(2)",
@@ -167,6 +182,9 @@ FIELDS = (
     Field("linux.gidMappings[].containerID", ID, "First group id inside"),
     Field("linux.gidMappings[].hostID", ID, "First group id outside"),
     Field("linux.gidMappings[].size", Whole(1, 2**32 - 1), "How many ids"),
+    Field("linux.memoryPolicy.mode", OneOf(MEMORY_POLICIES, "mode"), "Where memory comes from: set_mempolicy(2)"),
+    Field("linux.memoryPolicy.nodes", NumberList(), "The memory nodes that the mode is about"),
+    Field("linux.memoryPolicy.flags[]", OneOf(tuple(MEMORY_POLICY_FLAGS), "flag"), "What happens when nodes change"),
     Field("linux.rootfsPropagation", OneOf(PROPAGATIONS, "propagation"), "Propagation of the root mount"),
     Field("linux.maskedPaths[]", AbsolutePath(), "Paths that read as empty"),
     Field("linux.readonlyPaths[]", AbsolutePath(), "Paths that cannot be written"),
@@ -194,6 +212,8 @@ FIELDS = (
     Field("linux.resources.memory.swappiness", Whole(0, 200), "Readiness to swap; version 1 only"),
     Field("linux.resources.memory.disableOOMKiller", Flag(), "Wait instead of killing; true on version 1 only"),
     Field("linux.resources.memory.checkBeforeUpdate", Flag(), "For updates: a new cgroup has no usage to check"),
+    Field("linux.resources.memory.kernelTCP", Whole(-1), "Memory of TCP buffers; version 1 only", "bytes"),
+    Field("linux.resources.memory.useHierarchy", Flag(), "Whether inner cgroups count, too; nothing else is left"),
     Field("linux.resources.pids.limit", Whole(-1), "Number of tasks; 0 and -1 for any"),
     Field("linux.resources.cpu.quota", Whole(-1), "CPU time in each period", "microseconds"),
     Field("linux.resources.cpu.period", Whole(1000, 1_000_000), "Length of the period", "microseconds"),
@@ -252,15 +272,16 @@ FIELDS = (
     Field("annotations.*", Text(), "Notes; `isoproof.init` = `true` runs the program under a PID 1 that reaps"),
 )
 
-# What the runtime-spec knows and this runtime cannot do yet.
-UNSUPPORTED = frozenset(
-    (
-        "linux.netDevices linux.intelRdt linux.mountLabel linux.memoryPolicy linux.resources.memory.kernel "
-        "linux.resources.memory.kernelTCP linux.resources.memory.useHierarchy vm "
-        "linux.resources.blockIO.leafWeight "
-        "linux.resources.blockIO.weightDevice[].leafWeight"
-    ).split()
-)
+# What the runtime-spec knows and this runtime does not do, each with the reason.
+UNSUPPORTED = {
+    "linux.netDevices": "a hook of hooks.createRuntime may move an interface: ip link set NAME netns PID",
+    "linux.intelRdt": "it takes resctrl and a processor with Resource Director Technology, on which it was never tried",
+    "linux.mountLabel": "name the SELinux context among the options of each mount: context=...",
+    "linux.resources.memory.kernel": "the kernel gave it up in Linux 5.16, and memory.limit counts its memory, too",
+    "linux.resources.blockIO.leafWeight": "the kernel gave it up with its CFQ scheduler, in Linux 5.0",
+    "linux.resources.blockIO.weightDevice[].leafWeight": "the kernel gave it up with its CFQ scheduler, in Linux 5.0",
+    "vm": "a container is no virtual machine",
+}
 
 # What the runtime-spec has for other systems.
 FOREIGN = frozenset("process.commandLine process.user.username solaris windows zos freebsd".split())

@@ -140,6 +140,7 @@ TABLE = (
     Limit("memory.reservation", "memory.soft_limit_in_bytes", "memory.low", _plain, _bound),
     _same("memory.swappiness", "memory.swappiness", ""),
     _same("memory.disableOOMKiller", "memory.oom_control", ""),
+    _same("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", ""),
     _same("pids.limit", "pids.max", "pids.max", _tasks),
     Limit("cpu.period", "cpu.cfs_period_us", "cpu.max", _plain, _period_alone),
     Limit("cpu.quota", "cpu.cfs_quota_us", "cpu.max", _plain, _bandwidth),

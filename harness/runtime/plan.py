@@ -54,6 +54,7 @@ def plan(config: Config, host: Host) -> Plan:
         privileges.new_session(),  # before anything of the container runs in the launcher's session
         privileges.reset_signals(),
         attributes.reset_scheduling(),  # after the join, so that the CPUs are all those of the container's cpuset
+        *attributes.set_memory_policy(config),  # likewise, so that the nodes are those of its cpuset
         attributes.set_personality(config),  # like all that is inherited: before anything can make use of it
         *privileges.set_oom_score(config),  # while /proc is still the host's, hence surely a real one
         *namespaces.set_time_offsets(config),  # likewise

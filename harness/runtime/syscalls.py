@@ -47,6 +47,7 @@ NUMBERS = {
     "openat": (257, 56),
     "openat2": (437, 437),
     "statx": (332, 291),
+    "set_mempolicy": (238, 237),
     "personality": (135, 92),
     "pidfd_send_signal": (424, 424),
     "pivot_root": (155, 41),

@@ -91,6 +91,7 @@ FELT: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, str]]] = {
     ),
 }
 ONLY_V1: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "tcp buffers": ({"memory": {"kernelTCP": 1 << 20}}, {"memory.kmem.tcp.limit_in_bytes": str(1 << 20)}),
     "swappiness": ({"memory": {"swappiness": 10}}, {"memory.swappiness": "10"}),
     "oom killer": ({"memory": {"disableOOMKiller": True}}, {"memory.oom_control": "oom_kill_disable 1"}),
     "realtime": (

@@ -37,7 +37,7 @@ def test_what_lies_around_a_field_has_a_type_too(field: Field) -> None:
             assert str(caught.value).startswith(f"config.json: {shown(path)}: ")
 
 
-@pytest.mark.parametrize("path", sorted(UNSUPPORTED | FOREIGN))
+@pytest.mark.parametrize("path", sorted({*UNSUPPORTED, *FOREIGN}))
 def test_what_is_not_supported_is_refused_whatever_it_says(path: str) -> None:
     values: tuple[object, ...] = (None, {}, [], "text", 0)
     for value in values:
