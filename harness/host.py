@@ -101,6 +101,7 @@ class Run:
         self.known: Facts = {"canary": {}, "container": {"nonce": self.nonce}}
         self.host: dict[str, Facts] = {}
         self.stderr = ""
+        self.crashed = False  # a launcher that nobody has sabotaged
         self.collector = Collector(self.nonce, request["inside"], self._handshakes())
 
     def carry_out(self) -> Facts:
@@ -131,7 +132,8 @@ class Run:
             },
             "container": self.known["container"] | {"survivors": survivors},
             "milliseconds": (time.monotonic() - begin) * 1000,
-            "error": None,
+            # Where the container has run, all may look well, and the runtime is broken nevertheless.
+            "error": self.stderr.strip() if self.crashed and ran else None,
         }
 
     def _prepare(self, undo: contextlib.ExitStack) -> None:
@@ -203,6 +205,7 @@ class Run:
         if not report:
             # No refusal: a check that demands one must not pass because the launcher has crashed.
             self.stderr += "\nthe launcher has ended without a word"
+            self.crashed = not knobs
             return Exit(125)
         return Exit(**json.loads(report))
 

@@ -162,7 +162,7 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
         code = perform(prepare(call), results)
         if code and code not in call.allowed:
             for name in opened:
-                os.close(results[name])  # what the calls that are not made any more would have closed
+                os.close(results.pop(name))  # what the calls that are not made any more, or undo, would have closed
             return Failed(step, call, code), own_work
         if call.name in OPENING:
             opened.add(call.saves)

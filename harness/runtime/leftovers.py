@@ -106,17 +106,19 @@ def remove_places(lock: int, root: int, rootfs: str, places: list[str]) -> None:
         if places:
             _leave(name, rootfs, places)
         return
-    left = [folder / name for folder in folders() if _is_ours(folder)]
+    left = [folder / name for folder in folders() if _is_ours(folder) and (folder / name).exists()]
     inspect.remove_places(root, sorted({*places, *(place for path in left for place in _places_in(path))}))
     for path in left:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a file system that is read-only by now
+            path.unlink()
 
 
 def _leave(name: str, rootfs: str, places: list[str]) -> None:
     """Add places to the record of what is left to the last container on a root."""
     for folder in filter(_is_ours, folders()):
         others = _places_in(folder / name)
-        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
         places = sorted({*places, *others})
     if kept := _create(name, json.dumps(asdict(Record(rootfs, places, [], []))).encode()):
         os.close(kept[1])

@@ -10,6 +10,7 @@ from harness import environment, scenario, verdict
 from harness.errors import HarnessError
 from harness.launches import Case, Launches
 from harness.outer import Outer, start
+from harness.runtime import leftovers
 from harness.scenario import Check
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -57,6 +58,20 @@ def test_a_launcher_that_crashes_has_refused_nothing(outer: Outer, checks: list[
     assert "StopIteration" in crashing["start"]["message"]
     assert "ended without a word" in crashing["start"]["message"]
     assert verdict.judge(checks[0], crashing, environment.facts()).outcome == "error"
+
+
+def test_a_launcher_that_crashes_when_all_has_gone_well_is_an_error(
+    checks: list[Check], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_arguments: object) -> None:
+        raise RuntimeError("after the end")
+
+    monkeypatch.setattr(leftovers, "remove_places", crash)
+    with start() as outer:
+        crashed = answer(outer, checks[0])
+    assert crashed["start"]["ran"]
+    assert "RuntimeError: after the end" in crashed["error"]
+    assert verdict.judge(checks[0], crashed, environment.facts()).outcome == "error"
 
 
 def test_a_container_that_does_not_start_proves_nothing(outer: Outer, checks: list[Check]) -> None:
