@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from harness import environment, scenario, verdict
+from harness import environment, host, scenario, verdict
 from harness.errors import HarnessError
 from harness.launches import Case, Launches
 from harness.outer import Outer, start
-from harness.runtime import leftovers
+from harness.runtime.spec import example
 from harness.scenario import Check
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -60,17 +60,29 @@ def test_a_launcher_that_crashes_has_refused_nothing(outer: Outer, checks: list[
     assert verdict.judge(checks[0], crashing, environment.facts()).outcome == "error"
 
 
+@pytest.mark.parametrize("knobs", [[], ["skip-ns=uts"]])
 def test_a_launcher_that_crashes_when_all_has_gone_well_is_an_error(
-    checks: list[Check], monkeypatch: pytest.MonkeyPatch
+    checks: list[Check], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: list[str]
 ) -> None:
-    def crash(*_arguments: object) -> None:
-        raise RuntimeError("after the end")
+    """Unless it has been sabotaged: then it is the red that was wanted."""
 
-    monkeypatch.setattr(leftovers, "remove_places", crash)
-    with start() as outer:
-        crashed = answer(outer, checks[0])
+    class Crashing:
+        @staticmethod
+        def run(*_arguments: object) -> None:
+            raise RuntimeError("after the end")
+
+    monkeypatch.setattr(host, "load", lambda _name: Crashing)
+    request = Case(checks[0], "builtin").request(checks[0].container)
+    crashed = host.Run(request | {"inside": {}, "runtime": "runc", "sabotage": knobs, "deadline": 5})
+    asked = example(0, 0)
+    assert crashed._launch(asked).refused == ""
+    assert "RuntimeError: after the end" in crashed.stderr
+    assert crashed.crashed == (not knobs)
+
+
+def test_an_answer_that_says_so_is_an_error(outer: Outer, checks: list[Check]) -> None:
+    crashed = answer(outer, checks[0]) | {"error": "RuntimeError: after the end"}
     assert crashed["start"]["ran"]
-    assert "RuntimeError: after the end" in crashed["error"]
     assert verdict.judge(checks[0], crashed, environment.facts()).outcome == "error"
 
 
