@@ -13,7 +13,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,15 @@ class Record:
     """What one launcher makes on the host.
 
     `cgroups` are the container's own, `above` those that had to be made around them, outermost first, and which may
-    have others in them by now; `places` are paths in the root, outermost first.
+    have others in them by now; `places` are paths in the root, outermost first; `enabled` are the files in which a
+    version 2 cgroup was told to hand a controller down, each with the controller.
     """
 
     rootfs: str
     places: list[str]
     cgroups: list[str]
     above: list[str]
+    enabled: list[tuple[str, str]] = field(default_factory=list)
 
 
 def of(plan: Plan, rootfs: str, places: list[str]) -> Record:
@@ -43,7 +45,12 @@ def of(plan: Plan, rootfs: str, places: list[str]) -> Record:
         kind, _, path = step.name.partition(":")
         if kind in made and not os.path.isdir(path):
             made[kind].append(path)
-    return Record(rootfs, places, made["cgroup"], made["above-cgroup"])
+    enabled = [
+        (str(step.calls[0].arguments[1]), step.name.partition(":")[2])
+        for step in plan.before
+        if step.name.startswith("enable:")
+    ]
+    return Record(rootfs, places, made["cgroup"], made["above-cgroup"], enabled)
 
 
 def folders() -> list[Path]:
@@ -68,9 +75,10 @@ def recorded(name: str, record: Record) -> Iterator[None]:
     finally:
         if kept:
             path, descriptor = kept
-            # Those above may still be another container's, and go with `remove` when that has ended.
+            # Those above, and what was enabled, may be another container's by now; `remove` can when that has ended.
             left = record.above if undone else record.cgroups + record.above
-            if not any(os.path.isdir(cgroup) for cgroup in left):
+            there = [cgroup for cgroup in left if os.path.isdir(cgroup)]
+            if not there and not any(_is_enabled(file, controller) for file, controller in record.enabled):
                 path.unlink(missing_ok=True)
             os.close(descriptor)
 
@@ -214,7 +222,27 @@ def _removed(record: Record) -> Iterator[str]:
     for path in reversed(record.above):
         if os.path.isdir(path):
             yield _removed_directory(path)
+    for file, controller in record.enabled:
+        if _is_enabled(file, controller):
+            yield _disabled(file, controller)
     yield from _removed_places(record)
+
+
+def _is_enabled(file: str, controller: str) -> bool:
+    with contextlib.suppress(OSError):
+        return controller in Path(file).read_text().split()
+    return False
+
+
+def _disabled(file: str, controller: str) -> str:
+    """Hand a controller down no more, unless others live there, who would lose their limits without a word."""
+    if members.neighbours(Path(file).parent):
+        return f"left {controller} in {file}: others live there"
+    try:
+        Path(file).write_text(f"-{controller}")
+    except OSError as error:
+        return f"left {controller} in {file}: {error.strerror}"
+    return f"removed {controller} from {file}"
 
 
 def _removed_cgroup(cgroup: Path, others: list[Path]) -> Iterator[str]:
