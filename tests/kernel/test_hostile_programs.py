@@ -5,6 +5,7 @@ The launcher of these tests is run by a copy of the interpreter, so that nothing
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -149,8 +150,7 @@ def test_a_reaping_pid_1_shows_nothing_of_its_launcher(tmp_path: Path, user_name
         assert f"/proc/1/{name}: cannot read link: Permission denied" in text
     for name in ("environ", "mem", "maps", "auxv"):
         assert f"head: /proc/1/{name}: Permission denied\n" in text
-    *_, listed = text.partition("/proc/1/map_files/:\n")
-    assert listed.partition("head:")[0].strip() == ""
+    assert not re.search("^[0-9a-f]+-[0-9a-f]+$", text, re.MULTILINE)  # as /proc/1/map_files names what is mapped
     assert text.endswith("\nover\n")
 
 
