@@ -44,6 +44,8 @@ def unsupported(config: Config) -> list[str]:
         lacking.append("process.landlock (it passes over the field without a word)")
     if "kernel.pid_max" in config.get("linux", {}).get("sysctl", {}):
         lacking.append("the sysctl kernel.pid_max (it takes it for the host's, as it was before Linux 6.14)")
+    if config.get("linux", {}).get("netDevices"):
+        lacking.append("linux.netDevices (before 1.4 it passes over the field without a word)")
     if config.get("linux", {}).get("veth"):
         lacking.append("network interfaces (it leaves them to hooks; linux.veth is isoproof's own)")
     return lacking

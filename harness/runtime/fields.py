@@ -176,6 +176,7 @@ FIELDS = (
     Field("linux.veth[].gateway", Address(), "Where the default route leads"),
     Field("linux.veth[].hostName", InterfaceName(), "The end that stays on the host, in the launcher's network"),
     Field("linux.veth[].hostAddress", Network(), "Its address there"),
+    Field("linux.netDevices.*.name", InterfaceName(), "What an interface of the host's, lent, is called inside"),
     Field("linux.uidMappings[].containerID", ID, "First user id inside"),
     Field("linux.uidMappings[].hostID", ID, "First user id outside"),
     Field("linux.uidMappings[].size", Whole(1, 2**32 - 1), "How many ids"),
@@ -274,7 +275,6 @@ FIELDS = (
 
 # What the runtime-spec knows and this runtime does not do, each with the reason.
 UNSUPPORTED = {
-    "linux.netDevices": "a hook of hooks.createRuntime may move an interface: ip link set NAME netns PID",
     "linux.intelRdt": "it takes resctrl and a processor with Resource Director Technology, on which it was never tried",
     "linux.mountLabel": "name the SELinux context among the options of each mount: context=...",
     "linux.resources.memory.kernel": "the kernel gave it up in Linux 5.16, and memory.limit counts its memory, too",

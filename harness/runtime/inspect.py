@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.runtime import cgroup, devices, limits
+from harness.runtime import cgroup, devices, limits, netdevices
 from harness.runtime.config import Config, joined, namespaces
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.fields import NAMESPACES
@@ -94,6 +94,7 @@ def host(config: Config, bundle: Path) -> Host:
             and not os.path.isdir(mount["source"])
         ),
         shared=shared,
+        addresses=netdevices.addresses(config),
     )
 
 

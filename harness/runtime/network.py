@@ -78,10 +78,10 @@ def lay_cables(config: Config) -> list[Step]:
     steps = []
     for cable in config.get("linux", {}).get("veth", []):
         name = cable["hostName"]
-        pair = (_netlink(), *_request(*_pair(cable)), CLOSE)
+        pair = (open_socket(), *_request(*_pair(cable)), CLOSE)
         steps.append(Step(f"veth:{name}", "a cable from here into the namespace of the child: veth(4)", pair))
-        calls = _set_up(name, cable.get("hostAddress", ""))
-        undo = (_netlink(), *_request(*_removal(name), allowed=(errno.ENODEV,)), CLOSE)
+        calls = set_up(name, *filter(None, [cable.get("hostAddress")]))
+        undo = (open_socket(), *_request(*_removal(name), allowed=(errno.ENODEV,)), CLOSE)
         steps.append(Step(f"cable:{name}", "the host's end: an interface begins down: rtnetlink(7)", calls, undo))
     return steps
 
@@ -91,24 +91,33 @@ def connect(config: Config) -> list[Step]:
     steps = []
     for cable in config.get("linux", {}).get("veth", []):
         name = cable["name"]
-        calls = _set_up(name, cable.get("address", ""))
+        calls = set_up(name, *filter(None, [cable.get("address")]))
         steps.append(Step(f"cable:{name}", "the inner end, which begins down: rtnetlink(7)", calls))
         if "gateway" in cable:
-            route = (_netlink(), _index_of(name), *_request(*_default_route(cable["gateway"])), CLOSE)
+            route = (open_socket(), _index_of(name), *_request(*_default_route(cable["gateway"])), CLOSE)
             steps.append(Step(f"cable-route:{name}", "over an interface that is up: rtnetlink(7)", route))
     return steps
 
 
-def _set_up(name: str, address: str) -> tuple[Call, ...]:
-    """Find the interface's number in the namespace of the caller, give it its address and bring it up."""
-    calls = [_netlink(), _index_of(name)]
-    if address:
+def set_up(name: str, *addresses: str) -> tuple[Call, ...]:
+    """Find the interface's number in the namespace of the caller, give it its addresses and bring it up."""
+    calls = [open_socket(), _index_of(name)]
+    for address in addresses:
         calls += _request(*_new_address(address))
     up: Members = (("4s", bytes(4)), ("i", Saved("index")), ("I", IFF_UP), ("I", IFF_UP))  # struct ifinfomsg
     return (*calls, *_request(RTM_NEWLINK, 0, up, "IFF_UP"), CLOSE)
 
 
-def _netlink() -> Call:
+def move(name: str, new_name: str, namespace: Saved, attribute: int) -> tuple[Call, ...]:
+    """Move an interface to a namespace, under a name that it has from the first moment there."""
+    head: Members = (("4s", bytes(4)), ("i", Saved("index")), ("8s", bytes(8)))  # struct ifinfomsg
+    beginning = _attribute(IFLA_IFNAME, new_name.encode() + b"\0") + struct.pack("=HH", 8, attribute)
+    members: Members = (*head, (f"{len(beginning)}s", beginning), ("I", namespace))
+    return (_index_of(name), *_request(RTM_NEWLINK, 0, members, f'RTM_NEWLINK "{new_name}", netns {namespace}'))
+
+
+def open_socket() -> Call:
+    """Return the call that opens a netlink socket, of the network namespace in which the caller is just then."""
     return Call("socket", (AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0), saves="socket")
 
 

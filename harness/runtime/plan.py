@@ -19,6 +19,7 @@ from harness.runtime import (
     mounts,
     mountsources,
     namespaces,
+    netdevices,
     network,
     privileges,
     rendezvous,
@@ -42,7 +43,8 @@ def plan(config: Config, host: Host) -> Plan:
     namespaces.check(config, host)
     terminal.check(config)
     network.check(config, host)
-    between = [*idmap.write_maps(config, host), *network.lay_cables(config)]
+    netdevices.check(config, host)
+    between = [*idmap.write_maps(config, host), *network.lay_cables(config), *netdevices.lend(config, host)]
     landlock.check(config, host)
     labels.check(config, host)
     steps = [
@@ -64,6 +66,7 @@ def plan(config: Config, host: Host) -> Plan:
         *namespaces.set_names(config),
         *network.raise_loopback(config),
         *network.connect(config),
+        *netdevices.set_up(config, host),
         mounts.open_root(config, host),  # while the host's tree is in sight, and its peer groups still mean something
         *mountsources.open_sources(config, host),
         *devices.open_nodes(config),

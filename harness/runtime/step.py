@@ -254,7 +254,7 @@ class Host:
     """What a plan must know of the host; read once by `harness.runtime.inspect`, so that planning itself stays pure.
 
     `landlock` is the version of Landlock's ABI, 0 without it, `security_modules` are all that are active; `shared` are
-    the types of those namespaces to be joined that are the launcher's own.
+    the types of those namespaces to be joined that are the launcher's own, `addresses` those of interfaces to be lent.
     """
 
     name: str
@@ -270,6 +270,7 @@ class Host:
     hierarchies: tuple[Hierarchy, ...] = ()
     files: frozenset[str] = field(default_factory=frozenset)
     shared: frozenset[str] = field(default_factory=frozenset)
+    addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def rootless(self) -> bool:

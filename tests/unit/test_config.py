@@ -298,6 +298,7 @@ RUNTIME_SPEC = {
     "linux.devices[].": "type path major minor fileMode uid gid",
     "linux.personality.": "domain flags",
     "linux.memoryPolicy.": "mode nodes flags",
+    "linux.netDevices.*.": "name",
     "linux.seccomp.": "defaultAction defaultErrnoRet architectures flags listenerPath listenerMetadata syscalls",
     "linux.seccomp.syscalls[].": "names action errnoRet args",
     "linux.seccomp.syscalls[].args[].": "index value valueTwo op",
