@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.runtime import leftovers
 from harness.runtime.config import Config, read
 from harness.runtime.errors import StartError
 from tests.kernel.bundles import bundle, output_of, snapshot
@@ -206,7 +207,10 @@ def test_nobody_waits_for_what_a_hook_leaves_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("point", ["createRuntime", "createContainer", "startContainer", "poststart"])
-def test_a_launcher_that_is_killed_takes_its_hook_along(tmp_path: Path, point: str) -> None:
+def test_a_launcher_that_is_killed_takes_its_hook_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
     where = tmp_path / "bundle/rootfs" if point == "startContainer" else tmp_path
     path = "" if point == "startContainer" else str(tmp_path)
     hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo > {path}/running; exec sleep 600.25"]}
@@ -225,6 +229,7 @@ def test_a_launcher_that_is_killed_takes_its_hook_along(tmp_path: Path, point: s
     while sleepers() and time.monotonic() < end:
         time.sleep(0.01)
     assert not sleepers()
+    assert any("removed /proc in" in line for line in leftovers.remove())
 
 
 def ends(pid: str) -> bool:
