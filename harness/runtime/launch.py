@@ -110,11 +110,16 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     with contextlib.ExitStack() as undo:
         if plan.relay:
             streams = undo.enter_context(relay.instead_of_files(streams))
+        made = set()
         for step in plan.before:
-            own_work = _run(step, results, undo)
-            if own_work and step.name.startswith("cgroup:"):
-                cgroups.append(Path(step.name.partition(":")[2]))
-                undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
+            kind, _, path = step.name.partition(":")
+            if kind == "cpuset" and path not in made and Path(path, "cpuset.cpus").read_text().strip():
+                continue  # a cgroup that was there already, with CPUs of somebody else's choice
+            if _run(step, results, undo):
+                made.add(path)
+                if kind == "cgroup":
+                    cgroups.append(Path(path))
+                    undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
         cell = _clone(plan, streams, results, undo, cgroups)
         if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
             raise StartError(

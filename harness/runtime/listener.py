@@ -64,7 +64,8 @@ def to_its_program(config: Config, host: Host) -> Meeting:
                 connection.connect(path)
                 text = json.dumps(message).encode()
                 sent = socket.send_fds(connection, [text], descriptors)
-                connection.sendall(text[sent:])
+                if sent < len(text):  # a program that has all may have gone
+                    connection.sendall(text[sent:])
         except OSError as error:
             number = error.errno or 0
             said = explain_errno(number) if number else str(error)

@@ -314,6 +314,29 @@ def test_a_cgroup_that_was_there_before_is_nobodys_leftover() -> None:
     assert in_throwaway(play) == ([], True, True)
 
 
+def test_a_cpuset_that_was_there_before_keeps_its_cpus() -> None:
+    def play() -> tuple[int, list[str]]:
+        with stage("joined") as (directory, config):
+            name = config["linux"]["cgroupsPath"]
+            config["process"]["args"] = ["/bin/true"]
+            config["linux"]["resources"] = {"cpu": {"mems": "0"}}
+            (parent,) = [one.parent for one in inspect.hierarchies(set()) if one.cpus]
+            for cgroup in (Path(parent, name).parent, Path(parent, name)):
+                cgroup.mkdir()
+                for file in ("cpuset.cpus", "cpuset.mems"):
+                    (cgroup / file).write_text("0")
+            null = os.open("/dev/null", os.O_RDWR)
+            status = run(config, directory, (null, null, null), 20.0)
+            cpus = [Path(path, "cpuset.cpus").read_text() for path in (Path(parent, name).parent, Path(parent, name))]
+            Path(parent, name).rmdir()
+            Path(parent, name).parent.rmdir()
+            return status, cpus
+
+    if not any(hierarchy.cpus not in ("", "0") for hierarchy in inspect.hierarchies(set())):
+        pytest.skip("no version 1 cpuset with more CPUs than one")
+    assert in_throwaway(play) == (0, ["0\n", "0\n"])
+
+
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "isoproof"
     folder.mkdir(0o777)

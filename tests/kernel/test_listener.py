@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -107,6 +108,22 @@ def test_the_program_that_is_named_decides(tmp_path: Path, locked: bool, shim: s
         "annotations": {"isoproof.init": shim},
     }
     assert snapshot() == before
+
+
+def test_a_program_that_goes_as_soon_as_it_has_the_listener_is_fine(tmp_path: Path) -> None:
+    directory, config = reporting(tmp_path / "bundle", tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen()
+        program = os.fork()
+        while program == 0:
+            with server.accept()[0] as connection:
+                os.close(socket.recv_fds(connection, 1 << 16, 1)[1][0])
+    try:
+        assert [output_of(directory, read(config))[0] for _ in range(20)] == [0] * 20
+    finally:
+        os.kill(program, signal.SIGKILL)
+        os.waitpid(program, 0)
 
 
 def test_without_the_program_there_is_no_start(tmp_path: Path) -> None:
