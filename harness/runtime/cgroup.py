@@ -81,7 +81,7 @@ def make(config: Config, host: Host) -> list[Step]:
     steps = []
     calls: tuple[Call, ...]
     for hierarchy in used(config, host):
-        steps += _enable(hierarchy, config)
+        steps += _enable(hierarchy.parent, sorted(limits.controllers(config, hierarchy.version) & hierarchy.enable))
         for path in _missing(hierarchy, config, host):
             calls = (Call("mkdirat", (AT_FDCWD, path, 0o755), (errno.EEXIST,)),)
             if path == directory(hierarchy, config, host):
@@ -91,6 +91,8 @@ def make(config: Config, host: Host) -> list[Step]:
                 name, why = "above-cgroup", "on the way to the container's; others may come to live in it: cgroups(7)"
                 undo = (Call("unlinkat", (AT_FDCWD, path, AT_REMOVEDIR), (errno.ENOENT, errno.EBUSY)),)
             steps.append(Step(f"{name}:{path}", why, calls, undo))
+            if name == "above-cgroup" and hierarchy.version == 2:
+                steps += _enable(path, sorted(limits.controllers(config, 2) & hierarchy.controllers))
             if hierarchy.cpus:
                 calls = _write(f"{path}/cpuset.cpus", hierarchy.cpus) + _write(f"{path}/cpuset.mems", hierarchy.mems)
                 steps.append(
@@ -137,10 +139,10 @@ def born_into(config: Config, host: Host) -> str:
     return ""
 
 
-def _enable(hierarchy: Hierarchy, config: Config) -> list[Step]:
+def _enable(cgroup: str, controllers: list[str]) -> list[Step]:
     steps = []
-    for name in sorted(limits.controllers(config, hierarchy.version) & hierarchy.enable):
-        path = f"{hierarchy.parent}/cgroup.subtree_control"
+    for name in controllers:
+        path = f"{cgroup}/cgroup.subtree_control"
         why = "version 2 gives a controller to children only when told to: cgroups(7)"
         # Undone only by the last to go: a container started meanwhile would lose its limits without a word.
         steps.append(Step(f"enable:{name}", why, _write(path, f"+{name}"), _write(path, f"-{name}", errno.EBUSY)))

@@ -271,9 +271,12 @@ def _undo(step: Step, results: Results) -> None:
     """
     if step.name.startswith("enable:") and members.neighbours(Path(str(step.calls[0].arguments[1])).parent):
         return  # others live there; one that is made between this look and the write would lose its limits
-    needed = [[part.name for part in call.arguments if isinstance(part, Saved)] for call in step.undo]
-    calls = tuple(call for call, names in zip(step.undo, needed, strict=True) if set(names) <= set(results))
-    taken_back = Step(f"undo {step.name}", step.why, calls)
+    known, calls = set(results), []
+    for call in step.undo:
+        if {part.name for part in call.arguments if isinstance(part, Saved)} <= known:
+            calls.append(call)
+            known.add(call.saves)
+    taken_back = Step(f"undo {step.name}", step.why, tuple(calls))
     end = time.monotonic() + members.PATIENCE
     while True:
         failed, _ = run_here(taken_back, results)

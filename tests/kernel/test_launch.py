@@ -1,5 +1,6 @@
 """The runtime against the real kernel: what a start makes, what a failed start leaves (nothing), how a run ends."""
 
+import contextlib
 import errno
 import json
 import os
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 
 from harness import cli
-from harness.runtime import inspect, leftovers
+from harness.runtime import inspect, launch, leftovers
 from harness.runtime.config import read
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.launch import run
 from harness.runtime.plan import plan
 from harness.runtime.step import Call, Packed, Plan, Saved, Step
-from harness.runtime.syscalls import AT_FDCWD
+from harness.runtime.syscalls import AT_FDCWD, O
 from tests.kernel.bundles import bundle, output_of, snapshot
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -300,3 +301,20 @@ def test_what_the_child_failed_at_is_told_rather_than_what_failed_for_it(tmp_pat
             read(config),
             alter=lambda plan: replace(plan, steps=(first, *plan.steps), between=(second, *plan.between)),
         )
+
+
+def test_the_undo_of_a_step_keeps_its_own_names_when_a_later_step_has_failed(tmp_path: Path) -> None:
+    file, before = tmp_path / "file", os.listdir("/proc/self/fd")
+
+    def writing(text: str) -> tuple[Call, ...]:
+        opened = Call("openat", (AT_FDCWD, str(file), O.WRONLY | O.CLOEXEC), saves="file")
+        return (opened, Call("write", (Saved("file"), text, len(text))), Call("close", (Saved("file"),)))
+
+    file.touch()
+    with contextlib.ExitStack() as undo:
+        results: dict[str, int] = {}
+        launch._run(Step("first", "", writing("done"), writing("back")), results, undo)
+        with pytest.raises(StartError):
+            launch._run(Step("second", "", (writing("")[0], BROKEN)), results, undo)
+    assert file.read_text() == "back"
+    assert os.listdir("/proc/self/fd") == before
