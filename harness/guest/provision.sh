@@ -6,7 +6,8 @@ set -eu
 
 if command -v apt-get >/dev/null; then
     absent=
-    for package in busybox-static golang-github-containers-common iproute2 make python3 python3-venv runc strace uidmap "$@"; do
+    for package in binutils binutils-aarch64-linux-gnu busybox-static golang-github-containers-common iproute2 make \
+        python3 python3-venv qemu-user-static runc strace uidmap "$@"; do
         case $(dpkg-query --show --showformat '${Status}' "$package" 2>/dev/null) in
             *'ok installed') ;;
             *) absent="$absent $package" ;;
@@ -18,7 +19,8 @@ if command -v apt-get >/dev/null; then
     # shellcheck disable=SC2086
     apt-get install -qq --yes --no-install-recommends $absent
 elif command -v dnf >/dev/null; then
-    dnf install --assumeyes busybox containers-common iproute make python3 runc shadow-utils strace "$@"
+    dnf install --assumeyes binutils binutils-aarch64-linux-gnu busybox containers-common iproute make python3 \
+        qemu-user-static runc shadow-utils strace "$@"
 else
     echo "provision.sh: neither apt-get nor dnf is here; install make, runc, busybox and Python 3.11 with venv" >&2
     exit 1

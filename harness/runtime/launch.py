@@ -20,6 +20,7 @@ from harness.runtime import (
     members,
     relay,
     rendezvous,
+    replay,
     rootlock,
     supervise,
     terminal,
@@ -29,7 +30,8 @@ from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, holder, run_here
 from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
-from harness.runtime.step import Plan, Saved, Step
+from harness.runtime.replay import Table
+from harness.runtime.step import Host, Plan, Saved, Step
 from harness.runtime.syscalls import O, socketpair
 
 Streams = tuple[int, int, int]
@@ -65,16 +67,39 @@ def run(
     plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been done, StartError for a
     failed start; in every case nothing stays behind.
     """
+    return run_prepared(prepare(config, bundle, alter), streams, deadline, pass_signals)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A container that was planned for a host as it was then, and may be started any number of times, one at a time."""
+
+    config: Config
+    host: Host
+    plan: Plan
+    table: Table | None
+
+
+def prepare(config: Config, bundle: Path, alter: Alteration | None = None) -> Prepared:
+    """Do all of a start that may be done beforehand. Raises BadInput."""
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
+    plan = alter(plan) if alter else plan
+    return Prepared(config, host, plan, Table(plan) if replay.fits(plan) else None)
+
+
+def run_prepared(
+    prepared: Prepared, streams: Streams, deadline: float | None = None, pass_signals: bool = False
+) -> int:
+    """Run a container that was prepared, as `run` does."""
+    config, host = prepared.config, prepared.host
     front = Front(streams)
     meetings = {
         terminal.MEETING: front.meet,
         listener.MEETING: listener.to_its_program(config, host),
         hooks.MEETING: hooks.by_launcher(config, host),
     }
-    plan = replace(plan, meetings=meetings)
-    plan = alter(plan) if alter else plan
+    plan = replace(prepared.plan, meetings=meetings | prepared.plan.meetings)
     with contextlib.ExitStack() as undo:
         undo.callback(hooks.run_last, config, host)
         undo.callback(front.close)
@@ -84,7 +109,7 @@ def run(
         places = inspect.missing_places(config, root)
         undo.enter_context(leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)))
         undo.callback(leftovers.remove_places, lock, root, host.rootfs, places)
-        with start(plan, streams) as cell:
+        with start(plan, streams, prepared.table) as cell:
             with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
                 return _attended(cell, front, deadline)
 
@@ -100,10 +125,10 @@ def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
 
 
 @contextlib.contextmanager
-def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
+def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[Cell]:
     """Start a container; leaving the context ends it and undoes everything.
 
-    Raises StartError where a step fails.
+    With the plan's `table` its calls are replayed. Raises StartError where a step fails.
     """
     results: Results = {}
     cgroups: list[Path] = []
@@ -120,7 +145,7 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
                 if kind == "cgroup":
                     cgroups.append(Path(path))
                     undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
-        cell = _clone(plan, streams, results, undo, cgroups)
+        cell = _clone(plan, table, streams, results, undo, cgroups)
         if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
             raise StartError(
                 "execute: the program is the launcher's own executable, by a link to /proc/self/exe",
@@ -132,7 +157,14 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
         yield cell
 
 
-def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.ExitStack, cgroups: list[Path]) -> Cell:
+def _clone(
+    plan: Plan,
+    table: Table | None,
+    streams: Streams,
+    results: Results,
+    undo: contextlib.ExitStack,
+    cgroups: list[Path],
+) -> Cell:
     """Clone the child, let it go when the host's side is done, and wait until it has become the program or failed."""
     with contextlib.ExitStack() as descriptors, contextlib.ExitStack() as childs:
 
@@ -142,10 +174,13 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
 
         ends = socketpair()
         channel, childs_end = keep(_raise_above(ends[0])), keep(_raise_above(ends[1]), childs)
-        raised = tuple(keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
+        stdin, stdout, stderr = (keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            pid, pidfd = clone(plan, (raised[0], raised[1], raised[2]), childs_end, channel, into, results)
+            if table:
+                pid, pidfd, failed = table.clone((stdin, stdout, stderr), childs_end, channel, into, results)
+            else:
+                pid, pidfd = clone(plan, (stdin, stdout, stderr), childs_end, channel, into, results)
         except OSError as error:
             raise StartError(
                 causes.sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
@@ -155,6 +190,10 @@ def _clone(plan: Plan, streams: Streams, results: Results, undo: contextlib.Exit
         undo.callback(os.close, pidfd)
         undo.callback(_end, pid, pidfd, cgroups)
         results["pid"] = pid
+        if table:
+            if failed:
+                raise causes.error(failed)
+            return Cell(pid, pidfd, cgroups)
         try:
             for step in plan.between:
                 _run(step, results, undo)

@@ -185,9 +185,10 @@ class Plan:
     with `flags` (into the version 2 cgroup `into`, where there is one) and inherits the results so far, `between` runs
     on the host's side while the child waits, `steps` run in the child and end in execve(2), `after` runs on the host's
     side when the program has started. `meetings` are what the launcher does when the child asks for it by name and
-    waits. Of standard streams that are files the program gets only the bytes (`relay`). When the first process has
-    ended, whatever is left in the container's cgroups is killed (`kill_leftovers`). `shim`, where there is one, is the
-    first process of the container and runs the program as its child.
+    waits. Of standard streams that are files the program gets only the bytes (`relay`). Where the steps can be replayed
+    they are (`replay`). When the first process has ended, whatever is left in the container's cgroups is killed
+    (`kill_leftovers`). `shim`, where there is one, is the first process of the container and runs the program as its
+    child.
     """
 
     flags: CLONE
@@ -200,6 +201,7 @@ class Plan:
     kill_leftovers: bool = True
     meetings: dict[str, Meeting] = field(default_factory=dict)
     relay: bool = True
+    replay: bool = True
     shim: Callable[[], None] | None = None
 
     def without(self, *names: str) -> "Plan":

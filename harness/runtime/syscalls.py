@@ -42,6 +42,7 @@ NUMBERS = {
     "mount": (165, 40),
     "mount_setattr": (442, 442),
     "move_mount": (429, 429),
+    "mprotect": (10, 226),
     "nanosleep": (35, 101),
     "open_tree": (428, 428),
     "openat": (257, 56),
@@ -129,6 +130,9 @@ class CLONE(Flag):
     """clone(2); the namespaces are those of namespaces(7)."""
 
     NEWTIME = 0x80
+    VM = 0x100
+    PIDFD = 0x1000
+    VFORK = 0x4000
     PARENT = 0x8000
     NEWNS = 0x20000
     NEWCGROUP = 0x02000000
@@ -237,12 +241,14 @@ class PR(enum.IntEnum):
     """prctl(2)."""
 
     SET_PDEATHSIG = 1
+    GET_DUMPABLE = 3
     SET_DUMPABLE = 4
     SET_KEEPCAPS = 8
     CAPBSET_DROP = 24
     SET_TIMERSLACK = 29
     SET_NO_NEW_PRIVS = 38
     SET_THP_DISABLE = 41
+    GET_THP_DISABLE = 42
     CAP_AMBIENT = 47
 
     def __str__(self) -> str:

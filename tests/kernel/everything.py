@@ -21,7 +21,7 @@ from tests.kernel.test_namespaces import mapped
 PATIENCE = 5.0  # seconds that the kernel gets to end what has lost its parent, and to collect its keys
 USER = 700_000  # an id that nobody has, so that the keys which belong to it are the container's
 FIRST_ID = 600_000  # of the user namespace; the ids of the machine end before
-KINDS = ("joined", "mapped", "rare")
+KINDS = ("joined", "mapped", "rare", "replayed")
 LISTENER = "/run/agent"
 CABLE = {"name": "eth0", "address": "10.9.8.2/24", "hostName": "cell0", "hostAddress": "10.9.8.1/24"}
 
@@ -30,7 +30,7 @@ def everything(directory: Path, kind: str) -> Config:
     """Make a bundle whose start needs every kind of step that goes together with others.
 
     `joined` has a namespace that is there already, `mapped` a user namespace, `rare` what has to do with the launcher
-    while it runs or does not go with the others.
+    while it runs or does not go with the others, `replayed` nothing that keeps a start from being replayed.
     """
     _, config = bundle(directory, "sh", "-c", "trap '' PIPE; echo .; exec sleep 600")
     config["domainname"] = "example"
@@ -68,6 +68,8 @@ def everything(directory: Path, kind: str) -> Config:
     config["hooks"] = {point: [{"path": "/bin/true"}] for point in HOOKS}
     if kind == "rare":
         rare(directory, config)
+    elif kind == "replayed":
+        replayed(directory, config)
     elif kind == "mapped":
         mapped(config, (0, FIRST_ID, 200_000))
         for path in [directory / "rootfs", *(directory / "rootfs").rglob("*")]:
@@ -81,23 +83,36 @@ def everything(directory: Path, kind: str) -> Config:
     return read(config)
 
 
-def rare(directory: Path, config: Config) -> None:
-    """Ask for a terminal, a cable, a listener, an overlay, owners that are mapped, and a Landlock domain."""
+def restrained(directory: Path, config: Config) -> None:
+    """Ask for an overlay, a Landlock domain and a memory policy."""
     for name in ("lower", "upper"):
         (directory / name).mkdir()
     rights = ["execute", "read_file", "write_file"]
     config["annotations"] = {}
     config["process"] |= {
         "user": {"uid": USER, "gid": 5},
-        "terminal": True,
-        "consoleSize": {"height": 24, "width": 80},
         "landlock": {
             "ruleset": {"handledAccessFS": rights},
             "rules": {"pathBeneath": [{"paths": ["/"], "allowedAccess": rights}]},
         },
     }
+    config["linux"]["memoryPolicy"] = {"mode": "MPOL_LOCAL"}
     layers = [f"lowerdir={directory}/upper:{directory}/lower"]
     config["mounts"].append({"destination": "/layers", "type": "overlay", "source": "overlay", "options": layers})
+
+
+def replayed(directory: Path, config: Config) -> None:
+    """Ask for nothing that the launcher has a hand in while the container starts."""
+    restrained(directory, config)
+    linux = config["linux"]
+    linux["namespaces"] = [entry for entry in linux["namespaces"] if entry["type"] != "time"]
+    del linux["timeOffsets"], config["hooks"]
+
+
+def rare(directory: Path, config: Config) -> None:
+    """Ask for a terminal, a cable, a listener, an overlay, owners that are mapped, and a Landlock domain."""
+    restrained(directory, config)
+    config["process"] |= {"terminal": True, "consoleSize": {"height": 24, "width": 80}}
     if inspect.kernel_version() >= (6, 3):  # tmpfs could not be mapped before
         ids = [{"containerID": 0, "hostID": FIRST_ID, "size": 1000}]
         volume = {
@@ -109,7 +124,6 @@ def rare(directory: Path, config: Config) -> None:
         config["mounts"].append(volume | {"uidMappings": ids, "gidMappings": ids})
     config["linux"] |= {
         "veth": [CABLE],
-        "memoryPolicy": {"mode": "MPOL_LOCAL"},
         "seccomp": {
             "defaultAction": "SCMP_ACT_ALLOW",
             "listenerPath": LISTENER,

@@ -21,7 +21,7 @@ import pytest
 from harness.runtime import inspect, leftovers
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
-from harness.runtime.launch import run
+from harness.runtime.launch import prepare, run
 from harness.runtime.plan import plan
 from harness.runtime.step import CHANNEL, Call, Packed, Plan, Step
 from harness.runtime.syscalls import number
@@ -46,24 +46,26 @@ def described(directory: Path, config: Config) -> tuple[list[tuple[str, int]], P
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plan_of_everything_can_start(kind: str) -> None:
-    def play() -> tuple[int, set[str]]:
+    def play() -> tuple[int, bool, set[str]]:
         with stage(kind) as (directory, config):
             null = os.open("/dev/null", os.O_RDWR)
             config["process"]["args"] = ["/bin/true"]
+            replayed = prepare(config, directory).table is not None
             names = {step.name for part in PARTS for step in getattr(described(directory, config)[1], part)}
-            return run(config, directory, (null, null, null), 20.0), names
+            return run(config, directory, (null, null, null), 20.0), replayed, names
 
-    status, names = in_throwaway(play)
-    assert status == 0
+    status, replayed, names = in_throwaway(play)
+    assert (status, replayed) == (0, kind == "replayed")
     names = {name.partition(":")[0] for name in names}
-    assert names >= set("above-cgroup cgroup limit join time-offsets sysctl seccomp oom-score rlimits meet".split())
+    assert names >= set("above-cgroup cgroup limit join sysctl seccomp oom-score rlimits".split())
     assert names >= OWN_STEPS[kind]
 
 
 OWN_STEPS = {
-    "joined": {"enter", "undumpable"},
-    "mapped": {"uid-map", "mapped-ids", "open-devices"},
-    "rare": {"terminal", "console", "veth", "cable", "listener", "landlock", "idmap", "memory-policy"},
+    "joined": {"enter", "undumpable", "time-offsets", "meet"},
+    "mapped": {"uid-map", "mapped-ids", "open-devices", "time-offsets", "meet"},
+    "rare": {"terminal", "console", "veth", "cable", "listener", "landlock", "idmap", "memory-policy", "meet"},
+    "replayed": {"landlock", "memory-policy", "mask", "program"},
 }
 
 

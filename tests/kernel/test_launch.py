@@ -287,7 +287,7 @@ def test_an_exception_in_the_child_is_an_error_too(tmp_path: Path) -> None:
     directory, config = bundle(tmp_path)
     unknown = Step("unknown", "test", (Call("close", (Saved("nobody has saved it"),)),))
     with pytest.raises(StartError, match=r"start the program: KeyError: 'nobody has saved it'"):
-        output_of(directory, read(config), alter=lambda plan: replace(plan, steps=(unknown, *plan.steps)))
+        output_of(directory, read(config), alter=lambda plan: replace(plan, steps=(unknown, *plan.steps), replay=False))
 
 
 def test_what_the_child_failed_at_is_told_rather_than_what_failed_for_it(tmp_path: Path) -> None:

@@ -1,0 +1,206 @@
+"""The fast executor: the calls of a plan, laid out as one table that a few machine instructions walk in the child.
+
+The child shares the launcher's memory until it becomes the program (CLONE_VM), so nothing of the launcher is copied,
+whatever its size; the calling thread waits for that (CLONE_VFORK), the others go on. `harness.runtime.forked` is the
+reference and takes every plan; `fits` says which ones can be had here. clone(2), vfork(2)
+"""
+
+import contextlib
+import ctypes
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.runtime import stub
+from harness.runtime.forked import SIGCHLD, Failed, Results
+from harness.runtime.step import CHANNEL, Argument, Call, Packed, Plan, Program, Record, Saved, Step, Strings
+from harness.runtime.syscalls import CLONE, PR, O, clone_args, libc, number, sock_fprog
+
+STACK = 4096  # bytes; the child calls no function
+REPLAYED = int | str | Saved | Strings | Packed | Program | Record | None
+DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
+LAUNCHERS_END = Saved("launchers_end")
+STREAMS = ("stdin", "stdout", "stderr")
+ARRANGE = Step(
+    "streams",
+    "the program's standard streams, and the socket to the launcher: dup3(2)",
+    (
+        *(Call("dup3", (Saved(name), target, 0)) for target, name in enumerate(STREAMS)),
+        Call("dup3", (Saved("channel"), CHANNEL, O.CLOEXEC)),
+        Call("close", (LAUNCHERS_END,)),
+    ),
+)
+
+
+def fits(plan: Plan) -> bool:
+    """Return whether this executor may be used, for this plan, on this machine and by this process.
+
+    Not where the launcher has something to do while the child waits, for its thread waits for the child. Not outside a
+    new PID namespace: others in it, with the rights of the container, could reach into the launcher's memory through
+    the child. Not for a time namespace, which is not entered with shared memory. Not where the launcher's memory has
+    other attributes than the program's is to have, for it is the same.
+    """
+    calls = [call for step in plan.steps for call in step.calls]
+    return (
+        plan.replay
+        and CLONE.NEWPID in plan.flags
+        and not plan.enter
+        and not plan.between
+        and plan.shim is None
+        and not any(step.hook for step in plan.steps)
+        and not any(call.least or call.name == "setns" for call in calls)
+        and all(isinstance(argument, REPLAYED) for call in calls for argument in call.arguments)
+        and _has_ordinary_memory()
+        and stub.function() is not None
+    )
+
+
+def _has_ordinary_memory() -> bool:
+    dump_filter = int(Path("/proc/self/coredump_filter").read_text(), 16)
+    banned: int = libc.prctl(PR.GET_THP_DISABLE.value, 0, 0, 0, 0)
+    return dump_filter == DUMP_FILTER and not banned
+
+
+class Table:
+    """The calls that one child makes, laid out in memory; it serves one start at a time.
+
+    What only a start knows, descriptors and results of the host's side, is filled in by `clone`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._calls = [(step, call) for step in (ARRANGE, *plan.steps) for call in step.calls]
+        self._words = (ctypes.c_int64 * (stub.ENTRY * len(self._calls)))()
+        self._kept: list[object] = []
+        self._inherited: dict[str, list[int]] = {}  # the addresses that want a result which no call here has
+        users: dict[str, list[int]] = {}  # those that want the result of the latest call that left one
+        lists = [self._lay_out(index, call, users) for index, (_, call) in enumerate(self._calls)]
+        for index, wanting in enumerate(lists):
+            self._words[stub.ENTRY * index + stub.USERS] = self._addresses(wanting)
+        self._pidfd = ctypes.c_int(-1)
+        self._arguments = clone_args(
+            flags=plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD,
+            pidfd=ctypes.addressof(self._pidfd),
+            exit_signal=SIGCHLD,
+            stack=self._keep(ctypes.create_string_buffer(STACK)),
+            stack_size=STACK,
+        )
+        self._context = (ctypes.c_uint64 * 4)(
+            ctypes.addressof(self._arguments), ctypes.sizeof(self._arguments), ctypes.addressof(self._words), 0
+        )
+
+    def clone(
+        self, streams: tuple[int, int, int], channel: int, launchers_end: int, into: int, results: Results
+    ) -> tuple[int, int, Failed | None]:
+        """Clone the child; return when it has become the program, or has failed.
+
+        Returns its process id, a pidfd, and what has failed. The arguments are those of `harness.runtime.forked.clone`.
+        Raises OSError where the clone itself failed.
+        """
+        given = {**results, **dict(zip(STREAMS, streams, strict=True)), "channel": channel}
+        given[LAUNCHERS_END.name] = launchers_end
+        for name, addresses in self._inherited.items():
+            for address in addresses:
+                ctypes.c_int32.from_address(address).value = given[name]
+        if into >= 0:
+            self._arguments.flags |= CLONE.INTO_CGROUP
+            self._arguments.cgroup = into
+        self._context[stub.FAILED] = 0
+        function = stub.function()
+        assert function
+        with _unreachable():
+            pid = function(ctypes.addressof(self._context))
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        if not self._context[stub.FAILED]:
+            return pid, self._pidfd.value, None
+        index = (self._context[stub.FAILED] - ctypes.addressof(self._words)) // (8 * stub.ENTRY)
+        step, call = self._calls[index]
+        return pid, self._pidfd.value, Failed(step, call, -self._words[stub.ENTRY * index + stub.RESULT])
+
+    def _lay_out(self, index: int, call: Call, users: dict[str, list[int]]) -> list[int]:
+        """Fill in an entry; return the list of the addresses that want its result, to which later calls add."""
+        first = stub.ENTRY * index
+        self._words[first] = number(call.name)
+        for at, argument in enumerate(call.arguments, start=first + 1):
+            if isinstance(argument, Saved):
+                self._wanting(argument.name, users).append(ctypes.addressof(self._words) + 8 * at)
+            else:
+                self._words[at] = self._value(argument, users)
+        self._words[first + stub.ERRNOS] = self._addresses([-code for code in call.allowed])
+        if not call.saves:
+            return []
+        users[call.saves] = []
+        return users[call.saves]
+
+    def _wanting(self, name: str, users: dict[str, list[int]]) -> list[int]:
+        return users[name] if name in users else self._inherited.setdefault(name, [])
+
+    def _value(self, argument: Argument, users: dict[str, list[int]]) -> int:
+        """Return the word for an argument: a number, or the address of what was laid out in memory."""
+        match argument:
+            case None:
+                return 0
+            case int():
+                return argument if argument < 2**63 else argument - 2**64
+            case str():
+                return self._keep(ctypes.create_string_buffer(argument.encode(errors="surrogateescape")))
+            case Packed():
+                return self._keep(ctypes.create_string_buffer(argument.value, max(1, len(argument.value))))
+            case Program():
+                return self._keep(sock_fprog(len(argument.instructions) // 8, argument.instructions))
+            case Strings():
+                return self._keep((ctypes.c_char_p * (len(argument.values) + 1))(*argument.values, None))
+            case Record():
+                return self._record(argument, users)
+        raise TypeError(f"{argument} is for the executor that forks")
+
+    def _record(self, record: Record, users: dict[str, list[int]]) -> int:
+        buffer = ctypes.create_string_buffer(record.size)
+        address, at = self._keep(buffer), 0
+        for letters, value in record.members:
+            if isinstance(value, Saved):
+                self._wanting(value.name, users).append(address + at)
+            elif value is not None:
+                inner = self._value(value, users) if isinstance(value, Packed | Record) else value
+                struct.pack_into(f"={letters}", buffer, at, inner)
+            at += struct.calcsize(f"={letters}")
+        return address
+
+    def _addresses(self, words: list[int]) -> int:
+        """Lay out a list that ends with a zero."""
+        return self._keep((ctypes.c_int64 * (len(words) + 1))(*words))
+
+    def _keep(self, kept: "ctypes.Array[Any] | ctypes.Structure") -> int:
+        """Keep what the table points to for as long as there is a table; return its address."""
+        self._kept.append(kept)
+        return ctypes.addressof(kept)
+
+
+_lock = threading.Lock()
+_children = 0
+_was_dumpable = 0
+
+
+@contextlib.contextmanager
+def _unreachable() -> Iterator[None]:
+    """Let nobody trace this process or a child that shares its memory, whatever ids the child takes meanwhile.
+
+    The kernel does so by itself as soon as the child's ids change, and for good; what was before is restored when the
+    last child has become its program. prctl(2), PR_SET_DUMPABLE
+    """
+    global _children, _was_dumpable
+    with _lock:
+        if _children == 0:
+            _was_dumpable = libc.prctl(PR.GET_DUMPABLE.value, 0, 0, 0, 0)
+            libc.prctl(PR.SET_DUMPABLE.value, 0, 0, 0, 0)
+        _children += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _children -= 1
+            if _children == 0:
+                libc.prctl(PR.SET_DUMPABLE.value, _was_dumpable, 0, 0, 0)

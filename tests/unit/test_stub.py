@@ -1,0 +1,113 @@
+"""The machine code of the replay executor: it is what its source says, and on the other machine it does its work."""
+
+import errno
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from harness.runtime import stub
+from harness.runtime.syscalls import NUMBERS
+
+SOURCES = {"x86_64": stub.X86_64, "aarch64": stub.AARCH64}
+AARCH64 = 1  # the column of NUMBERS
+
+Missing = Callable[[str], NoReturn]
+
+
+def tool(name: str, machine: str, missing: Missing) -> str:
+    found = name if os.uname().machine == machine else f"{machine}-linux-gnu-{name}"
+    if not shutil.which(found):
+        missing(
+            f"{found} is not installed; Debian has it in binutils, or binutils-{machine.replace('_', '-')}-linux-gnu"
+        )
+    return found
+
+
+def assembled(directory: Path, machine: str, source: str, missing: Missing) -> Path:
+    assembler = tool("as", machine, missing)
+    (directory / "source.s").write_text(source)
+    subprocess.run([assembler, "-o", directory / "source.o", directory / "source.s"], check=True)
+    return directory / "source.o"
+
+
+@pytest.mark.parametrize("machine", SOURCES)
+def test_the_instructions_are_those_of_the_source(tmp_path: Path, machine: str, missing: Missing) -> None:
+    file = assembled(tmp_path, machine, SOURCES[machine], missing).read_bytes()
+    assert text_of(file) == stub.CODE[machine]
+
+
+def text_of(file: bytes) -> bytes:
+    """Return the first section of an object file that is to be executed: elf(5)."""
+    (table,), (size, count) = struct.unpack_from("<Q", file, 40), struct.unpack_from("<HH", file, 58)
+    for index in range(count):
+        flags, _address, at, length = struct.unpack_from("<4Q", file, table + index * size + 8)
+        if flags & 4:
+            return file[at : at + length]
+    raise AssertionError("no section of instructions")
+
+
+def entry(name: str, *arguments: int | str, errnos: str = "none", users: str = "none") -> str:
+    words = [NUMBERS[name][AARCH64], *arguments, 0, 0, 0, 0, 0, 0]
+    return f".quad {', '.join(map(str, words[:7]))}, {errnos}, 0, {users}\n"
+
+
+def run_on_aarch64(directory: Path, source: str, missing: Missing) -> subprocess.CompletedProcess[bytes]:
+    """Run a program of which the stub is a part, with data that it may write to."""
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if os.uname().machine != "aarch64" and not emulator:
+        missing("qemu-aarch64 is not installed; Debian has it in qemu-user-static")
+    file = assembled(directory, "aarch64", f".global _start\n{source}", missing)
+    subprocess.run([tool("ld", "aarch64", missing), "--omagic", "-o", directory / "program", file], check=True)
+    emulation = [emulator] if emulator else []
+    return subprocess.run([*emulation, directory / "program"], capture_output=True, timeout=20)
+
+
+def test_on_aarch64_a_table_is_walked(tmp_path: Path, missing: Missing) -> None:
+    """Results get to where they are wanted, allowed errnos count as success, the first other one ends it."""
+    table = (
+        entry("dup3", 1, 9, 0, users="wanted")
+        + f"first: {entry('write', 77, 'text', 2)}"
+        + f"second: {entry('write', 77, 'text + 2', 2)}"
+        + entry("openat", -100, "nowhere", 0, errnos="allowed", users="wanted_too")
+        + f"third: {entry('close', 77, errnos='allowed')}"  # 77 becomes -1
+        + entry("write", 1, "text + 4", 2)
+        + entry("close", 1234)
+    )
+    source = f"""
+_start: adr     x9, context
+        b       child
+{stub.AARCH64}
+        .align  3
+context: .quad  0, 0, table, 0
+table:  {table}
+none:   .quad   0
+wanted: .quad   first + 8, second + 8, 0
+wanted_too: .quad third + 8, 0
+allowed: .quad  {-errno.ENOENT}, {-errno.EBADF}, 0
+text:   .ascii  "abcdef"
+nowhere: .asciz "/nowhere"
+"""
+    done = run_on_aarch64(tmp_path, source, missing)
+    assert (done.stdout, done.returncode) == (b"abcdef", stub.STATUS), done.stderr
+
+
+def test_on_aarch64_a_clone_that_fails_is_told(tmp_path: Path, missing: Missing) -> None:
+    source = f"""
+_start: adr     x0, context
+        bl      stub
+        neg     x0, x0
+        mov     x8, #94                // exit_group
+        svc     #0
+stub:
+{stub.AARCH64}
+        .align  3
+context: .quad  context, 1, 0, 0        // no clone_args is that small
+"""
+    done = run_on_aarch64(tmp_path, source, missing)
+    assert done.returncode in (errno.EINVAL, errno.ENOSYS), done
