@@ -158,7 +158,8 @@ def test_the_launcher_stays_as_it_was(tmp_path: Path) -> None:
     config["process"]["user"] = {"uid": 1000, "gid": 1000}
     before, around = launcher(), snapshot()
     assert output_of(directory, read(config)) == (0, "")
-    assert (launcher(), snapshot()) == (before, around)
+    assert launcher() == before
+    assert snapshot() == around
 
 
 @pytest.mark.parametrize("change", ["core dumps", "huge pages"])
@@ -247,6 +248,9 @@ def test_threads_start_side_by_side(tmp_path: Path) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     prepared = [prepare(read(config), directory) for _ in range(8)]
     assert all(one.table for one in prepared)
+    first = threading.Thread(target=os.getpid)  # for which the C library catches a signal of its own
+    first.start()
+    first.join()
     before, around = launcher(), snapshot()
     statuses: list[int] = []
 
@@ -259,7 +263,8 @@ def test_threads_start_side_by_side(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert statuses == [7] * 80
-    assert (launcher(), snapshot()) == (before, around)
+    assert launcher() == before
+    assert snapshot() == around
     os.close(null)
 
 
