@@ -67,51 +67,51 @@ def run(
     plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been done, StartError for a
     failed start; in every case nothing stays behind.
     """
-    return run_prepared(prepare(config, bundle, alter), streams, deadline, pass_signals)
+    with prepared(config, bundle, alter) as container:
+        return container.run(streams, deadline, pass_signals)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A container that was planned for a host as it was then, and may be started any number of times, one at a time."""
+    """A container that was planned for its host as it was then; it may run any number of times, one at a time."""
 
     config: Config
     host: Host
     plan: Plan
     table: Table | None
 
+    def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
+        """Run it to its end, as `run` does."""
+        front = Front(streams)
+        meetings = {
+            terminal.MEETING: front.meet,
+            listener.MEETING: listener.to_its_program(self.config, self.host),
+            hooks.MEETING: hooks.by_launcher(self.config, self.host),
+        }
+        plan = replace(self.plan, meetings=meetings | self.plan.meetings)
+        with contextlib.ExitStack() as undo:
+            undo.callback(hooks.run_last, self.config, self.host)
+            undo.callback(front.close)
+            with start(plan, streams, self.table) as cell:
+                with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
+                    return _attended(cell, front, deadline)
 
-def prepare(config: Config, bundle: Path, alter: Alteration | None = None) -> Prepared:
-    """Do all of a start that may be done beforehand. Raises BadInput."""
+
+@contextlib.contextmanager
+def prepared(config: Config, bundle: Path, alter: Alteration | None = None) -> Iterator[Prepared]:
+    """Do all of a start that can be done once for many, and undo it when the context is left. Raises BadInput."""
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
     plan = alter(plan) if alter else plan
-    return Prepared(config, host, plan, Table(plan) if replay.fits(plan) else None)
-
-
-def run_prepared(
-    prepared: Prepared, streams: Streams, deadline: float | None = None, pass_signals: bool = False
-) -> int:
-    """Run a container that was prepared, as `run` does."""
-    config, host = prepared.config, prepared.host
-    front = Front(streams)
-    meetings = {
-        terminal.MEETING: front.meet,
-        listener.MEETING: listener.to_its_program(config, host),
-        hooks.MEETING: hooks.by_launcher(config, host),
-    }
-    plan = replace(prepared.plan, meetings=meetings | prepared.plan.meetings)
+    table = Table(plan) if replay.fits(plan) else None
     with contextlib.ExitStack() as undo:
-        undo.callback(hooks.run_last, config, host)
-        undo.callback(front.close)
         root = inspect.open_directory(Path(host.rootfs))
         undo.callback(os.close, root)
         lock = undo.enter_context(rootlock.shared(root, host.rootfs))  # before the look, or what is there might go
         places = inspect.missing_places(config, root)
         undo.enter_context(leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)))
         undo.callback(leftovers.remove_places, lock, root, host.rootfs, places)
-        with start(plan, streams, prepared.table) as cell:
-            with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                return _attended(cell, front, deadline)
+        yield Prepared(config, host, plan, table)
 
 
 def _attended(cell: Cell, front: Front, deadline: float | None) -> int:

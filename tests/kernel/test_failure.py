@@ -21,7 +21,7 @@ import pytest
 from harness.runtime import inspect, leftovers
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
-from harness.runtime.launch import prepare, run
+from harness.runtime.launch import prepared, run
 from harness.runtime.plan import plan
 from harness.runtime.step import CHANNEL, Call, Packed, Plan, Step
 from harness.runtime.syscalls import number
@@ -50,7 +50,8 @@ def test_a_plan_of_everything_can_start(kind: str) -> None:
         with stage(kind) as (directory, config):
             null = os.open("/dev/null", os.O_RDWR)
             config["process"]["args"] = ["/bin/true"]
-            replayed = prepare(config, directory).table is not None
+            with prepared(config, directory) as container:
+                replayed = container.table is not None
             names = {step.name for part in PARTS for step in getattr(described(directory, config)[1], part)}
             return run(config, directory, (null, null, null), 20.0), replayed, names
 
