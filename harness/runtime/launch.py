@@ -31,12 +31,12 @@ from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, cl
 from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.replay import Table
-from harness.runtime.step import Host, Plan, Saved, Step
+from harness.runtime.step import CHANNEL, Host, Meeting, Plan, Saved, Step
 from harness.runtime.syscalls import O, socketpair
 
 Streams = tuple[int, int, int]
 Alteration = Callable[[Plan], Plan]
-LOWEST_FREE = 10  # descriptors below are the child's: its standard streams and the channel
+LOWEST_FREE = CHANNEL + 1  # descriptors below are the child's: its standard streams and the channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +83,20 @@ class Prepared:
     def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
         """Run it to its end, as `run` does."""
         front = Front(streams)
-        meetings = {
-            terminal.MEETING: front.meet,
-            listener.MEETING: listener.to_its_program(self.config, self.host),
-            hooks.MEETING: hooks.by_launcher(self.config, self.host),
-        }
-        plan = replace(self.plan, meetings=meetings | self.plan.meetings)
+        plan = self.plan if self.table else replace(self.plan, meetings=self._meetings(front) | self.plan.meetings)
         with contextlib.ExitStack() as undo:
             undo.callback(hooks.run_last, self.config, self.host)
             undo.callback(front.close)
             with start(plan, streams, self.table) as cell:
                 with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
                     return _attended(cell, front, deadline)
+
+    def _meetings(self, front: Front) -> dict[str, Meeting]:
+        return {
+            terminal.MEETING: front.meet,
+            listener.MEETING: listener.to_its_program(self.config, self.host),
+            hooks.MEETING: hooks.by_launcher(self.config, self.host),
+        }
 
 
 @contextlib.contextmanager
@@ -173,8 +175,10 @@ def _clone(
             return descriptor
 
         ends = socketpair()
-        channel, childs_end = keep(_raise_above(ends[0])), keep(_raise_above(ends[1]), childs)
-        stdin, stdout, stderr = (keep(fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)) for stream in streams)
+        channel, childs_end = keep(_out_of_the_way(ends[0])), keep(_out_of_the_way(ends[1]), childs)
+        stdin, stdout, stderr = (
+            stream if stream >= LOWEST_FREE else keep(_copy_out_of_the_way(stream)) for stream in streams
+        )
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
             if table:
@@ -235,11 +239,17 @@ def _attend(plan: Plan, pid: int, channel: int) -> None:
                 _close(descriptor)
 
 
-def _raise_above(descriptor: int) -> int:
-    """Move a descriptor out of the way of those that the child arranges for itself."""
-    raised = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)
+def _out_of_the_way(descriptor: int) -> int:
+    """Move a descriptor out of the way of those that the child arranges for itself, if it is in it."""
+    if descriptor >= LOWEST_FREE:
+        return descriptor
+    raised = _copy_out_of_the_way(descriptor)
     os.close(descriptor)
     return raised
+
+
+def _copy_out_of_the_way(descriptor: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, LOWEST_FREE)
 
 
 def _close(descriptor: int) -> None:

@@ -5,12 +5,10 @@ whatever its size; the calling thread waits for that (CLONE_VFORK), the others g
 reference and takes every plan; `fits` says which ones can be had here. clone(2), vfork(2)
 """
 
-import contextlib
 import ctypes
 import os
 import struct
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +77,10 @@ class Table:
         lists = [self._lay_out(index, call, users) for index, (_, call) in enumerate(self._calls)]
         for index, wanting in enumerate(lists):
             self._words[stub.ENTRY * index + stub.USERS] = self._addresses(wanting)
+        self._given = [
+            (name, [ctypes.c_int32.from_address(address) for address in addresses])
+            for name, addresses in self._inherited.items()
+        ]
         self._pidfd = ctypes.c_int(-1)
         self._arguments = clone_args(
             flags=plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD,
@@ -90,6 +92,7 @@ class Table:
         self._context = (ctypes.c_uint64 * 4)(
             ctypes.addressof(self._arguments), ctypes.sizeof(self._arguments), ctypes.addressof(self._words), 0
         )
+        self._address = ctypes.addressof(self._context)
 
     def clone(
         self, streams: tuple[int, int, int], channel: int, launchers_end: int, into: int, results: Results
@@ -101,17 +104,17 @@ class Table:
         """
         given = {**results, **dict(zip(STREAMS, streams, strict=True)), "channel": channel}
         given[LAUNCHERS_END.name] = launchers_end
-        for name, addresses in self._inherited.items():
-            for address in addresses:
-                ctypes.c_int32.from_address(address).value = given[name]
+        for name, words in self._given:
+            for word in words:
+                word.value = given[name]
         if into >= 0:
             self._arguments.flags |= CLONE.INTO_CGROUP
             self._arguments.cgroup = into
         self._context[stub.FAILED] = 0
         function = stub.function()
         assert function
-        with _unreachable():
-            pid = function(ctypes.addressof(self._context))
+        with _unreachable:
+            pid = function(self._address)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         if not self._context[stub.FAILED]:
@@ -179,28 +182,30 @@ class Table:
         return ctypes.addressof(kept)
 
 
-_lock = threading.Lock()
-_children = 0
-_was_dumpable = 0
-
-
-@contextlib.contextmanager
-def _unreachable() -> Iterator[None]:
+class _Unreachable:
     """Let nobody trace this process or a child that shares its memory, whatever ids the child takes meanwhile.
 
     The kernel does so by itself as soon as the child's ids change, and for good; what was before is restored when the
     last child has become its program. prctl(2), PR_SET_DUMPABLE
     """
-    global _children, _was_dumpable
-    with _lock:
-        if _children == 0:
-            _was_dumpable = libc.prctl(PR.GET_DUMPABLE.value, 0, 0, 0, 0)
-            libc.prctl(PR.SET_DUMPABLE.value, 0, 0, 0, 0)
-        _children += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _children -= 1
-            if _children == 0:
-                libc.prctl(PR.SET_DUMPABLE.value, _was_dumpable, 0, 0, 0)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children = 0
+        self._dumpable = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._children == 0:
+                self._dumpable = libc.prctl(PR.GET_DUMPABLE.value, 0, 0, 0, 0)
+                libc.prctl(PR.SET_DUMPABLE.value, 0, 0, 0, 0)
+            self._children += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._children -= 1
+            if self._children == 0:
+                libc.prctl(PR.SET_DUMPABLE.value, self._dumpable, 0, 0, 0)
+
+
+_unreachable = _Unreachable()
