@@ -135,8 +135,9 @@ def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[
     results: Results = {}
     cgroups: list[Path] = []
     with contextlib.ExitStack() as undo:
+        begin_copying = None
         if plan.relay:
-            streams = undo.enter_context(relay.instead_of_files(streams))
+            streams, begin_copying = undo.enter_context(relay.instead_of_files(streams))
         made = set()
         for step in plan.before:
             kind, _, path = step.name.partition(":")
@@ -147,7 +148,7 @@ def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[
                 if kind == "cgroup":
                     cgroups.append(Path(path))
                     undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
-        cell = _clone(plan, table, streams, results, undo, cgroups)
+        cell = _clone(plan, table, streams, begin_copying, results, undo, cgroups)
         if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
             raise StartError(
                 "execute: the program is the launcher's own executable, by a link to /proc/self/exe",
@@ -163,6 +164,7 @@ def _clone(
     plan: Plan,
     table: Table | None,
     streams: Streams,
+    begin_copying: Callable[[], None] | None,
     results: Results,
     undo: contextlib.ExitStack,
     cgroups: list[Path],
@@ -194,6 +196,8 @@ def _clone(
         undo.callback(os.close, pidfd)
         undo.callback(_end, pid, pidfd, cgroups)
         results["pid"] = pid
+        if begin_copying:
+            begin_copying()
         if table:
             if failed:
                 raise causes.error(failed)

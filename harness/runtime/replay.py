@@ -15,20 +15,21 @@ from typing import Any
 from harness.runtime import stub
 from harness.runtime.forked import SIGCHLD, Failed, Results
 from harness.runtime.step import CHANNEL, Argument, Call, Packed, Plan, Program, Record, Saved, Step, Strings
-from harness.runtime.syscalls import CLONE, PR, O, clone_args, libc, number, sock_fprog
+from harness.runtime.syscalls import CLONE, PR, O, clone_args, libc, number
 
 STACK = 4096  # bytes; the child calls no function
+SOCK_FPROG = struct.Struct("=H6xQ")  # seccomp(2)
 REPLAYED = int | str | Saved | Strings | Packed | Program | Record | None
 DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
-LAUNCHERS_END = Saved("launchers_end")
 STREAMS = ("stdin", "stdout", "stderr")
+GIVEN = (*STREAMS, "channel", "launchers_end")  # what every start has to fill in
 ARRANGE = Step(
     "streams",
     "the program's standard streams, and the socket to the launcher: dup3(2)",
     (
         *(Call("dup3", (Saved(name), target, 0)) for target, name in enumerate(STREAMS)),
         Call("dup3", (Saved("channel"), CHANNEL, O.CLOEXEC)),
-        Call("close", (LAUNCHERS_END,)),
+        Call("close", (Saved("launchers_end"),)),
     ),
 )
 
@@ -70,27 +71,28 @@ class Table:
 
     def __init__(self, plan: Plan) -> None:
         self._calls = [(step, call) for step in (ARRANGE, *plan.steps) for call in step.calls]
-        self._words = (ctypes.c_int64 * (stub.ENTRY * len(self._calls)))()
-        self._kept: list[object] = []
+        self.words = (ctypes.c_int64 * (stub.ENTRY * len(self._calls)))()
+        self.kept: list[ctypes.Array[Any]] = []  # what the words point to
         self._inherited: dict[str, list[int]] = {}  # the addresses that want a result which no call here has
         users: dict[str, list[int]] = {}  # those that want the result of the latest call that left one
         lists = [self._lay_out(index, call, users) for index, (_, call) in enumerate(self._calls)]
         for index, wanting in enumerate(lists):
-            self._words[stub.ENTRY * index + stub.USERS] = self._addresses(wanting)
-        self._given = [
-            (name, [ctypes.c_int32.from_address(address) for address in addresses])
+            self.words[stub.ENTRY * index + stub.USERS] = self._addresses(wanting)
+        self.given = {
+            name: [ctypes.c_int32.from_address(address) for address in addresses]
             for name, addresses in self._inherited.items()
-        ]
+        }
+        self.flags = plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD
         self._pidfd = ctypes.c_int(-1)
         self._arguments = clone_args(
-            flags=plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD,
+            flags=self.flags,
             pidfd=ctypes.addressof(self._pidfd),
             exit_signal=SIGCHLD,
             stack=self._keep(ctypes.create_string_buffer(STACK)),
             stack_size=STACK,
         )
         self._context = (ctypes.c_uint64 * 4)(
-            ctypes.addressof(self._arguments), ctypes.sizeof(self._arguments), ctypes.addressof(self._words), 0
+            ctypes.addressof(self._arguments), ctypes.sizeof(self._arguments), ctypes.addressof(self.words), 0
         )
         self._address = ctypes.addressof(self._context)
 
@@ -102,9 +104,8 @@ class Table:
         Returns its process id, a pidfd, and what has failed. The arguments are those of `harness.runtime.forked.clone`.
         Raises OSError where the clone itself failed.
         """
-        given = {**results, **dict(zip(STREAMS, streams, strict=True)), "channel": channel}
-        given[LAUNCHERS_END.name] = launchers_end
-        for name, words in self._given:
+        given = {**results, **dict(zip(GIVEN, (*streams, channel, launchers_end), strict=True))}
+        for name, words in self.given.items():
             for word in words:
                 word.value = given[name]
         if into >= 0:
@@ -119,20 +120,20 @@ class Table:
             raise OSError(-pid, os.strerror(-pid))
         if not self._context[stub.FAILED]:
             return pid, self._pidfd.value, None
-        index = (self._context[stub.FAILED] - ctypes.addressof(self._words)) // (8 * stub.ENTRY)
+        index = (self._context[stub.FAILED] - ctypes.addressof(self.words)) // (8 * stub.ENTRY)
         step, call = self._calls[index]
-        return pid, self._pidfd.value, Failed(step, call, -self._words[stub.ENTRY * index + stub.RESULT])
+        return pid, self._pidfd.value, Failed(step, call, -self.words[stub.ENTRY * index + stub.RESULT])
 
     def _lay_out(self, index: int, call: Call, users: dict[str, list[int]]) -> list[int]:
         """Fill in an entry; return the list of the addresses that want its result, to which later calls add."""
         first = stub.ENTRY * index
-        self._words[first] = number(call.name)
+        self.words[first] = number(call.name)
         for at, argument in enumerate(call.arguments, start=first + 1):
             if isinstance(argument, Saved):
-                self._wanting(argument.name, users).append(ctypes.addressof(self._words) + 8 * at)
+                self._wanting(argument.name, users).append(ctypes.addressof(self.words) + 8 * at)
             else:
-                self._words[at] = self._value(argument, users)
-        self._words[first + stub.ERRNOS] = self._addresses([-code for code in call.allowed])
+                self.words[at] = self._value(argument, users)
+        self.words[first + stub.ERRNOS] = self._addresses([-code for code in call.allowed])
         if not call.saves:
             return []
         users[call.saves] = []
@@ -153,9 +154,11 @@ class Table:
             case Packed():
                 return self._keep(ctypes.create_string_buffer(argument.value, max(1, len(argument.value))))
             case Program():
-                return self._keep(sock_fprog(len(argument.instructions) // 8, argument.instructions))
+                count, instructions = len(argument.instructions) // 8, argument.instructions
+                address = self._keep(ctypes.create_string_buffer(instructions, len(instructions)))
+                return self._keep(ctypes.create_string_buffer(SOCK_FPROG.pack(count, address), SOCK_FPROG.size))
             case Strings():
-                return self._keep((ctypes.c_char_p * (len(argument.values) + 1))(*argument.values, None))
+                return self._addresses([self._keep(ctypes.create_string_buffer(text)) for text in argument.values])
             case Record():
                 return self._record(argument, users)
         raise TypeError(f"{argument} is for the executor that forks")
@@ -176,9 +179,9 @@ class Table:
         """Lay out a list that ends with a zero."""
         return self._keep((ctypes.c_int64 * (len(words) + 1))(*words))
 
-    def _keep(self, kept: "ctypes.Array[Any] | ctypes.Structure") -> int:
+    def _keep(self, kept: "ctypes.Array[Any]") -> int:
         """Keep what the table points to for as long as there is a table; return its address."""
-        self._kept.append(kept)
+        self.kept.append(kept)
         return ctypes.addressof(kept)
 
 

@@ -1,0 +1,111 @@
+/* The floor of a start: the same system calls as our own runtime's, from C, in a process that does nothing else.
+
+   The table is the very one that harness/runtime/replay.py has laid out, with its addresses relative to its beginning
+   (harness/floor.py). Each byte on standard input asks for one start, which is answered by three times in nanoseconds
+   of CLOCK_MONOTONIC: of the request, of the first instruction of the program, and when it had been reaped. A time of 0
+   says that it failed. */
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { GIVEN = 5 };
+
+struct header {
+    uint64_t size, table, relocations, flags, given[GIVEN]; /* offsets in bytes; streams, channel, the launcher's end */
+};
+
+struct entry {
+    long number, arguments[6], *errnos, result;
+    int **users;
+};
+
+static char stack[4096] __attribute__((aligned(16)));
+
+static uint64_t now(void) {
+    struct timespec found;
+    clock_gettime(CLOCK_MONOTONIC, &found);
+    return found.tv_sec * 1000000000ull + found.tv_nsec;
+}
+
+static long call(const long number, const long *given) {
+    long result;
+#if defined(__x86_64__)
+    register long fourth __asm__("r10") = given[3], fifth __asm__("r8") = given[4], sixth __asm__("r9") = given[5];
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(given[0]), "S"(given[1]), "d"(given[2]), "r"(fourth), "r"(fifth), "r"(sixth)
+                     : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+    register long x0 __asm__("x0") = given[0], x1 __asm__("x1") = given[1], x2 __asm__("x2") = given[2];
+    register long x3 __asm__("x3") = given[3], x4 __asm__("x4") = given[4], x5 __asm__("x5") = given[5];
+    register long x8 __asm__("x8") = number;
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5), "r"(x8) : "memory");
+    result = x0;
+#endif
+    return result;
+}
+
+/* Runs on a stack of its own, in memory that is its launcher's, and never returns. */
+static int child(void *table) {
+    for (struct entry *entry = table;; entry++) {
+        long result = call(entry->number, entry->arguments);
+        if (result < 0) {
+            long *code = entry->errnos;
+            while (*code && *code != result)
+                code++;
+            if (!*code)
+                _exit(125);
+            result = -1;
+        }
+        for (int **user = entry->users; *user; user++)
+            **user = result;
+    }
+}
+
+int main(int count, char **arguments) {
+    struct header header;
+    int file = open(arguments[count - 1], O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int errors = fcntl(2, F_DUPFD_CLOEXEC, 3), ends[2];
+    if (file < 0 || null < 0 || errors < 0 || read(file, &header, sizeof header) != sizeof header)
+        return 2;
+    char *image = aligned_alloc(16, (header.size + 15) / 16 * 16);
+    if (read(file, image, header.size) != (ssize_t)header.size)
+        return 2;
+    for (uint64_t left = header.relocations, at; left--; *(uint64_t *)(image + at) += (uint64_t)image)
+        if (read(file, &at, sizeof at) != sizeof at)
+            return 2;
+    if (pipe2(ends, O_CLOEXEC))
+        return 2;
+    for (char byte; read(0, &byte, 1) == 1;) {
+        uint64_t times[3] = {now(), 0, 0};
+        struct timespec first;
+        int channel[2], status, pidfd = -1;
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel))
+            return 2;
+        const int given[GIVEN] = {null, ends[1], errors, channel[1], channel[0]};
+        for (int index = 0; index < GIVEN; index++)
+            *(int *)(image + header.given[index]) = given[index];
+        int pid = clone(child, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | (int)header.flags,
+                        image + header.table, &pidfd);
+        close(channel[0]);
+        close(channel[1]);
+        if (pid < 0)
+            return 2;
+        waitpid(pid, &status, 0);
+        times[2] = now();
+        close(pidfd);
+        if (status == 0 && read(ends[0], &first, sizeof first) == sizeof first)
+            times[1] = first.tv_sec * 1000000000ull + first.tv_nsec;
+        if (write(1, times, sizeof times) != sizeof times)
+            return 2;
+    }
+    return 0;
+}
