@@ -73,7 +73,7 @@ static int child(void *table) {
 int main(int count, char **arguments) {
     struct header header;
     int file = open(arguments[count - 1], O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int errors = fcntl(2, F_DUPFD_CLOEXEC, 3), ends[2];
+    int errors = fcntl(2, F_DUPFD_CLOEXEC, 3), ends[2], channel[2];
     if (file < 0 || null < 0 || errors < 0 || read(file, &header, sizeof header) != sizeof header)
         return 2;
     char *image = aligned_alloc(16, (header.size + 15) / 16 * 16);
@@ -82,21 +82,17 @@ int main(int count, char **arguments) {
     for (uint64_t left = header.relocations, at; left--; *(uint64_t *)(image + at) += (uint64_t)image)
         if (read(file, &at, sizeof at) != sizeof at)
             return 2;
-    if (pipe2(ends, O_CLOEXEC))
+    if (pipe2(ends, O_CLOEXEC) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel))
         return 2;
     for (char byte; read(0, &byte, 1) == 1;) {
         uint64_t times[3] = {now(), 0, 0};
         struct timespec first;
-        int channel[2], status, pidfd = -1;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel))
-            return 2;
+        int status, pidfd = -1;
         const int given[GIVEN] = {null, ends[1], errors, channel[1], channel[0]};
         for (int index = 0; index < GIVEN; index++)
             *(int *)(image + header.given[index]) = given[index];
         int pid = clone(child, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | (int)header.flags,
                         image + header.table, &pidfd);
-        close(channel[0]);
-        close(channel[1]);
         if (pid < 0)
             return 2;
         waitpid(pid, &status, 0);

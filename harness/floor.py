@@ -11,8 +11,9 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.runtime.replay import GIVEN, Table
+from harness.runtime.replay import CHANNEL_ENDS, STREAMS, Table
 
+GIVEN = (*STREAMS, *CHANNEL_ENDS)
 SOURCE = Path(__file__).with_suffix(".c")
 COMPILERS = ("cc", "gcc", "clang")
 HEADER = struct.Struct(f"={4 + len(GIVEN)}Q")

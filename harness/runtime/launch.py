@@ -107,6 +107,8 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None) -> I
     plan = alter(plan) if alter else plan
     table = Table(plan) if replay.fits(plan) else None
     with contextlib.ExitStack() as undo:
+        if table:
+            undo.callback(table.close)
         root = inspect.open_directory(Path(host.rootfs))
         undo.callback(os.close, root)
         lock = undo.enter_context(rootlock.shared(root, host.rootfs))  # before the look, or what is there might go
@@ -135,7 +137,7 @@ def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[
     results: Results = {}
     cgroups: list[Path] = []
     with contextlib.ExitStack() as undo:
-        begin_copying = None
+        begin_copying = relay.nothing
         if plan.relay:
             streams, begin_copying = undo.enter_context(relay.instead_of_files(streams))
         made = set()
@@ -148,7 +150,11 @@ def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[
                 if kind == "cgroup":
                     cgroups.append(Path(path))
                     undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
-        cell = _clone(plan, table, streams, begin_copying, results, undo, cgroups)
+        if table:
+            cell = _replay(plan, table, streams, results, undo, cgroups)
+            begin_copying()
+        else:
+            cell = _clone(plan, streams, begin_copying, results, undo, cgroups)
         if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
             raise StartError(
                 "execute: the program is the launcher's own executable, by a link to /proc/self/exe",
@@ -160,11 +166,35 @@ def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[
         yield cell
 
 
+def _replay(
+    plan: Plan, table: Table, streams: Streams, results: Results, undo: contextlib.ExitStack, cgroups: list[Path]
+) -> Cell:
+    """Clone the child, which has become the program, or has failed, when this returns."""
+    into = os.open(plan.into, O.PATH | O.CLOEXEC) if plan.into else -1
+    try:
+        pid, pidfd, failed = table.clone(streams, into, results)
+    except OSError as error:
+        raise _not_cloned(plan, error) from error
+    finally:
+        if plan.into:
+            os.close(into)
+    undo.callback(os.close, pidfd)
+    undo.callback(_end, pid, pidfd, cgroups)
+    results["pid"] = pid
+    if failed:
+        raise causes.error(failed)
+    return Cell(pid, pidfd, cgroups)
+
+
+def _not_cloned(plan: Plan, error: OSError) -> StartError:
+    number = error.errno or 0
+    return StartError(causes.sentence("clone", f"clone3({plan.flags})", number), "clone", number)
+
+
 def _clone(
     plan: Plan,
-    table: Table | None,
     streams: Streams,
-    begin_copying: Callable[[], None] | None,
+    begin_copying: Callable[[], None],
     results: Results,
     undo: contextlib.ExitStack,
     cgroups: list[Path],
@@ -183,25 +213,15 @@ def _clone(
         )
         into = keep(os.open(plan.into, O.PATH | O.CLOEXEC)) if plan.into else -1
         try:
-            if table:
-                pid, pidfd, failed = table.clone((stdin, stdout, stderr), childs_end, channel, into, results)
-            else:
-                pid, pidfd = clone(plan, (stdin, stdout, stderr), childs_end, channel, into, results)
+            pid, pidfd = clone(plan, (stdin, stdout, stderr), childs_end, channel, into, results)
         except OSError as error:
-            raise StartError(
-                causes.sentence("clone", f"clone3({plan.flags})", error.errno or 0), "clone", error.errno or 0
-            ) from error
+            raise _not_cloned(plan, error) from error
         except NotEnteredError as error:
             raise causes.error(error.failed) from error
         undo.callback(os.close, pidfd)
         undo.callback(_end, pid, pidfd, cgroups)
         results["pid"] = pid
-        if begin_copying:
-            begin_copying()
-        if table:
-            if failed:
-                raise causes.error(failed)
-            return Cell(pid, pidfd, cgroups)
+        begin_copying()
         try:
             for step in plan.between:
                 _run(step, results, undo)

@@ -38,7 +38,7 @@ def instead_of_files(streams: Streams) -> Iterator[tuple[Streams, Callable[[], N
             copies.append(copy)
         given.append(pipes[file])
     if not pipes:
-        yield streams, _nothing
+        yield streams, nothing
         return
     begin, end = _copiers(copies)
     try:
@@ -69,7 +69,7 @@ def _copiers(copies: list[tuple[int, int, int]]) -> tuple[Callable[[], None], Ca
     return begin, end
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Begin nothing."""
 
 

@@ -15,21 +15,23 @@ from typing import Any
 from harness.runtime import stub
 from harness.runtime.forked import SIGCHLD, Failed, Results
 from harness.runtime.step import CHANNEL, Argument, Call, Packed, Plan, Program, Record, Saved, Step, Strings
-from harness.runtime.syscalls import CLONE, PR, O, clone_args, libc, number
+from harness.runtime.syscalls import CLONE, F_DUPFD_CLOEXEC, PR, O, clone_args, libc, number, socketpair
 
 STACK = 4096  # bytes; the child calls no function
 SOCK_FPROG = struct.Struct("=H6xQ")  # seccomp(2)
 REPLAYED = int | str | Saved | Strings | Packed | Program | Record | None
 DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
 STREAMS = ("stdin", "stdout", "stderr")
-GIVEN = (*STREAMS, "channel", "launchers_end")  # what every start has to fill in
+CHANNEL_ENDS = ("channel", "launchers_end")
 ARRANGE = Step(
     "streams",
     "the program's standard streams, and the socket to the launcher: dup3(2)",
     (
-        *(Call("dup3", (Saved(name), target, 0)) for target, name in enumerate(STREAMS)),
-        Call("dup3", (Saved("channel"), CHANNEL, O.CLOEXEC)),
+        *(Call("fcntl", (Saved(name), F_DUPFD_CLOEXEC, CHANNEL + 1), saves=f"free {name}") for name in STREAMS),
+        Call("fcntl", (Saved("channel"), F_DUPFD_CLOEXEC, CHANNEL + 1), saves="free channel"),
         Call("close", (Saved("launchers_end"),)),
+        *(Call("dup3", (Saved(f"free {name}"), target, 0)) for target, name in enumerate(STREAMS)),
+        Call("dup3", (Saved("free channel"), CHANNEL, O.CLOEXEC)),
     ),
 )
 
@@ -64,9 +66,10 @@ def _has_ordinary_memory() -> bool:
 
 
 class Table:
-    """The calls that one child makes, laid out in memory; it serves one start at a time.
+    """The calls that one child makes, laid out in memory; it serves one start at a time, and is to be closed at last.
 
-    What only a start knows, descriptors and results of the host's side, is filled in by `clone`.
+    What only a start knows, descriptors and results of the host's side, is filled in by `clone`. The socket, by which
+    the child finds out that its launcher is dead, is the same for all starts.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -95,19 +98,22 @@ class Table:
             ctypes.addressof(self._arguments), ctypes.sizeof(self._arguments), ctypes.addressof(self.words), 0
         )
         self._address = ctypes.addressof(self._context)
+        self._ends = socketpair()
+        self._fill(dict(zip(CHANNEL_ENDS, self._ends, strict=True)))
 
-    def clone(
-        self, streams: tuple[int, int, int], channel: int, launchers_end: int, into: int, results: Results
-    ) -> tuple[int, int, Failed | None]:
+    def close(self) -> None:
+        """Close the socket."""
+        for end in self._ends:
+            os.close(end)
+
+    def clone(self, streams: tuple[int, int, int], into: int, results: Results) -> tuple[int, int, Failed | None]:
         """Clone the child; return when it has become the program, or has failed.
 
-        Returns its process id, a pidfd, and what has failed. The arguments are those of `harness.runtime.forked.clone`.
-        Raises OSError where the clone itself failed.
+        `into` is the descriptor of a version 2 cgroup or -1, `results` what the host's side knows by now. Returns the
+        child's process id, a pidfd, and what has failed. Raises OSError where the clone itself failed.
         """
-        given = {**results, **dict(zip(GIVEN, (*streams, channel, launchers_end), strict=True))}
-        for name, words in self.given.items():
-            for word in words:
-                word.value = given[name]
+        self._fill(results)
+        self._fill(dict(zip(STREAMS, streams, strict=True)))
         if into >= 0:
             self._arguments.flags |= CLONE.INTO_CGROUP
             self._arguments.cgroup = into
@@ -123,6 +129,12 @@ class Table:
         index = (self._context[stub.FAILED] - ctypes.addressof(self.words)) // (8 * stub.ENTRY)
         step, call = self._calls[index]
         return pid, self._pidfd.value, Failed(step, call, -self.words[stub.ENTRY * index + stub.RESULT])
+
+    def _fill(self, results: Results) -> None:
+        """Fill in what calls want that none of them has made."""
+        for name, value in results.items():
+            for word in self.given.get(name, ()):
+                word.value = value
 
     def _lay_out(self, index: int, call: Call, users: dict[str, list[int]]) -> list[int]:
         """Fill in an entry; return the list of the addresses that want its result, to which later calls add."""
