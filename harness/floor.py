@@ -11,12 +11,11 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.runtime.replay import CHANNEL_ENDS, STREAMS, Table
+from harness.runtime.replay import CHANNEL_ENDS, Table
 
-GIVEN = (*STREAMS, *CHANNEL_ENDS)
 SOURCE = Path(__file__).with_suffix(".c")
 COMPILERS = ("cc", "gcc", "clang")
-HEADER = struct.Struct(f"={4 + len(GIVEN)}Q")
+HEADER = struct.Struct("=9Q")
 ALIGNMENT = 16  # bytes
 CLONE_FLAGS = 0xFFFFFFFF  # those that clone(2) takes; it has handlers of signals to clear only where there are any
 
@@ -63,7 +62,8 @@ def imaged(table: Table) -> bytes:
             if target is not None:
                 struct.pack_into("=Q", image, at, target)
                 relocations.append(at)
-    given = [moved(ctypes.addressof(table.given[name][0])) or 0 for name in GIVEN]
+    words = [*table.streams, *(table.given[name] for name in CHANNEL_ENDS)]
+    given = [moved(ctypes.addressof(word[0])) or 0 for word in words]
     first = moved(ctypes.addressof(table.words)) or 0
     header = HEADER.pack(size, first, len(relocations), table.flags & CLONE_FLAGS, *given)
     return header + image + struct.pack(f"={len(relocations)}Q", *relocations)

@@ -84,12 +84,13 @@ class Prepared:
         """Run it to its end, as `run` does."""
         front = Front(streams)
         plan = self.plan if self.table else replace(self.plan, meetings=self._meetings(front) | self.plan.meetings)
-        with contextlib.ExitStack() as undo:
-            undo.callback(hooks.run_last, self.config, self.host)
-            undo.callback(front.close)
+        try:
             with start(plan, streams, self.table) as cell:
                 with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
                     return _attended(cell, front, deadline)
+        finally:
+            front.close()
+            hooks.run_last(self.config, self.host)
 
     def _meetings(self, front: Front) -> dict[str, Meeting]:
         return {
@@ -108,7 +109,7 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None) -> I
     table = Table(plan) if replay.fits(plan) else None
     with contextlib.ExitStack() as undo:
         if table:
-            undo.callback(table.close)
+            undo.enter_context(table.ready())
         root = inspect.open_directory(Path(host.rootfs))
         undo.callback(os.close, root)
         lock = undo.enter_context(rootlock.shared(root, host.rootfs))  # before the look, or what is there might go
@@ -137,9 +138,7 @@ def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[
     results: Results = {}
     cgroups: list[Path] = []
     with contextlib.ExitStack() as undo:
-        begin_copying = relay.nothing
-        if plan.relay:
-            streams, begin_copying = undo.enter_context(relay.instead_of_files(streams))
+        streams, begin_copying = relay.instead_of_files(streams, undo) if plan.relay else (streams, relay.nothing)
         made = set()
         for step in plan.before:
             kind, _, path = step.name.partition(":")

@@ -8,46 +8,40 @@ openat(2)). Pipes, sockets and character devices are handed on as they are, for 
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 Streams = tuple[int, int, int]
+STREAMS = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR)
 
 
-@contextlib.contextmanager
-def instead_of_files(streams: Streams) -> Iterator[tuple[Streams, Callable[[], None]]]:
-    """Yield streams for a program, pipes in the place of files, and what begins to copy, to be called after the clone.
+def instead_of_files(streams: Streams, undo: contextlib.ExitStack) -> tuple[Streams, Callable[[], None]]:
+    """Return streams for a program, pipes in the place of files, and what begins to copy, to be called after the clone.
 
-    What is written is copied as it comes, and all of it has been when the context has been left, so leave it when no
-    program has the streams any more. Two streams into one file (`> log 2>&1`) stay one, and so in order. The copiers
-    are threads, which a process that clones itself should not have, and which cost nothing until the program runs.
+    What is written is copied as it comes, and all of it has been when `undo` is over, so let that be when no program
+    has the streams any more. Two streams into one file (`> log 2>&1`) stay one, and so in order. The copiers are
+    threads, which a process that clones itself should not have, and which cost nothing until the program runs.
     """
     pipes: dict[tuple[int, int, bool], int] = {}  # of each file the end that is the program's
     copies: list[tuple[int, int, int]] = []
-    given = []
+    given = list(streams)
     for number, stream in enumerate(streams):
         status = os.fstat(stream)
-        if _is_stream(status.st_mode):
-            given.append(stream)
+        if stat.S_IFMT(status.st_mode) in STREAMS:
             continue
         file = (status.st_dev, status.st_ino, number == 0)
         if file not in pipes:
             reader, writer = os.pipe2(os.O_CLOEXEC)
-            pipes[file], copy = (
-                (reader, (stream, writer, writer)) if number == 0 else (writer, (reader, stream, reader))
-            )
-            copies.append(copy)
-        given.append(pipes[file])
+            pipes[file] = reader if number == 0 else writer
+            copies.append((stream, writer, writer) if number == 0 else (reader, stream, reader))
+        given[number] = pipes[file]
     if not pipes:
-        yield streams, nothing
-        return
+        return streams, nothing
     begin, end = _copiers(copies)
-    try:
-        yield (given[0], given[1], given[2]), begin
-    finally:
-        begin()  # a start that has failed may have written, too
-        for pipe in pipes.values():
-            os.close(pipe)
-        end()
+    undo.callback(end)
+    for pipe in pipes.values():
+        undo.callback(os.close, pipe)
+    undo.callback(begin)  # a start that has failed may have written, too
+    return (given[0], given[1], given[2]), begin
 
 
 def _copiers(copies: list[tuple[int, int, int]]) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -71,10 +65,6 @@ def _copiers(copies: list[tuple[int, int, int]]) -> tuple[Callable[[], None], Ca
 
 def nothing() -> None:
     """Begin nothing."""
-
-
-def _is_stream(mode: int) -> bool:
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
 
 
 def _copy(source: int, target: int, pipe: int) -> None:

@@ -5,10 +5,12 @@ whatever its size; the calling thread waits for that (CLONE_VFORK), the others g
 reference and takes every plan; `fits` says which ones can be had here. clone(2), vfork(2)
 """
 
+import contextlib
 import ctypes
 import os
 import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ STACK = 4096  # bytes; the child calls no function
 SOCK_FPROG = struct.Struct("=H6xQ")  # seccomp(2)
 REPLAYED = int | str | Saved | Strings | Packed | Program | Record | None
 DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
+PRIORITY = os.sched_param(0)
 STREAMS = ("stdin", "stdout", "stderr")
 CHANNEL_ENDS = ("channel", "launchers_end")
 ARRANGE = Step(
@@ -66,7 +69,7 @@ def _has_ordinary_memory() -> bool:
 
 
 class Table:
-    """The calls that one child makes, laid out in memory; it serves one start at a time, and is to be closed at last.
+    """The calls that one child makes, laid out in memory; it serves one start at a time, when it is `ready`.
 
     What only a start knows, descriptors and results of the host's side, is filled in by `clone`. The socket, by which
     the child finds out that its launcher is dead, is the same for all starts.
@@ -98,13 +101,22 @@ class Table:
             ctypes.addressof(self._arguments), ctypes.sizeof(self._arguments), ctypes.addressof(self.words), 0
         )
         self._address = ctypes.addressof(self._context)
-        self._ends = socketpair()
-        self._fill(dict(zip(CHANNEL_ENDS, self._ends, strict=True)))
+        function = stub.function()
+        assert function
+        self._function = function
+        self.streams = [self.given.pop(name) for name in STREAMS]
 
-    def close(self) -> None:
-        """Close the socket."""
-        for end in self._ends:
-            os.close(end)
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Have what all starts need: the socket, and nobody who may reach into this process meanwhile."""
+        ends = socketpair()
+        self._fill(dict(zip(CHANNEL_ENDS, ends, strict=True)))
+        try:
+            with _unreachable:
+                yield
+        finally:
+            for end in ends:
+                os.close(end)
 
     def clone(self, streams: tuple[int, int, int], into: int, results: Results) -> tuple[int, int, Failed | None]:
         """Clone the child; return when it has become the program, or has failed.
@@ -112,16 +124,21 @@ class Table:
         `into` is the descriptor of a version 2 cgroup or -1, `results` what the host's side knows by now. Returns the
         child's process id, a pidfd, and what has failed. Raises OSError where the clone itself failed.
         """
+        for words, stream in zip(self.streams, streams, strict=True):
+            words[0].value = stream
         self._fill(results)
-        self._fill(dict(zip(STREAMS, streams, strict=True)))
         if into >= 0:
             self._arguments.flags |= CLONE.INTO_CGROUP
             self._arguments.cgroup = into
         self._context[stub.FAILED] = 0
-        function = stub.function()
-        assert function
-        with _unreachable:
-            pid = function(self._address)
+        ordinary = os.sched_getscheduler(0) == os.SCHED_OTHER
+        if ordinary:
+            os.sched_setscheduler(
+                0, os.SCHED_BATCH, PRIORITY
+            )  # or this thread, awake again, would run before the program
+        pid = self._function(self._address)
+        if ordinary:
+            os.sched_setscheduler(0, os.SCHED_OTHER, PRIORITY)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         if not self._context[stub.FAILED]:
@@ -201,25 +218,25 @@ class _Unreachable:
     """Let nobody trace this process or a child that shares its memory, whatever ids the child takes meanwhile.
 
     The kernel does so by itself as soon as the child's ids change, and for good; what was before is restored when the
-    last child has become its program. prctl(2), PR_SET_DUMPABLE
+    last table has served. prctl(2), PR_SET_DUMPABLE
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._children = 0
+        self._tables = 0
         self._dumpable = 0
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._children == 0:
+            if self._tables == 0:
                 self._dumpable = libc.prctl(PR.GET_DUMPABLE.value, 0, 0, 0, 0)
                 libc.prctl(PR.SET_DUMPABLE.value, 0, 0, 0, 0)
-            self._children += 1
+            self._tables += 1
 
     def __exit__(self, *_error: object) -> None:
         with self._lock:
-            self._children -= 1
-            if self._children == 0:
+            self._tables -= 1
+            if self._tables == 0:
                 libc.prctl(PR.SET_DUMPABLE.value, self._dumpable, 0, 0, 0)
 
 
