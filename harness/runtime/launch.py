@@ -82,10 +82,14 @@ class Prepared:
 
     def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
         """Run it to its end, as `run` does."""
+        if self.table:  # nothing of it is met, and hardly anything stands between the request and the clone
+            with contextlib.ExitStack() as undo:
+                cell = _started(self.plan, streams, self.table, undo)
+                with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
+                    return cell.wait(deadline)
         front = Front(streams)
-        plan = self.plan if self.table else replace(self.plan, meetings=self._meetings(front) | self.plan.meetings)
         try:
-            with start(plan, streams, self.table) as cell:
+            with start(replace(self.plan, meetings=self._meetings(front) | self.plan.meetings), streams) as cell:
                 with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
                     return _attended(cell, front, deadline)
         finally:
@@ -106,7 +110,7 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None) -> I
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
     plan = alter(plan) if alter else plan
-    table = Table(plan) if replay.fits(plan) else None
+    table = Table(plan) if replay.fits(plan) and "hooks" not in config else None
     with contextlib.ExitStack() as undo:
         if table:
             undo.enter_context(table.ready())
@@ -130,39 +134,44 @@ def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
 
 
 @contextlib.contextmanager
-def start(plan: Plan, streams: Streams, table: Table | None = None) -> Iterator[Cell]:
+def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     """Start a container; leaving the context ends it and undoes everything.
 
-    With the plan's `table` its calls are replayed. Raises StartError where a step fails.
+    Raises StartError where a step fails.
     """
+    with contextlib.ExitStack() as undo:
+        yield _started(plan, streams, None, undo)
+
+
+def _started(plan: Plan, streams: Streams, table: Table | None, undo: contextlib.ExitStack) -> Cell:
+    """Start a container, by replaying its table if there is one; `undo` ends it and undoes everything."""
     results: Results = {}
     cgroups: list[Path] = []
-    with contextlib.ExitStack() as undo:
-        streams, begin_copying = relay.instead_of_files(streams, undo) if plan.relay else (streams, relay.nothing)
-        made = set()
-        for step in plan.before:
-            kind, _, path = step.name.partition(":")
-            if kind == "cpuset" and path not in made and Path(path, "cpuset.cpus").read_text().strip():
-                continue  # a cgroup that was there already, with CPUs of somebody else's choice
-            if _run(step, results, undo):
-                made.add(path)
-                if kind == "cgroup":
-                    cgroups.append(Path(path))
-                    undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
-        if table:
-            cell = _replay(plan, table, streams, results, undo, cgroups)
-            begin_copying()
-        else:
-            cell = _clone(plan, streams, begin_copying, results, undo, cgroups)
-        if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
-            raise StartError(
-                "execute: the program is the launcher's own executable, by a link to /proc/self/exe",
-                "execute",
-                status=126,
-            )
-        for step in plan.after:
-            _run(step, results, undo)
-        yield cell
+    streams, begin_copying = relay.instead_of_files(streams, undo) if plan.relay else (streams, relay.nothing)
+    made = set()
+    for step in plan.before:
+        kind, _, path = step.name.partition(":")
+        if kind == "cpuset" and path not in made and Path(path, "cpuset.cpus").read_text().strip():
+            continue  # a cgroup that was there already, with CPUs of somebody else's choice
+        if _run(step, results, undo):
+            made.add(path)
+            if kind == "cgroup":
+                cgroups.append(Path(path))
+                undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
+    if table:
+        cell = _replay(plan, table, streams, results, undo, cgroups)
+        begin_copying()
+    else:
+        cell = _clone(plan, streams, begin_copying, results, undo, cgroups)
+    if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
+        raise StartError(
+            "execute: the program is the launcher's own executable, by a link to /proc/self/exe",
+            "execute",
+            status=126,
+        )
+    for step in plan.after:
+        _run(step, results, undo)
+    return cell
 
 
 def _replay(
