@@ -38,6 +38,8 @@ def sentence(step: str, call: str, number: int) -> str:
             return f"{text}; {cause}"
     if number == errno.ENOSYS:
         return f"{text}; the kernel is too old for it, or a seccomp filter around this process hides it"
+    if number == errno.ENOMEM:
+        return f"{text}; a memory limit, in linux.resources or around this process, may be too low for the start itself"
     if number == errno.EPERM and os.geteuid() != 0:
         return f"{text}; an ordinary user may not, not even in a user namespace here"
     return text

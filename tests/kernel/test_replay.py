@@ -8,12 +8,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from harness.runtime import stub
+from harness.runtime import inspect, stub
 from harness.runtime.config import Config, read
 from harness.runtime.errors import StartError
 from harness.runtime.launch import Prepared, prepared, run
@@ -297,3 +297,18 @@ def test_nobody_can_reach_into_the_launcher_through_the_child(tmp_path: Path) ->
         with pytest.raises(StartError, match=r"asking: dup3.*EINVAL"):
             output_of(directory, read(config), alter=alter)
     assert libc.prctl(PR.GET_DUMPABLE.value, 0, 0, 0, 0) == 1
+
+
+@pytest.mark.parametrize("limit", [4096, 65536])
+def test_a_memory_limit_too_low_for_the_start_is_an_error_and_the_launcher_lives(
+    tmp_path: Path, limit: int, missing: Callable[[str], NoReturn]
+) -> None:
+    """The launcher's memory is the child's: whoever kills the one for want of memory could kill the other."""
+    directory, config = bundle(tmp_path)
+    config["linux"]["resources"] = {"memory": {"limit": limit}}
+    if not any("memory" in hierarchy.controllers for hierarchy in inspect.hierarchies({"memory"})):
+        missing("no memory controller can be had here")
+    before = snapshot()
+    with pytest.raises(StartError, match=r"ENOMEM.*a memory limit"):
+        output_of(directory, read(config))
+    assert snapshot() == before
