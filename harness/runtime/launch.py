@@ -30,6 +30,7 @@ from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, holder, run_here
 from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
+from harness.runtime.pool import Pool, discard
 from harness.runtime.replay import Table
 from harness.runtime.step import CHANNEL, Host, Meeting, Plan, Saved, Step
 from harness.runtime.syscalls import O, socketpair
@@ -79,12 +80,17 @@ class Prepared:
     host: Host
     plan: Plan
     table: Table | None
+    pool: Pool | None
 
     def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
         """Run it to its end, as `run` does."""
         if self.table:  # nothing of it is met, and hardly anything stands between the request and the clone
             with contextlib.ExitStack() as undo:
-                cell = _started(self.plan, streams, self.table, undo)
+                table, results = self.table, {}
+                if self.pool and (ready := self.pool.take()):
+                    undo.callback(discard, ready)
+                    table, results = self.pool.table, ready
+                cell = _started(self.plan, streams, table, undo, results.copy())
                 with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
                     return cell.wait(deadline)
         front = Front(streams)
@@ -105,22 +111,28 @@ class Prepared:
 
 
 @contextlib.contextmanager
-def prepared(config: Config, bundle: Path, alter: Alteration | None = None) -> Iterator[Prepared]:
-    """Do all of a start that can be done once for many, and undo it when the context is left. Raises BadInput."""
+def prepared(config: Config, bundle: Path, alter: Alteration | None = None, pooled: bool = False) -> Iterator[Prepared]:
+    """Do all of a start that can be done once for many, and undo it when the context is left.
+
+    If it is `pooled` it has a pool to fill between starts, provided that it is one to be replayed. Raises BadInput.
+    """
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
     plan = alter(plan) if alter else plan
     table = Table(plan) if replay.fits(plan) and "hooks" not in config else None
+    pool = Pool(plan) if pooled and table else None
     with contextlib.ExitStack() as undo:
         if table:
             undo.enter_context(table.ready())
+        if pool:
+            undo.enter_context(pool.open())
         root = inspect.open_directory(Path(host.rootfs))
         undo.callback(os.close, root)
         lock = undo.enter_context(rootlock.shared(root, host.rootfs))  # before the look, or what is there might go
         places = inspect.missing_places(config, root)
         undo.enter_context(leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)))
         undo.callback(leftovers.remove_places, lock, root, host.rootfs, places)
-        yield Prepared(config, host, plan, table)
+        yield Prepared(config, host, plan, table, pool)
 
 
 def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
@@ -140,12 +152,14 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     Raises StartError where a step fails.
     """
     with contextlib.ExitStack() as undo:
-        yield _started(plan, streams, None, undo)
+        yield _started(plan, streams, None, undo, {})
 
 
-def _started(plan: Plan, streams: Streams, table: Table | None, undo: contextlib.ExitStack) -> Cell:
-    """Start a container, by replaying its table if there is one; `undo` ends it and undoes everything."""
-    results: Results = {}
+def _started(plan: Plan, streams: Streams, table: Table | None, undo: contextlib.ExitStack, results: Results) -> Cell:
+    """Start a container, by replaying its table if there is one; `undo` ends it and undoes everything.
+
+    `results` is what there is beforehand.
+    """
     cgroups: list[Path] = []
     streams, begin_copying = relay.instead_of_files(streams, undo) if plan.relay else (streams, relay.nothing)
     made = set()

@@ -55,7 +55,7 @@ def fits(plan: Plan) -> bool:
         and not plan.between
         and plan.shim is None
         and not any(step.hook for step in plan.steps)
-        and not any(call.least or call.name == "setns" for call in calls)
+        and not any(call.least or (call.name == "setns" and call.arguments[1] == CLONE.NEWTIME) for call in calls)
         and all(isinstance(argument, REPLAYED) for call in calls for argument in call.arguments)
         and _has_ordinary_memory()
         and stub.function() is not None

@@ -131,6 +131,7 @@ class CLONE(Flag):
 
     NEWTIME = 0x80
     VM = 0x100
+    FS = 0x200
     PIDFD = 0x1000
     VFORK = 0x4000
     PARENT = 0x8000
