@@ -3,8 +3,8 @@
 The network namespace alone is half of a start. A thread makes it and the IPC namespace in advance, and in them the
 mounts that need no more than that; a container that is given them only has to enter. What is used is never used again.
 Mount and PID namespaces are not kept ready: the one would hold the host's mounts of another moment, the other ends with
-its first process. Inside nothing tells one from the other, but for the order of the lines in /proc/self/mountinfo, where
-newer kernels put what is older first.
+its first process. Inside nothing tells one from the other but the order of the lines in /proc/self/mountinfo: newer
+kernels put what is older first.
 """
 
 import contextlib
