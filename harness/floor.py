@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.runtime.replay import CHANNEL_ENDS, Table
+from harness.runtime.replay import CHANNEL_ENDS, Child
 
 SOURCE = Path(__file__).with_suffix(".c")
 COMPILERS = ("cc", "gcc", "clang")
@@ -25,13 +25,13 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
-def build(directory: Path, table: Table) -> list[str]:
+def build(directory: Path, child: Child) -> list[str]:
     """Make the program of the floor for a table; return the command that serves it.
 
     Raises HarnessError where it cannot be compiled.
     """
     program, image = directory / "floor", directory / "floor.table"
-    image.write_bytes(imaged(table))
+    image.write_bytes(imaged(child))
     command = [compiler() or "cc", "-O2", "-static", "-o", str(program), str(SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -39,8 +39,9 @@ def build(directory: Path, table: Table) -> list[str]:
     return [str(program), str(image)]
 
 
-def imaged(table: Table) -> bytes:
+def imaged(child: Child) -> bytes:
     """Return the memory of a table as the program of the floor reads it: a header, the bytes, where addresses are."""
+    table = child.table
     parts = sorted((ctypes.addressof(part), bytes(part)) for part in [table.words, *table.kept])
     begins = [address for address, _ in parts]
     places, size = [], 0
@@ -62,8 +63,8 @@ def imaged(table: Table) -> bytes:
             if target is not None:
                 struct.pack_into("=Q", image, at, target)
                 relocations.append(at)
-    words = [*table.streams, *(table.given[name] for name in CHANNEL_ENDS)]
+    words = [*child.streams, *(table.given[name] for name in CHANNEL_ENDS)]
     given = [moved(ctypes.addressof(word[0])) or 0 for word in words]
     first = moved(ctypes.addressof(table.words)) or 0
-    header = HEADER.pack(size, first, len(relocations), table.flags & CLONE_FLAGS, *given)
+    header = HEADER.pack(size, first, len(relocations), child.flags & CLONE_FLAGS, *given)
     return header + image + struct.pack(f"={len(relocations)}Q", *relocations)

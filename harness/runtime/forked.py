@@ -157,19 +157,30 @@ def run_here(step: Step, results: Results) -> tuple[Failed | None, bool]:
     already done, and what was not done here is not to be undone here.
     """
     own_work = True
-    opened: set[str] = set()
-    for call in step.calls:
+    for index, call in enumerate(step.calls):
         code = perform(prepare(call), results)
         if code and code not in call.allowed:
-            for name in opened:
-                os.close(results.pop(name))  # what the calls that are not made any more, or undo, would have closed
+            close_opened(step.calls[:index], results)
             return Failed(step, call, code), own_work
-        if call.name in OPENING:
-            opened.add(call.saves)
-        elif call.name == "close" and isinstance(call.arguments[0], Saved):
-            opened.discard(call.arguments[0].name)
         own_work = own_work and not code
     return None, own_work
+
+
+def close_opened(calls: Iterable[Call], results: Results) -> None:
+    """Close what these calls have opened and the calls of their step that are not made any more would have closed."""
+    for name in left_open(calls):
+        os.close(results.pop(name))
+
+
+def left_open(calls: Iterable[Call]) -> set[str]:
+    """Return the names of the descriptors that calls open and do not close."""
+    names: set[str] = set()
+    for call in calls:
+        if call.name in OPENING:
+            names.add(call.saves)
+        elif call.name == "close" and isinstance(call.arguments[0], Saved):
+            names.discard(call.arguments[0].name)
+    return names
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """From a config and a bundle to a running container, and back to a host on which nothing is left of it."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import select
@@ -14,6 +13,7 @@ from harness.runtime import (
     causes,
     executable,
     hooks,
+    hostside,
     inspect,
     leftovers,
     listener,
@@ -27,12 +27,12 @@ from harness.runtime import (
 )
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
-from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone, holder, run_here
+from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone
 from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.pool import Pool, discard
-from harness.runtime.replay import Table
-from harness.runtime.step import CHANNEL, Host, Meeting, Plan, Saved, Step
+from harness.runtime.replay import Child, HostSide
+from harness.runtime.step import CHANNEL, Host, Meeting, Plan
 from harness.runtime.syscalls import O, socketpair
 
 Streams = tuple[int, int, int]
@@ -79,18 +79,19 @@ class Prepared:
     config: Config
     host: Host
     plan: Plan
-    table: Table | None
+    child: Child | None
+    host_side: HostSide | None
     pool: Pool | None
 
     def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
         """Run it to its end, as `run` does."""
-        if self.table:  # nothing of it is met, and hardly anything stands between the request and the clone
+        if self.child:  # nothing of it is met, and hardly anything stands between the request and the clone
             with contextlib.ExitStack() as undo:
-                table, results = self.table, {}
+                child, results = self.child, {}
                 if self.pool and (ready := self.pool.take()):
                     undo.callback(discard, ready)
-                    table, results = self.pool.table, ready
-                cell = _started(self.plan, streams, table, undo, results.copy())
+                    child, results = self.pool.child, ready.copy()
+                cell = _started(self.plan, streams, child, self.host_side, results, undo)
                 with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
                     return cell.wait(deadline)
         front = Front(streams)
@@ -119,11 +120,12 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None, pool
     host = inspect.host(config, bundle)
     plan = compile_plan(config, host)
     plan = alter(plan) if alter else plan
-    table = Table(plan) if replay.fits(plan) and "hooks" not in config else None
-    pool = Pool(plan) if pooled and table else None
+    child = Child(plan) if replay.fits(plan) and "hooks" not in config else None
+    host_side = HostSide(plan.before) if child and replay.fits_host_side(plan, config) else None
+    pool = Pool(plan) if pooled and child else None
     with contextlib.ExitStack() as undo:
-        if table:
-            undo.enter_context(table.ready())
+        if child:
+            undo.enter_context(child.ready())
         if pool:
             undo.enter_context(pool.open())
         root = inspect.open_directory(Path(host.rootfs))
@@ -132,7 +134,7 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None, pool
         places = inspect.missing_places(config, root)
         undo.enter_context(leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)))
         undo.callback(leftovers.remove_places, lock, root, host.rootfs, places)
-        yield Prepared(config, host, plan, table, pool)
+        yield Prepared(config, host, plan, child, host_side, pool)
 
 
 def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
@@ -152,28 +154,32 @@ def start(plan: Plan, streams: Streams) -> Iterator[Cell]:
     Raises StartError where a step fails.
     """
     with contextlib.ExitStack() as undo:
-        yield _started(plan, streams, None, undo, {})
+        yield _started(plan, streams, None, None, {}, undo)
 
 
-def _started(plan: Plan, streams: Streams, table: Table | None, undo: contextlib.ExitStack, results: Results) -> Cell:
-    """Start a container, by replaying its table if there is one; `undo` ends it and undoes everything.
+def _started(
+    plan: Plan,
+    streams: Streams,
+    child: Child | None,
+    host_side: HostSide | None,
+    results: Results,
+    undo: contextlib.ExitStack,
+) -> Cell:
+    """Start a container; `undo` ends it and undoes everything.
 
-    `results` is what there is beforehand.
+    What is replayed are the steps of the `child` and those of the `host_side`, where they are given. `results` is what
+    there is beforehand.
     """
     cgroups: list[Path] = []
     streams, begin_copying = relay.instead_of_files(streams, undo) if plan.relay else (streams, relay.nothing)
-    made = set()
-    for step in plan.before:
+    for step, failed, own_work in host_side.walk(results) if host_side else hostside.walk(plan.before, results):
         kind, _, path = step.name.partition(":")
-        if kind == "cpuset" and path not in made and Path(path, "cpuset.cpus").read_text().strip():
-            continue  # a cgroup that was there already, with CPUs of somebody else's choice
-        if _run(step, results, undo):
-            made.add(path)
-            if kind == "cgroup":
-                cgroups.append(Path(path))
-                undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
-    if table:
-        cell = _replay(plan, table, streams, results, undo, cgroups)
+        hostside.settle(step, failed, own_work, results, undo)
+        if own_work and kind == "cgroup":
+            cgroups.append(Path(path))
+            undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
+    if child:
+        cell = _replay(plan, child, streams, results, undo, cgroups)
         begin_copying()
     else:
         cell = _clone(plan, streams, begin_copying, results, undo, cgroups)
@@ -184,17 +190,17 @@ def _started(plan: Plan, streams: Streams, table: Table | None, undo: contextlib
             status=126,
         )
     for step in plan.after:
-        _run(step, results, undo)
+        hostside.run(step, results, undo)
     return cell
 
 
 def _replay(
-    plan: Plan, table: Table, streams: Streams, results: Results, undo: contextlib.ExitStack, cgroups: list[Path]
+    plan: Plan, child: Child, streams: Streams, results: Results, undo: contextlib.ExitStack, cgroups: list[Path]
 ) -> Cell:
     """Clone the child, which has become the program, or has failed, when this returns."""
     into = os.open(plan.into, O.PATH | O.CLOEXEC) if plan.into else -1
     try:
-        pid, pidfd, failed = table.clone(streams, into, results)
+        pid, pidfd, failed = child.clone(streams, into, results)
     except OSError as error:
         raise _not_cloned(plan, error) from error
     finally:
@@ -246,7 +252,7 @@ def _clone(
         begin_copying()
         try:
             for step in plan.between:
-                _run(step, results, undo)
+                hostside.run(step, results, undo)
         except StartError:
             if rendezvous.has_spoken(channel):
                 _attend(plan, pid, channel)  # the child failed first, and what has failed here needs it alive
@@ -317,69 +323,6 @@ def _end(pid: int, pidfd: int, cgroups: list[Path]) -> None:
             members.thaw(cgroup)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
-
-
-def _run(step: Step, results: Results, undo: contextlib.ExitStack) -> bool:
-    """Run a step on the host's side and remember how to undo it; return whether its work is all its own."""
-    if step.program:
-        _run_program(step, results)
-    if step.hook:
-        hooks.run(step.hook, results["pid"], results)
-    try:
-        with holder(step.holder) if step.holder else contextlib.nullcontext(0) as results["holder"]:
-            failed, own_work = run_here(step, results)
-    except OSError as error:
-        number = error.errno or 0
-        raise StartError(causes.sentence(step.name, f"clone3({step.holder})", number), step.name, number) from error
-    nothing_done = failed is not None and failed.call is step.calls[0]
-    if step.undo and own_work and not nothing_done:
-        undo.callback(_undo, step, results)
-    if failed:
-        raise causes.error(failed)
-    return own_work
-
-
-def _run_program(step: Step, results: Results) -> None:
-    """Run a program of the host's. Raises StartError, with what it said, where it fails."""
-    import subprocess  # only here, for few starts need it and all would wait for it
-
-    words = [word.format(**results) for word in step.program]
-    try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    except OSError as error:
-        number = error.errno or 0
-        raise StartError(causes.sentence(step.name, words[0], number), step.name, number) from error
-    if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise StartError(
-            f"{step.name}: {' '.join(words)}: EPERM ({said}); the ids that an ordinary user may map are his own and "
-            "those that root gave him in /etc/subuid and /etc/subgid",
-            step.name,
-            errno.EPERM,
-        )
-
-
-def _undo(step: Step, results: Results) -> None:
-    """Undo a step, but for results that it has never had; the kernel may need a moment to let go.
-
-    Raises StartError, with the object's name, for what stays behind all the same.
-    """
-    if step.name.startswith("enable:") and members.neighbours(Path(str(step.calls[0].arguments[1])).parent):
-        return  # others live there; one that is made between this look and the write would lose its limits
-    known, calls = set(results), []
-    for call in step.undo:
-        if {part.name for part in call.arguments if isinstance(part, Saved)} <= known:
-            calls.append(call)
-            known.add(call.saves)
-    taken_back = Step(f"undo {step.name}", step.why, tuple(calls))
-    end = time.monotonic() + members.PATIENCE
-    while True:
-        failed, _ = run_here(taken_back, results)
-        if not failed:
-            return
-        if failed.number != errno.EBUSY or time.monotonic() > end:
-            raise causes.error(failed)
-        time.sleep(members.PAUSE)
 
 
 def _empty_cgroup(cgroup: Path, made: list[Path], kill: bool) -> None:

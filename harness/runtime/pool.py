@@ -15,9 +15,9 @@ from dataclasses import replace
 
 from harness.runtime import causes
 from harness.runtime.errors import StartError
-from harness.runtime.forked import Results, run_here
+from harness.runtime.forked import Results, close_opened, left_open, run_here
 from harness.runtime.privileges import clear_umask
-from harness.runtime.replay import Table
+from harness.runtime.replay import Child
 from harness.runtime.step import Call, Plan, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, CLONE, O
 
@@ -31,13 +31,13 @@ class Pool:
 
     def __init__(self, plan: Plan) -> None:
         self._fill, rest = split(plan)
-        self.table = Table(rest)
+        self.child = Child(rest)
         self._ready: list[Results] = []
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Keep what is ready while the context lasts."""
-        with self.table.ready():
+        with self.child.ready():
             try:
                 yield
             finally:
@@ -117,20 +117,11 @@ def _handle(name: str) -> str:
 
 def _make(steps: tuple[Step, ...]) -> Results:
     results: Results = {}
-    for done, step in enumerate(steps):
+    done: tuple[Call, ...] = ()
+    for step in steps:
         failed, _ = run_here(step, results)
         if failed:
-            discard({name: results[name] for name in _left_open(steps[:done])})
+            close_opened(done, results)
             raise causes.error(failed)
-    return {name: results[name] for name in _left_open(steps)}
-
-
-def _left_open(steps: tuple[Step, ...]) -> set[str]:
-    """Return the names of the descriptors that these steps open and do not close."""
-    names: set[str] = set()
-    for call in (call for step in steps for call in step.calls):
-        if call.name == "close" and isinstance(call.arguments[0], Saved):
-            names.discard(call.arguments[0].name)
-        elif call.saves:
-            names.add(call.saves)
-    return names
+        done += step.calls
+    return {name: results[name] for name in left_open(done)}

@@ -8,20 +8,18 @@ reference and takes every plan; `fits` says which ones can be had here. clone(2)
 import contextlib
 import ctypes
 import os
-import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.runtime import stub
-from harness.runtime.forked import SIGCHLD, Failed, Results
-from harness.runtime.step import CHANNEL, Argument, Call, Packed, Plan, Program, Record, Saved, Step, Strings
-from harness.runtime.syscalls import CLONE, F_DUPFD_CLOEXEC, PR, O, clone_args, libc, number, socketpair
+from harness.runtime.config import Config
+from harness.runtime.forked import SIGCHLD, Failed, Results, close_opened
+from harness.runtime.step import CHANNEL, Call, Plan, Saved, Step
+from harness.runtime.syscalls import CLONE, F_DUPFD_CLOEXEC, PR, O, clone_args, libc, socketpair
+from harness.runtime.table import Table, may_be_laid_out
 
 STACK = 4096  # bytes; the child calls no function
-SOCK_FPROG = struct.Struct("=H6xQ")  # seccomp(2)
-REPLAYED = int | str | Saved | Strings | Packed | Program | Record | None
 DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
 PRIORITY = os.sched_param(0)
 STREAMS = ("stdin", "stdout", "stderr")
@@ -54,12 +52,19 @@ def fits(plan: Plan) -> bool:
         and not plan.enter
         and not plan.between
         and plan.shim is None
-        and not any(step.hook for step in plan.steps)
-        and not any(call.least or (call.name == "setns" and call.arguments[1] == CLONE.NEWTIME) for call in calls)
-        and all(isinstance(argument, REPLAYED) for call in calls for argument in call.arguments)
+        and all(may_be_laid_out(step) for step in plan.steps)
+        and not any(call.name == "setns" and call.arguments[1] == CLONE.NEWTIME for call in calls)
         and _has_ordinary_memory()
         and stub.function() is not None
     )
+
+
+def fits_host_side(plan: Plan, config: Config) -> bool:
+    """Return whether what is done before there is a child may be done by `HostSide`.
+
+    Not in cgroups that have a name, for one of that name may be there with CPUs of somebody else's choice.
+    """
+    return "cgroupsPath" not in config["linux"] and all(may_be_laid_out(step) for step in plan.before)
 
 
 def _has_ordinary_memory() -> bool:
@@ -68,49 +73,33 @@ def _has_ordinary_memory() -> bool:
     return dump_filter == DUMP_FILTER and not banned
 
 
-class Table:
-    """The calls that one child makes, laid out in memory; it serves one start at a time, when it is `ready`.
+class Child:
+    """The table that the child of one container walks; it serves one start at a time, when it is `ready`.
 
     What only a start knows, descriptors and results of the host's side, is filled in by `clone`. The socket, by which
     the child finds out that its launcher is dead, is the same for all starts.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._calls = [(step, call) for step in (ARRANGE, *plan.steps) for call in step.calls]
-        self.words = (ctypes.c_int64 * (stub.ENTRY * len(self._calls)))()
-        self.kept: list[ctypes.Array[Any]] = []  # what the words point to
-        self._inherited: dict[str, list[int]] = {}  # the addresses that want a result which no call here has
-        users: dict[str, list[int]] = {}  # those that want the result of the latest call that left one
-        lists = [self._lay_out(index, call, users) for index, (_, call) in enumerate(self._calls)]
-        for index, wanting in enumerate(lists):
-            self.words[stub.ENTRY * index + stub.USERS] = self._addresses(wanting)
-        self.given = {
-            name: [ctypes.c_int32.from_address(address) for address in addresses]
-            for name, addresses in self._inherited.items()
-        }
+        self.table = Table((ARRANGE, *plan.steps))
+        self.streams = [self.table.given.pop(name) for name in STREAMS]
         self.flags = plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD
+        self._stack = ctypes.create_string_buffer(STACK)
         self._pidfd = ctypes.c_int(-1)
         self._arguments = clone_args(
             flags=self.flags,
             pidfd=ctypes.addressof(self._pidfd),
             exit_signal=SIGCHLD,
-            stack=self._keep(ctypes.create_string_buffer(STACK)),
+            stack=ctypes.addressof(self._stack),
             stack_size=STACK,
         )
-        self._context = (ctypes.c_uint64 * 4)(
-            ctypes.addressof(self._arguments), ctypes.sizeof(self._arguments), ctypes.addressof(self.words), 0
-        )
-        self._address = ctypes.addressof(self._context)
-        function = stub.function()
-        assert function
-        self._function = function
-        self.streams = [self.given.pop(name) for name in STREAMS]
+        self._context = stub.Context(self.table.words, self._arguments)
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         """Have what all starts need: the socket, and nobody who may reach into this process meanwhile."""
         ends = socketpair()
-        self._fill(dict(zip(CHANNEL_ENDS, ends, strict=True)))
+        self.table.fill(dict(zip(CHANNEL_ENDS, ends, strict=True)))
         try:
             with _unreachable:
                 yield
@@ -126,92 +115,50 @@ class Table:
         """
         for words, stream in zip(self.streams, streams, strict=True):
             words[0].value = stream
-        self._fill(results)
+        self.table.fill(results)
         if into >= 0:
             self._arguments.flags |= CLONE.INTO_CGROUP
             self._arguments.cgroup = into
-        self._context[stub.FAILED] = 0
         ordinary = os.sched_getscheduler(0) == os.SCHED_OTHER
-        if ordinary:
-            os.sched_setscheduler(
-                0, os.SCHED_BATCH, PRIORITY
-            )  # or this thread, awake again, would run before the program
-        pid = self._function(self._address)
+        if ordinary:  # else this thread would run, as soon as it is awake again, before the program
+            os.sched_setscheduler(0, os.SCHED_BATCH, PRIORITY)
+        pid, failed = self._context.walk()
         if ordinary:
             os.sched_setscheduler(0, os.SCHED_OTHER, PRIORITY)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
-        if not self._context[stub.FAILED]:
-            return pid, self._pidfd.value, None
-        index = (self._context[stub.FAILED] - ctypes.addressof(self.words)) // (8 * stub.ENTRY)
-        step, call = self._calls[index]
-        return pid, self._pidfd.value, Failed(step, call, -self.words[stub.ENTRY * index + stub.RESULT])
+        return pid, self._pidfd.value, self.table.failed(failed) if failed else None
 
-    def _fill(self, results: Results) -> None:
-        """Fill in what calls want that none of them has made."""
-        for name, value in results.items():
-            for word in self.given.get(name, ()):
-                word.value = value
 
-    def _lay_out(self, index: int, call: Call, users: dict[str, list[int]]) -> list[int]:
-        """Fill in an entry; return the list of the addresses that want its result, to which later calls add."""
-        first = stub.ENTRY * index
-        self.words[first] = number(call.name)
-        for at, argument in enumerate(call.arguments, start=first + 1):
-            if isinstance(argument, Saved):
-                self._wanting(argument.name, users).append(ctypes.addressof(self.words) + 8 * at)
-            else:
-                self.words[at] = self._value(argument, users)
-        self.words[first + stub.ERRNOS] = self._addresses([-code for code in call.allowed])
-        if not call.saves:
-            return []
-        users[call.saves] = []
-        return users[call.saves]
+class HostSide:
+    """The table of what is done on the host's side before there is a child: walked by the launcher itself."""
 
-    def _wanting(self, name: str, users: dict[str, list[int]]) -> list[int]:
-        return users[name] if name in users else self._inherited.setdefault(name, [])
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        self._steps = steps
+        self._table = Table(steps)
+        self._context = stub.Context(self._table.words)
 
-    def _value(self, argument: Argument, users: dict[str, list[int]]) -> int:
-        """Return the word for an argument: a number, or the address of what was laid out in memory."""
-        match argument:
-            case None:
-                return 0
-            case int():
-                return argument if argument < 2**63 else argument - 2**64
-            case str():
-                return self._keep(ctypes.create_string_buffer(argument.encode(errors="surrogateescape")))
-            case Packed():
-                return self._keep(ctypes.create_string_buffer(argument.value, max(1, len(argument.value))))
-            case Program():
-                count, instructions = len(argument.instructions) // 8, argument.instructions
-                address = self._keep(ctypes.create_string_buffer(instructions, len(instructions)))
-                return self._keep(ctypes.create_string_buffer(SOCK_FPROG.pack(count, address), SOCK_FPROG.size))
-            case Strings():
-                return self._addresses([self._keep(ctypes.create_string_buffer(text)) for text in argument.values])
-            case Record():
-                return self._record(argument, users)
-        raise TypeError(f"{argument} is for the executor that forks")
+    def walk(self, results: Results) -> Iterator[tuple[Step, Failed | None, bool]]:
+        """Make the calls, then yield each step that was begun, with what failed in it and whether all was its own work.
 
-    def _record(self, record: Record, users: dict[str, list[int]]) -> int:
-        buffer = ctypes.create_string_buffer(record.size)
-        address, at = self._keep(buffer), 0
-        for letters, value in record.members:
-            if isinstance(value, Saved):
-                self._wanting(value.name, users).append(address + at)
-            elif value is not None:
-                inner = self._value(value, users) if isinstance(value, Packed | Record) else value
-                struct.pack_into(f"={letters}", buffer, at, inner)
-            at += struct.calcsize(f"={letters}")
-        return address
-
-    def _addresses(self, words: list[int]) -> int:
-        """Lay out a list that ends with a zero."""
-        return self._keep((ctypes.c_int64 * (len(words) + 1))(*words))
-
-    def _keep(self, kept: "ctypes.Array[Any]") -> int:
-        """Keep what the table points to for as long as there is a table; return its address."""
-        self.kept.append(kept)
-        return ctypes.addressof(kept)
+        As `harness.runtime.forked.run_here` tells it of one step, whose results it also leaves like this.
+        """
+        _, address = self._context.walk()
+        stopped = self._table.index(address) if address else len(self._table.calls)
+        index = 0
+        for step in self._steps:
+            if index > stopped:
+                return
+            made = step.calls[: stopped - index]
+            found = [self._table.result(at) for at in range(index, index + len(made))]
+            results.update(
+                (call.saves, max(-1, result)) for call, result in zip(made, found, strict=True) if call.saves
+            )
+            index += len(step.calls)
+            failed = self._table.failed(address) if stopped < index else None
+            if failed:
+                close_opened(made, results)
+            yield step, failed, all(result >= 0 for result in found)
 
 
 class _Unreachable:

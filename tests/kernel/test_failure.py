@@ -51,7 +51,7 @@ def test_a_plan_of_everything_can_start(kind: str) -> None:
             null = os.open("/dev/null", os.O_RDWR)
             config["process"]["args"] = ["/bin/true"]
             with prepared(config, directory) as container:
-                replayed = container.table is not None
+                replayed = container.child is not None
             names = {step.name for part in PARTS for step in getattr(described(directory, config)[1], part)}
             return run(config, directory, (null, null, null), 20.0), replayed, names
 

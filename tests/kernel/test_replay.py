@@ -59,7 +59,7 @@ def lasting(text: str) -> str:
 
 def is_replayed(directory: Path, config: Config, alter: Callable[[Plan], Plan] | None = None) -> bool:
     with prepared(read(config), directory, alter) as container:
-        return container.table is not None
+        return container.child is not None
 
 
 def alone(made: Plan) -> Plan:
@@ -242,7 +242,7 @@ def test_one_that_was_prepared_may_be_started_again_and_after_a_failure(tmp_path
     null = os.open("/dev/null", os.O_RDWR)
     before = snapshot()
     with prepared(read(config), directory, lambda made: replace(made, steps=(asking, *made.steps))) as container:
-        assert container.table
+        assert container.child
         for _ in range(3):
             there.write_text("")
             assert container.run((null, null, null), 20.0) == 0
@@ -268,7 +268,7 @@ def test_threads_start_side_by_side(tmp_path: Path) -> None:
 
     with contextlib.ExitStack() as containers:
         several = [containers.enter_context(prepared(read(config), directory)) for _ in range(8)]
-        assert all(container.table for container in several)
+        assert all(container.child for container in several)
         threads = [threading.Thread(target=start, args=(container,)) for container in several]
         for thread in threads:
             thread.start()

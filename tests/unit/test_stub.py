@@ -77,14 +77,22 @@ def test_on_aarch64_a_table_is_walked(tmp_path: Path, missing: Missing) -> None:
         + entry("openat", -100, "nowhere", 0, errnos="allowed", users="wanted_too")
         + f"third: {entry('close', 77, errnos='allowed')}"  # 77 becomes -1
         + entry("write", 1, "text + 4", 2)
-        + entry("close", 1234)
+        + f"last: {entry('close', 1234)}"
     )
     source = f"""
-_start: adr     x9, context
-        b       child
+_start: adr     x0, context
+        bl      stub
+        ldr     x1, failed
+        adr     x0, last
+        cmp     x0, x1
+        cset    x0, ne                  // 0 if it is the last entry that has failed
+        mov     x8, #94                 // exit_group
+        svc     #0
+stub:
 {stub.AARCH64}
         .align  3
-context: .quad  0, 0, table, 0
+context: .quad  0, 0, table
+failed: .quad   0
 table:  {table}
 none:   .quad   0
 wanted: .quad   first + 8, second + 8, 0
@@ -94,7 +102,28 @@ text:   .ascii  "abcdef"
 nowhere: .asciz "/nowhere"
 """
     done = run_on_aarch64(tmp_path, source, missing)
-    assert (done.stdout, done.returncode) == (b"abcdef", stub.STATUS), done.stderr
+    assert (done.stdout, done.returncode) == (b"abcdef", 0), done.stderr
+
+
+def test_on_aarch64_a_table_has_an_end(tmp_path: Path, missing: Missing) -> None:
+    source = f"""
+_start: adr     x0, context
+        bl      stub
+        ldr     x1, failed
+        orr     x0, x0, x1
+        mov     x8, #94                 // exit_group
+        svc     #0
+stub:
+{stub.AARCH64}
+        .align  3
+context: .quad  0, 0, table
+failed: .quad   0
+table:  {entry("write", 1, "text", 2)} .quad -1
+none:   .quad   0
+text:   .ascii  "ab"
+"""
+    done = run_on_aarch64(tmp_path, source, missing)
+    assert (done.stdout, done.returncode) == (b"ab", 0), done.stderr
 
 
 def test_on_aarch64_a_clone_that_fails_is_told(tmp_path: Path, missing: Missing) -> None:
