@@ -5,6 +5,7 @@
    of CLOCK_MONOTONIC: of the request, of the first instruction of the program, and when it had been reaped. A time of 0
    says that it failed. */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -19,7 +20,9 @@
 enum { GIVEN = 5 };
 
 struct header {
-    uint64_t size, table, relocations, flags, given[GIVEN]; /* offsets in bytes; streams, channel, the launcher's end */
+    uint64_t size, relocations, flags;
+    uint64_t before, child, after; /* offsets of tables: on the host's side, in the child, and to undo the first */
+    uint64_t given[GIVEN];         /* offsets of words: streams, channel, the launcher's end */
 };
 
 struct entry {
@@ -53,21 +56,28 @@ static long call(const long number, const long *given) {
     return result;
 }
 
-/* Runs on a stack of its own, in memory that is its launcher's, and never returns. */
-static int child(void *table) {
-    for (struct entry *entry = table;; entry++) {
+/* Returns 0 at the end of a table, and an errno for a call that has failed. */
+static long walk(struct entry *entry) {
+    for (; entry->number >= 0; entry++) {
         long result = call(entry->number, entry->arguments);
         if (result < 0) {
             long *code = entry->errnos;
             while (*code && *code != result)
                 code++;
             if (!*code)
-                _exit(125);
+                return -result;
             result = -1;
         }
         for (int **user = entry->users; *user; user++)
             **user = result;
     }
+    return 0;
+}
+
+/* Runs on a stack of its own, in memory that is its launcher's, and never returns. */
+static int child(void *table) {
+    walk(table);
+    _exit(125);
 }
 
 int main(int count, char **arguments) {
@@ -91,11 +101,15 @@ int main(int count, char **arguments) {
         const int given[GIVEN] = {null, ends[1], errors, channel[1], channel[0]};
         for (int index = 0; index < GIVEN; index++)
             *(int *)(image + header.given[index]) = given[index];
+        if (walk((struct entry *)(image + header.before)))
+            return 2;
         int pid = clone(child, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | (int)header.flags,
-                        image + header.table, &pidfd);
+                        image + header.child, &pidfd);
         if (pid < 0)
             return 2;
         waitpid(pid, &status, 0);
+        while (walk((struct entry *)(image + header.after)) == EBUSY)
+            ;
         times[2] = now();
         close(pidfd);
         if (status == 0 && read(ends[0], &first, sizeof first) == sizeof first)
