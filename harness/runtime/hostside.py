@@ -5,6 +5,7 @@ import errno
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.runtime import causes, hooks, members
 from harness.runtime.errors import StartError
@@ -12,29 +13,38 @@ from harness.runtime.forked import Failed, Results, holder, run_here
 from harness.runtime.step import Saved, Step
 
 
+class Outcome(NamedTuple):
+    """How a step went: what has failed in it, and whether all that was done was its own work."""
+
+    step: Step
+    failed: Failed | None
+    own_work: bool
+
+
 def run(step: Step, results: Results, undo: contextlib.ExitStack) -> None:
     """Run a step on the host's side and remember how to undo it."""
-    settle(step, *_run_calls(step, results), results, undo)
+    settle(_run_calls(step, results), results, undo)
 
 
-def _run_calls(step: Step, results: Results) -> tuple[Failed | None, bool]:
-    """Run a step on the host's side; return what failed in it, and whether its work is all its own."""
+def _run_calls(step: Step, results: Results) -> Outcome:
+    """Run a step on the host's side."""
     if step.program:
         _run_program(step, results)
     if step.hook:
         hooks.run(step.hook, results["pid"], results)
     try:
         with holder(step.holder) if step.holder else contextlib.nullcontext(0) as results["holder"]:
-            return run_here(step, results)
+            return Outcome(step, *run_here(step, results))
     except OSError as error:
         number = error.errno or 0
         raise StartError(causes.sentence(step.name, f"clone3({step.holder})", number), step.name, number) from error
 
 
-def settle(step: Step, failed: Failed | None, own_work: bool, results: Results, undo: contextlib.ExitStack) -> None:
+def settle(outcome: Outcome, results: Results, undo: contextlib.ExitStack) -> None:
     """Remember how to undo what was begun of a step. Raises StartError where it has failed."""
+    step, failed = outcome.step, outcome.failed
     nothing_done = failed is not None and failed.call is step.calls[0]
-    if step.undo and own_work and not nothing_done:
+    if step.undo and outcome.own_work and not nothing_done:
         undo.callback(_undo, step, results)
     if failed:
         raise causes.error(failed)
@@ -83,14 +93,14 @@ def _undo(step: Step, results: Results) -> None:
         time.sleep(members.PAUSE)
 
 
-def walk(steps: Iterable[Step], results: Results) -> Iterator[tuple[Step, Failed | None, bool]]:
-    """Run steps of the host's side one by one; yield each with what failed in it and whether all was its own work."""
+def walk(steps: Iterable[Step], results: Results) -> Iterator[Outcome]:
+    """Run steps one by one, each when the one before has been settled."""
     made = set()
     for step in steps:
         kind, _, path = step.name.partition(":")
         if kind == "cpuset" and path not in made and Path(path, "cpuset.cpus").read_text().strip():
             continue  # a cgroup that was there already, with CPUs of somebody else's choice
-        failed, own_work = _run_calls(step, results)
-        if own_work:
+        outcome = _run_calls(step, results)
+        if outcome.own_work:
             made.add(path)
-        yield step, failed, own_work
+        yield outcome

@@ -5,7 +5,7 @@ import fcntl
 import os
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -172,16 +172,11 @@ def _started(
     """
     cgroups: list[Path] = []
     streams, begin_copying = relay.instead_of_files(streams, undo) if plan.relay else (streams, relay.nothing)
-    for step, failed, own_work in host_side.walk(results) if host_side else hostside.walk(plan.before, results):
-        kind, _, path = step.name.partition(":")
-        hostside.settle(step, failed, own_work, results, undo)
-        if own_work and kind == "cgroup":
-            cgroups.append(Path(path))
-            undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
     if child:
-        cell = _replay(plan, child, streams, results, undo, cgroups)
+        cell = _replay(plan, child, host_side, streams, results, undo, cgroups)
         begin_copying()
     else:
+        _settle(plan, hostside.walk(plan.before, results), results, undo, cgroups)
         cell = _clone(plan, streams, begin_copying, results, undo, cgroups)
     if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
         raise StartError(
@@ -194,10 +189,32 @@ def _started(
     return cell
 
 
+def _settle(
+    plan: Plan, outcomes: Iterable[hostside.Outcome], results: Results, undo: contextlib.ExitStack, cgroups: list[Path]
+) -> None:
+    """Remember how to undo what was done on the host's side before there is a child; raise where it has failed."""
+    for outcome in outcomes:
+        hostside.settle(outcome, results, undo)
+        kind, _, path = outcome.step.name.partition(":")
+        if outcome.own_work and kind == "cgroup":
+            cgroups.append(Path(path))
+            undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
+
+
 def _replay(
-    plan: Plan, child: Child, streams: Streams, results: Results, undo: contextlib.ExitStack, cgroups: list[Path]
+    plan: Plan,
+    child: Child,
+    host_side: HostSide | None,
+    streams: Streams,
+    results: Results,
+    undo: contextlib.ExitStack,
+    cgroups: list[Path],
 ) -> Cell:
     """Clone the child, which has become the program, or has failed, when this returns."""
+    if host_side is None:
+        _settle(plan, hostside.walk(plan.before, results), results, undo, cgroups)
+    elif not host_side.walk():
+        _settle(plan, host_side.outcomes(results), results, undo, cgroups)
     into = os.open(plan.into, O.PATH | O.CLOEXEC) if plan.into else -1
     try:
         pid, pidfd, failed = child.clone(streams, into, results)
@@ -206,6 +223,8 @@ def _replay(
     finally:
         if plan.into:
             os.close(into)
+        if host_side:  # the program runs already
+            _settle(plan, host_side.outcomes(results), results, undo, cgroups)
     undo.callback(os.close, pidfd)
     undo.callback(_end, pid, pidfd, cgroups)
     results["pid"] = pid
@@ -327,6 +346,9 @@ def _end(pid: int, pidfd: int, cgroups: list[Path]) -> None:
 
 def _empty_cgroup(cgroup: Path, made: list[Path], kill: bool) -> None:
     """Kill what is left in a cgroup, where no PID namespace has done it, and remove the cgroups inside it."""
-    if kill:
-        members.kill(cgroup, made)
-    members.remove_inner(cgroup)
+    try:
+        os.rmdir(cgroup)  # which goes well where nothing is left in it
+    except OSError:
+        if kill:
+            members.kill(cgroup, made)
+        members.remove_inner(cgroup)

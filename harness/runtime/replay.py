@@ -14,7 +14,8 @@ from pathlib import Path
 
 from harness.runtime import stub
 from harness.runtime.config import Config
-from harness.runtime.forked import SIGCHLD, Failed, Results, close_opened
+from harness.runtime.forked import SIGCHLD, Failed, Results, close_opened, left_open
+from harness.runtime.hostside import Outcome
 from harness.runtime.step import CHANNEL, Call, Plan, Saved, Step
 from harness.runtime.syscalls import CLONE, F_DUPFD_CLOEXEC, PR, O, clone_args, libc, socketpair
 from harness.runtime.table import Table, may_be_laid_out
@@ -62,9 +63,12 @@ def fits(plan: Plan) -> bool:
 def fits_host_side(plan: Plan, config: Config) -> bool:
     """Return whether what is done before there is a child may be done by `HostSide`.
 
-    Not in cgroups that have a name, for one of that name may be there with CPUs of somebody else's choice.
+    Not in cgroups that have a name, for one of that name may be there with CPUs of somebody else's choice. Not where
+    the child needs what is opened there.
     """
-    return "cgroupsPath" not in config["linux"] and all(may_be_laid_out(step) for step in plan.before)
+    calls = [call for step in plan.before for call in step.calls]
+    known = "cgroupsPath" not in config["linux"] and all(may_be_laid_out(step) for step in plan.before)
+    return known and not left_open(calls)
 
 
 def _has_ordinary_memory() -> bool:
@@ -137,28 +141,30 @@ class HostSide:
         self._steps = steps
         self._table = Table(steps)
         self._context = stub.Context(self._table.words)
+        self._failed = 0
 
-    def walk(self, results: Results) -> Iterator[tuple[Step, Failed | None, bool]]:
-        """Make the calls, then yield each step that was begun, with what failed in it and whether all was its own work.
+    def walk(self) -> bool:
+        """Make the calls; return whether none of them has failed."""
+        _, self._failed = self._context.walk()
+        return not self._failed
 
-        As `harness.runtime.forked.run_here` tells it of one step, whose results it also leaves like this.
-        """
-        _, address = self._context.walk()
-        stopped = self._table.index(address) if address else len(self._table.calls)
+    def outcomes(self, results: Results) -> Iterator[Outcome]:
+        """Tell of each step that was begun how it went, and leave its results."""
+        stopped = self._table.index(self._failed) if self._failed else len(self._table.calls)
         index = 0
         for step in self._steps:
             if index > stopped:
                 return
             made = step.calls[: stopped - index]
             found = [self._table.result(at) for at in range(index, index + len(made))]
-            results.update(
-                (call.saves, max(-1, result)) for call, result in zip(made, found, strict=True) if call.saves
-            )
+            for call, result in zip(made, found, strict=True):
+                if call.saves:
+                    results[call.saves] = max(-1, result)
             index += len(step.calls)
-            failed = self._table.failed(address) if stopped < index else None
+            failed = self._table.failed(self._failed) if stopped < index else None
             if failed:
                 close_opened(made, results)
-            yield step, failed, all(result >= 0 for result in found)
+            yield Outcome(step, failed, all(result >= 0 for result in found))
 
 
 class _Unreachable:
