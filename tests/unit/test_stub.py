@@ -54,15 +54,33 @@ def text_of(file: bytes) -> bytes:
 
 def entry(name: str, *arguments: int | str, errnos: str = "none", users: str = "none") -> str:
     words = [NUMBERS[name][AARCH64], *arguments, 0, 0, 0, 0, 0, 0]
-    return f".quad {', '.join(map(str, words[:7]))}, {errnos}, 0, {users}\n"
+    return f".quad {', '.join(map(str, words[:7]))}, {errnos}, 0, {users}"
 
 
-def run_on_aarch64(directory: Path, source: str, missing: Missing) -> subprocess.CompletedProcess[bytes]:
-    """Run a program of which the stub is a part, with data that it may write to."""
+def run_on_aarch64(
+    directory: Path, missing: Missing, context: str, status: str, data: str = ""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program that gives the stub a context; `status` makes its exit status of x0, what the stub has returned."""
     emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
     if os.uname().machine != "aarch64" and not emulator:
         missing("qemu-aarch64 is not installed; Debian has it in qemu-user-static")
-    file = assembled(directory, "aarch64", f".global _start\n{source}", missing)
+    source = f"""
+        .global _start
+_start: adr     x0, context
+        bl      stub
+        ldr     x1, failed
+        {status}
+        mov     x8, #94                 // exit_group
+        svc     #0
+stub:
+{stub.AARCH64}
+        .align  3
+context: .quad  {context}
+failed: .quad   0
+none:   .quad   0
+{data}
+"""
+    file = assembled(directory, "aarch64", source, missing)
     subprocess.run([tool("ld", "aarch64", missing), "--omagic", "-o", directory / "program", file], check=True)
     emulation = [emulator] if emulator else []
     return subprocess.run([*emulation, directory / "program"], capture_output=True, timeout=20)
@@ -70,73 +88,35 @@ def run_on_aarch64(directory: Path, source: str, missing: Missing) -> subprocess
 
 def test_on_aarch64_a_table_is_walked(tmp_path: Path, missing: Missing) -> None:
     """Results get to where they are wanted, allowed errnos count as success, the first other one ends it."""
-    table = (
-        entry("dup3", 1, 9, 0, users="wanted")
-        + f"first: {entry('write', 77, 'text', 2)}"
-        + f"second: {entry('write', 77, 'text + 2', 2)}"
-        + entry("openat", -100, "nowhere", 0, errnos="allowed", users="wanted_too")
-        + f"third: {entry('close', 77, errnos='allowed')}"  # 77 becomes -1
-        + entry("write", 1, "text + 4", 2)
-        + f"last: {entry('close', 1234)}"
-    )
-    source = f"""
-_start: adr     x0, context
-        bl      stub
-        ldr     x1, failed
-        adr     x0, last
-        cmp     x0, x1
-        cset    x0, ne                  // 0 if it is the last entry that has failed
-        mov     x8, #94                 // exit_group
-        svc     #0
-stub:
-{stub.AARCH64}
-        .align  3
-context: .quad  0, 0, table
-failed: .quad   0
-table:  {table}
-none:   .quad   0
+    data = f"""
+table:  {entry("dup3", 1, 9, 0, users="wanted")}
+first:  {entry("write", 77, "text", 2)}
+second: {entry("write", 77, "text + 2", 2)}
+        {entry("openat", -100, "nowhere", 0, errnos="allowed", users="wanted_too")}
+third:  {entry("close", 77, errnos="allowed")}          // 77 becomes -1
+        {entry("write", 1, "text + 4", 2)}
+last:   {entry("close", 1234)}
 wanted: .quad   first + 8, second + 8, 0
 wanted_too: .quad third + 8, 0
 allowed: .quad  {-errno.ENOENT}, {-errno.EBADF}, 0
 text:   .ascii  "abcdef"
 nowhere: .asciz "/nowhere"
 """
-    done = run_on_aarch64(tmp_path, source, missing)
+    status = "adr x0, last; cmp x0, x1; cset x0, ne".replace(";", "\n")
+    done = run_on_aarch64(tmp_path, missing, "0, 0, table", status, data)
     assert (done.stdout, done.returncode) == (b"abcdef", 0), done.stderr
 
 
 def test_on_aarch64_a_table_has_an_end(tmp_path: Path, missing: Missing) -> None:
-    source = f"""
-_start: adr     x0, context
-        bl      stub
-        ldr     x1, failed
-        orr     x0, x0, x1
-        mov     x8, #94                 // exit_group
-        svc     #0
-stub:
-{stub.AARCH64}
-        .align  3
-context: .quad  0, 0, table
-failed: .quad   0
-table:  {entry("write", 1, "text", 2)} .quad -1
-none:   .quad   0
+    data = f"""
+table:  {entry("write", 1, "text", 2)}
+        .quad -1
 text:   .ascii  "ab"
 """
-    done = run_on_aarch64(tmp_path, source, missing)
+    done = run_on_aarch64(tmp_path, missing, "0, 0, table", "orr x0, x0, x1", data)
     assert (done.stdout, done.returncode) == (b"ab", 0), done.stderr
 
 
 def test_on_aarch64_a_clone_that_fails_is_told(tmp_path: Path, missing: Missing) -> None:
-    source = f"""
-_start: adr     x0, context
-        bl      stub
-        neg     x0, x0
-        mov     x8, #94                // exit_group
-        svc     #0
-stub:
-{stub.AARCH64}
-        .align  3
-context: .quad  context, 1, 0, 0        // no clone_args is that small
-"""
-    done = run_on_aarch64(tmp_path, source, missing)
+    done = run_on_aarch64(tmp_path, missing, "context, 1, 0", "neg x0, x0")  # no clone_args is that small
     assert done.returncode in (errno.EINVAL, errno.ENOSYS), done
