@@ -72,6 +72,7 @@ fail:   mov     %rbp, 24(%rbx)
         mov     $231, %eax              # exit_group
         mov     $125, %edi
         syscall
+        ud2                             # a filter of the container's denies it even that
 end:    xor     %eax, %eax
 back:   pop     %rbp
         pop     %rbx
@@ -114,21 +115,23 @@ fail:   str     x10, [x9, #24]
         mov     x8, #94                 // exit_group
         mov     x0, #125
         svc     #0
+        brk     #0                      // a filter of the container's denies it even that
 end:    mov     x0, #0
 back:   ret
 """
 
 CODE = {
     "x86_64": bytes.fromhex(
-        "53554889fb488b3b4885ff7410488b7308b8b30100000f054885c0757c488b6b10488b45004885c0786d488b7d08488b7510"
+        "53554889fb488b3b4885ff7410488b7308b8b30100000f054885c0757e488b6b10488b45004885c0786f488b7d08488b7510"
         "488b55184c8b55204c8b45284c8b4d300f05488945404885c0791a488b4d38488b114885d274284883c1084839d075efb8ff"
-        "ffffff488b4d48488b114885d2740889024883c108ebf04883c550eba048896b1848833b00740cb8e7000000bf7d0000000f"
-        "0531c05d5bc3"
+        "ffffff488b4d48488b114885d2740889024883c108ebf04883c550eba048896b1848833b00740eb8e7000000bf7d0000000f"
+        "050f0b31c05d5bc3"
     ),
     "aarch64": bytes.fromhex(
-        "e90300aa200140f9a00000b4210540f9683680d2010000d4c00300b52a0940f9480140f94803f8b7408540a9428d41a94495"
+        "e90300aa200140f9a00000b4210540f9683680d2010000d4e00300b52a0940f9480140f96803f8b7408540a9428d41a94495"
         "42a9010000d4402100f9e000f8b64b1d40f96c8540f86c0100b49f0100eba1ffff54000080924b2540f96c8540f86c0000b4"
-        "800100b9fdffff174a410191ecffff172a0d00f9200140f9800000b4c80b80d2a00f80d2010000d4000080d2c0035fd6"
+        "800100b9fdffff174a410191ecffff172a0d00f9200140f9a00000b4c80b80d2a00f80d2010000d4000020d4000080d2c003"
+        "5fd6"
     ),
 }
 

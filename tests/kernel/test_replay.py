@@ -299,6 +299,20 @@ def test_nobody_can_reach_into_the_launcher_through_the_child(tmp_path: Path) ->
     assert libc.prctl(PR.GET_DUMPABLE.value, 0, 0, 0, 0) == 1
 
 
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
+def test_a_child_that_may_not_even_exit_runs_no_code_of_the_launchers(tmp_path: Path, action: str) -> None:
+    directory, config = bundle(tmp_path)
+    (directory / "rootfs/bin/none").write_bytes(b"no program")
+    (directory / "rootfs/bin/none").chmod(0o755)
+    config["process"]["args"] = ["/bin/none"]
+    filtered = {"names": ["exit_group", "exit"], "action": action}
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [filtered]}
+    before = launcher(), snapshot()
+    with pytest.raises(StartError, match=r"^execute: .*ENOEXEC"):
+        output_of(directory, read(config))
+    assert (launcher(), snapshot()) == before
+
+
 @pytest.mark.parametrize("limit", [4096, 65536])
 def test_a_memory_limit_too_low_for_the_start_is_an_error_and_the_launcher_lives(
     tmp_path: Path, limit: int, missing: Callable[[str], NoReturn]
