@@ -196,7 +196,7 @@ def _settle(
     for outcome in outcomes:
         hostside.settle(outcome, results, undo)
         kind, _, path = outcome.step.name.partition(":")
-        if outcome.own_work and kind == "cgroup":
+        if outcome.own_work and kind == "cgroup" and outcome.step.undo:
             cgroups.append(Path(path))
             undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
 

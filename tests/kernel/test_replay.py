@@ -35,7 +35,7 @@ for file in status limits cgroup environ cmdline oom_score_adj coredump_filter p
     echo "== $file"; cat $file 2>&1
 done
 set -- $(sed 's/.*) //' stat); echo == stat $2 $3 $4 $5 $6 $7 priority ${16} nice ${17} threads ${18} policy ${38} ${39}
-echo == fds; for fd in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do readlink fd/$fd; done; ls -l fd | wc -l
+echo == fds; for fd in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do readlink fd/$fd; done; set -- fd/*; echo $#
 echo == links; readlink cwd root exe
 echo == namespaces; for name in cgroup ipc mnt net pid time user uts; do readlink ns/$name; done
 echo == names; hostname; cat /proc/sys/kernel/domainname
