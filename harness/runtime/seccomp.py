@@ -142,14 +142,79 @@ def compile_filter(section: Config, machine: str) -> Code:
     rules = _rules(section, default)
     listed = {NATIVE[machine], *section.get("architectures", [])}
     native = ARCHITECTURES[NATIVE[machine]].audit
-    code: Code = _return(ACTIONS["SCMP_ACT_KILL_THREAD"])
+    assembly = Assembly()
+    entrance = assembly.piece(_return(ACTIONS["SCMP_ACT_KILL_THREAD"]))
     for audit in (*sorted({ARCHITECTURES[name].audit for name in listed} - {native}), native):
-        found = ((LOAD, 0, 0, NUMBER), *_tree(_ranges(audit, listed, rules, default)))
-        code = _branch(JUMP_EQUAL, audit, found, code)  # built from its end, so that the machine's own comes first
-    code = ((LOAD, 0, 0, ARCHITECTURE), *code)
+        tree = assembly.tree(_ranges(audit, listed, rules, default))
+        found = assembly.add((LOAD, 0, 0, NUMBER), tree)
+        entrance = assembly.branch(JUMP_EQUAL, audit, found, entrance)  # so that the machine's own comes first
+    assembly.add((LOAD, 0, 0, ARCHITECTURE), entrance)
+    code = assembly.code()
     if len(code) > LONGEST:
         raise _wrong("syscalls", f"{len(code)} instructions when compiled, and the kernel takes {LONGEST}")
     return code
+
+
+class Assembly:
+    """A program that is written from its end to its beginning, because it may only jump forward.
+
+    A place in it is told by the number of instructions that follow. What is there already and near is not written
+    again: it is length above all that costs the kernel time when the program is installed, for it is compiled in
+    several passes.
+    """
+
+    def __init__(self) -> None:
+        self._reversed: list[Instruction] = []
+        self._places: dict[Code, int] = {}
+
+    def code(self) -> Code:
+        """Return the program."""
+        return tuple(reversed(self._reversed))
+
+    def piece(self, code: Code) -> int:
+        """Return the place of a piece that ends in a return, which may have been written for somebody else."""
+        place = self._places.get(code)
+        if place is None or self._distance(place) > FARTHEST:
+            self._reversed += reversed(code)
+            place = self._places[code] = len(self._reversed) - 1
+        return place
+
+    def add(self, instruction: Instruction, goal: int) -> int:
+        """Write an instruction that is to be followed by what is at a place; return its own."""
+        if distance := self._distance(goal):
+            self._reversed.append((JUMP, 0, 0, distance))
+        self._reversed.append(instruction)
+        return len(self._reversed) - 1
+
+    def branch(self, operation: int, operand: int, yes: int, no: int) -> int:
+        """Write a comparison that goes on at one of two places; return its own place."""
+        if self._distance(no) >= FARTHEST:  # one less than can be, for the other goal may want a jump, too
+            no = self._nearer(no)
+        if self._distance(yes) >= FARTHEST:
+            yes = self._nearer(yes)
+        return self.add((operation, self._distance(yes), self._distance(no), operand), len(self._reversed) - 1)
+
+    def tree(self, ranges: list[tuple[int, Code]]) -> int:
+        """Write a binary search for the range of the number that has been loaded; return its place."""
+        if len(ranges) == 1:
+            return self.piece(ranges[0][1])
+        middle = len(ranges) // 2
+        upper, lower = ranges[middle:], ranges[:middle]
+        if len(upper) == 1:  # last, so that it is near
+            no = self.tree(lower)
+            yes = self.tree(upper)
+        else:
+            yes = self.tree(upper)
+            no = self.tree(lower)
+        return self.branch(JUMP_GREATER_OR_EQUAL, ranges[middle][0], yes, no)
+
+    def _distance(self, place: int) -> int:
+        """Return how many instructions are to be skipped to get there from the one that is written next."""
+        return len(self._reversed) - 1 - place
+
+    def _nearer(self, place: int) -> int:
+        self._reversed.append((JUMP, 0, 0, self._distance(place)))
+        return len(self._reversed) - 1
 
 
 def _rules(section: Config, default: int) -> dict[str, list[Rule]]:
@@ -257,21 +322,6 @@ def _return(action: int) -> Code:
     return ((RETURN, 0, 0, action),)
 
 
-def _branch(operation: int, operand: int, yes: Code, no: Code) -> Code:
-    """Go on with one of two pieces, each of which ends in a return."""
-    if len(no) <= FARTHEST:
-        return ((operation, len(no), 0, operand), *no, *yes)
-    return ((operation, 0, 1, operand), (JUMP, 0, 0, len(no)), *no, *yes)
-
-
-def _tree(ranges: list[tuple[int, Code]]) -> Code:
-    """Return a binary search for the range of the number that has been loaded."""
-    if len(ranges) == 1:
-        return ranges[0][1]
-    middle = len(ranges) // 2
-    return _branch(JUMP_GREATER_OR_EQUAL, ranges[middle][0], _tree(ranges[middle:]), _tree(ranges[:middle]))
-
-
 def _answer(rules: Iterable[Rule], default: int, wide: bool) -> Code:
     """Return the code that tries rules in turn; a rule without conditions is the last to be tried."""
     code: list[Instruction] = []
@@ -314,6 +364,8 @@ def _compare(condition: Condition, wide: bool) -> list[Instruction]:
         case "SCMP_CMP_MASKED_EQ":
             upper = [load_high, (AND, 0, 0, condition.mask >> 32), (JUMP_EQUAL, NEXT, no, high)]
             lower = [load_low, (AND, 0, 0, condition.mask & LOW), (JUMP_EQUAL, yes, no, low)]
+            if not condition.mask >> 32:
+                return lower
         case _:
             last = JUMP_GREATER if condition.operator in ("SCMP_CMP_GT", "SCMP_CMP_LE") else JUMP_GREATER_OR_EQUAL
             upper = [load_high, (JUMP_GREATER, yes, NEXT, high), (JUMP_EQUAL, NEXT, no, high)]
