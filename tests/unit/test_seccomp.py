@@ -193,7 +193,7 @@ def test_an_answer_is_written_once_for_all_who_can_reach_it() -> None:
     usual = compile_filter(profile([], "x86_64"), "x86_64")
     comparisons = sum(operation == 0x35 for operation, *_ in usual)
     answers = sum(operation == 0x06 for operation, *_ in usual)
-    assert answers < comparisons / 2  # where each leaf of the tree has its own, there are more of them
+    assert answers < comparisons / 10  # where each leaf of the tree has its own, there are more of them
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_an_answer_is_written_once_for_all_who_can_reach_it() -> None:
         (section("ALLOW", rule("read", "KILL", errnoRet=1)), r"syscalls\[0\].errnoRet: SCMP_ACT_KILL returns no"),
         (section("ALLOW", rule("read", "KILL") | {"args": [{"index": 0}]}), r"args\[0\].value: missing"),
         (
-            section("ALLOW", *(rule("read", "KILL", (0, "EQ", value)) for value in range(1000))),
+            section("ALLOW", *(rule("read", "KILL", (0, "EQ", value)) for value in range(1100))),
             "instructions when compiled, and the kernel takes 4096",
         ),
         (
