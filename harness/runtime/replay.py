@@ -89,16 +89,16 @@ class Child:
         self.table = Table((ARRANGE, *(step for step in plan.steps if step != NEEDLESS)))
         self.streams = [self.table.given.pop(name) for name in STREAMS]
         self.flags = plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD
-        self._stack = ctypes.create_string_buffer(STACK)
-        self._pidfd = ctypes.c_int(-1)
-        self._arguments = clone_args(
+        self.stack = ctypes.create_string_buffer(STACK)
+        self.pidfd = ctypes.c_int(-1)
+        self.arguments = clone_args(
             flags=self.flags,
-            pidfd=ctypes.addressof(self._pidfd),
+            pidfd=ctypes.addressof(self.pidfd),
             exit_signal=SIGCHLD,
-            stack=ctypes.addressof(self._stack),
+            stack=ctypes.addressof(self.stack),
             stack_size=STACK,
         )
-        self._context = stub.Context(self.table.words, self._arguments)
+        self.context = stub.Context(self.table.words, self.arguments)
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -122,17 +122,17 @@ class Child:
             words[0].value = stream
         self.table.fill(results)
         if into >= 0:
-            self._arguments.flags |= CLONE.INTO_CGROUP
-            self._arguments.cgroup = into
+            self.arguments.flags |= CLONE.INTO_CGROUP
+            self.arguments.cgroup = into
         ordinary = os.sched_getscheduler(0) == os.SCHED_OTHER
         if ordinary:  # else this thread would run, as soon as it is awake again, before the program
             os.sched_setscheduler(0, os.SCHED_BATCH, PRIORITY)
-        pid, failed = self._context.walk()
+        pid, failed = self.context.walk()
         if ordinary:
             os.sched_setscheduler(0, os.SCHED_OTHER, PRIORITY)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
-        return pid, self._pidfd.value, self.table.failed(failed) if failed else None
+        return pid, self.pidfd.value, self.table.failed(failed) if failed else None
 
 
 class HostSide:
