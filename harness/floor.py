@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.runtime.image import Image
-from harness.runtime.replay import CHANNEL_ENDS, Child
-from harness.runtime.step import Plan, Step
+from harness.runtime.replay import CHANNEL_ENDS, Child, undone
+from harness.runtime.step import Plan
 from harness.runtime.table import Table
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -43,8 +43,7 @@ def build(directory: Path, plan: Plan) -> list[str]:
 def imaged(plan: Plan) -> bytes:
     """Return the memory of a plan's tables as the program reads it: a header, the bytes, and where addresses are."""
     child = Child(plan)
-    undo = [Step(f"undo {step.name}", step.why, step.undo) for step in reversed(plan.before)]
-    tables = (Table(plan.before), child.table, Table(undo))
+    tables = (Table(plan.before), child.table, Table(undone(plan.before)))
     image = Image(tables)
     given = [*child.streams, *(child.table.given[name] for name in CHANNEL_ENDS)]
     words = [*(table.words for table in tables), *(word for word, *_ in given)]

@@ -217,7 +217,10 @@ def _replay(
     """Clone the child, which has become the program, or has failed, when this returns."""
     if host_side is None:
         _settle(plan, hostside.walk(plan.before, results), results, undo, cgroups)
-    elif not host_side.walk():
+    elif host_side.walk():
+        undo.callback(_undo_host_side, plan, host_side, results)
+        cgroups += host_side.cgroups
+    else:
         _settle(plan, host_side.outcomes(results), results, undo, cgroups)
     into = os.open(plan.into, O.PATH | O.CLOEXEC) if plan.into else -1
     try:
@@ -227,14 +230,19 @@ def _replay(
     finally:
         if plan.into:
             os.close(into)
-        if host_side:  # the program runs already
-            _settle(plan, host_side.outcomes(results), results, undo, cgroups)
     undo.callback(os.close, pidfd)
     undo.callback(_end, pid, pidfd, cgroups)
     results["pid"] = pid
     if failed:
         raise causes.error(failed)
     return Cell(pid, pidfd, cgroups)
+
+
+def _undo_host_side(plan: Plan, host_side: HostSide, results: Results) -> None:
+    """Undo what a table has done; where that is not enough, step by step."""
+    if not host_side.undo():
+        with contextlib.ExitStack() as undo:
+            _settle(plan, host_side.outcomes(results), results, undo, [])
 
 
 def _not_cloned(plan: Plan, error: OSError) -> StartError:

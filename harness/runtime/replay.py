@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.runtime import attributes, stub
@@ -136,13 +136,22 @@ class Child:
 
 
 class HostSide:
-    """The table of what is done on the host's side before there is a child: walked by the launcher itself."""
+    """The table of what is done on the host's side before there is a child, and that which undoes it.
+
+    Both are walked by the launcher itself.
+    """
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
         self._table = Table(steps)
         self._context = stub.Context(self._table.words)
         self._failed = 0
+        self._undo = Table(undone(steps))
+        self._undo_context = stub.Context(self._undo.words)
+        # Of these calls only one that has done the work itself may be undone.
+        self._makers = [index for index, (_, call) in enumerate(self._table.calls) if call.allowed]
+        self._undoes_all = not any(step.name.startswith("enable:") for step in steps)  # others may rely on that by now
+        self.cgroups = [Path(step.name.partition(":")[2]) for step in steps if step.name.startswith("cgroup:")]
 
     def walk(self) -> bool:
         """Make the calls; return whether none of them has failed."""
@@ -166,6 +175,18 @@ class HostSide:
             if failed:
                 close_opened(made, results)
             yield Outcome(step, failed, all(result >= 0 for result in found))
+
+    def undo(self) -> bool:
+        """Undo all of it, where it was all done here and nobody holds on to it; return whether nothing is left."""
+        if not self._undoes_all or any(self._table.result(index) < 0 for index in self._makers):
+            return False
+        _, failed = self._undo_context.walk()
+        return not failed
+
+
+def undone(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps that undo others, the last of them first."""
+    return [Step(f"undo {step.name}", step.why, step.undo) for step in reversed([*steps])]
 
 
 class _Unreachable:

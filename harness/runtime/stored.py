@@ -16,7 +16,7 @@ from harness.runtime import cgroup, folders, inspect, leftovers, limits, quick, 
 from harness.runtime.config import powerless
 from harness.runtime.image import Image
 from harness.runtime.launch import Prepared
-from harness.runtime.replay import CHANNEL_ENDS, NEEDLESS, Child
+from harness.runtime.replay import CHANNEL_ENDS, NEEDLESS, Child, undone
 from harness.runtime.step import Call, Packed, Saved, Step
 from harness.runtime.syscalls import (
     AF_UNIX,
@@ -94,7 +94,7 @@ def _image(container: Prepared, bundle: Path) -> dict[str, Any]:
     opened = Call("openat", (AT_FDCWD, plan.into, O.PATH | O.CLOEXEC), saves="into")
     into = [Step("into", "the cgroup to be born into: clone3(2)", (opened,))] if plan.into else []
     before = Table([*plan.before, *into])
-    undo = Table([Step(step.name, step.why, step.undo) for step in reversed(plan.before)])
+    undo = Table(undone(plan.before))
     if plan.into:
         child.arguments.flags |= CLONE.INTO_CGROUP
     contexts = {name: _context(table) for name, table in (("ready", ready), ("before", before), ("undo", undo))}

@@ -296,7 +296,7 @@ def test_only_the_latest_images_are_kept(known: Bundle, monkeypatch: pytest.Monk
         path.touch()
         os.utime(path, (age, age))
     stored._remove_oldest(known.folder)
-    assert sorted(path.name for path in known.folder.iterdir())[:2] == ["plan-3", "plan-4"]
+    assert {path.name for path in known.folder.iterdir()} > {"plan-3", "plan-4"}
     assert len(list(known.folder.iterdir())) == 3
 
 
