@@ -32,7 +32,7 @@ from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.pool import Pool, discard
 from harness.runtime.replay import Child, HostSide
-from harness.runtime.signals import PASSED_ON, PassedOn
+from harness.runtime.signals import PassedOn
 from harness.runtime.step import CHANNEL, Host, Meeting, Plan
 from harness.runtime.syscalls import O, socketpair
 
@@ -90,26 +90,37 @@ class Prepared:
 
     def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
         """Run it to its end, as `run` does."""
-        numbers = PASSED_ON if pass_signals else ()
-        if self.child:  # nothing of it is met, and hardly anything stands between the request and the clone
-            with PassedOn(numbers) as passed_on, contextlib.ExitStack() as undo:
-                child, results = self.child, {}
-                if self.pool and (ready := self.pool.take()):
-                    undo.callback(discard, ready)
-                    child, results = self.pool.child, ready.copy()
-                cell = _started(self.plan, streams, child, self.host_side, results, undo)
-                undo.callback(passed_on.keep)
-                passed_on.to(cell.pidfd)
-                return cell.wait(deadline)
+        if self.child and not pass_signals:
+            return self._replayed(self.child, streams, deadline)
+        if self.child:
+            with PassedOn() as passed_on:
+                return self._replayed(self.child, streams, deadline, passed_on)
         front = Front(streams)
         try:
             with start(replace(self.plan, meetings=self._meetings(front) | self.plan.meetings), streams) as cell:
-                with PassedOn(numbers) as passed_on:  # not before, for a start with hooks may have to be interrupted
+                if not pass_signals:
+                    return _attended(cell, front, deadline)
+                with PassedOn() as passed_on:  # not before, for a start with hooks may have to be interrupted
                     passed_on.to(cell.pidfd)
                     return _attended(cell, front, deadline)
         finally:
             front.close()
             hooks.run_last(self.config, self.host)
+
+    def _replayed(
+        self, child: Child, streams: Streams, deadline: float | None, passed_on: PassedOn | None = None
+    ) -> int:
+        """Run what nobody has to meet; hardly anything stands between the request and the clone."""
+        with contextlib.ExitStack() as undo:
+            results: Results = {}
+            if self.pool and (ready := self.pool.take()):
+                undo.callback(discard, ready)
+                child, results = self.pool.child, ready.copy()
+            cell = _started(self.plan, streams, child, self.host_side, results, undo)
+            if passed_on:
+                undo.callback(passed_on.keep)
+                passed_on.to(cell.pidfd)
+            return cell.wait(deadline)
 
     def _meetings(self, front: Front) -> dict[str, Meeting]:
         return {
@@ -129,7 +140,7 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None, pool
     plan = compile_plan(config, host)
     plan = alter(plan) if alter else plan
     child = Child(plan) if replay.fits(plan) and "hooks" not in config else None
-    host_side = HostSide(plan.before) if child and replay.fits_host_side(plan, config) else None
+    host_side = HostSide(plan.before) if child and plan.before and replay.fits_host_side(plan, config) else None
     pool = Pool(plan) if pooled and child else None
     with contextlib.ExitStack() as undo:
         if child:
@@ -179,7 +190,9 @@ def _started(
     there is beforehand.
     """
     cgroups: list[Path] = []
-    streams, begin_copying = relay.instead_of_files(streams, undo) if plan.relay else (streams, relay.nothing)
+    begin_copying = relay.nothing
+    if plan.relay and not (child and child.hands_on(streams)):
+        streams, begin_copying = relay.instead_of_files(streams, undo)
     if child:
         cell = _replay(plan, child, host_side, streams, results, undo, cgroups)
         begin_copying()
@@ -215,13 +228,12 @@ def _replay(
     cgroups: list[Path],
 ) -> Cell:
     """Clone the child, which has become the program, or has failed, when this returns."""
-    if host_side is None:
-        _settle(plan, hostside.walk(plan.before, results), results, undo, cgroups)
-    elif host_side.walk():
+    if host_side and host_side.walk():
         undo.callback(_undo_host_side, plan, host_side, results)
         cgroups += host_side.cgroups
-    else:
-        _settle(plan, host_side.outcomes(results), results, undo, cgroups)
+    elif plan.before:
+        walked = host_side.outcomes(results) if host_side else hostside.walk(plan.before, results)
+        _settle(plan, walked, results, undo, cgroups)
     into = os.open(plan.into, O.PATH | O.CLOEXEC) if plan.into else -1
     try:
         pid, pidfd, failed = child.clone(streams, into, results)

@@ -8,22 +8,35 @@ reference and takes every plan; `fits` says which ones can be had here. clone(2)
 import contextlib
 import ctypes
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.runtime import attributes, stub
+from harness.runtime import attributes, relay, stub
 from harness.runtime.config import Config
 from harness.runtime.forked import SIGCHLD, Failed, Results, close_opened, left_open
 from harness.runtime.hostside import Outcome
-from harness.runtime.step import CHANNEL, Call, Plan, Saved, Step
-from harness.runtime.syscalls import CLONE, F_DUPFD_CLOEXEC, PR, O, clone_args, libc, socketpair
+from harness.runtime.step import CHANNEL, Call, Packed, Plan, Saved, Step
+from harness.runtime.syscalls import (
+    AT,
+    CLONE,
+    F_DUPFD_CLOEXEC,
+    PR,
+    STATX_SIZE,
+    STATX_TYPE,
+    O,
+    clone_args,
+    libc,
+    socketpair,
+)
 from harness.runtime.table import Table, may_be_laid_out
 
 STACK = 4096  # bytes; the child calls no function
 DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
 NEEDLESS = attributes.reset_memory({})  # the memory is the launcher's own, and `fits` has found it as it should be
 PRIORITY = os.sched_param(0)
+STX_MODE = 28  # where in a struct statx
 STREAMS = ("stdin", "stdout", "stderr")
 CHANNEL_ENDS = ("channel", "launchers_end")
 ARRANGE = Step(
@@ -35,6 +48,15 @@ ARRANGE = Step(
         Call("close", (Saved("launchers_end"),)),
         *(Call("dup3", (Saved(f"free {name}"), target, 0)) for target, name in enumerate(STREAMS)),
         Call("dup3", (Saved("free channel"), CHANNEL, O.CLOEXEC)),
+    ),
+)
+
+
+LOOK = Step(
+    "look",
+    "which kind of file a stream is: statx(2)",
+    tuple(
+        Call("statx", (Saved(name), "", AT.EMPTY_PATH, STATX_TYPE, Packed(bytes(STATX_SIZE), name))) for name in STREAMS
     ),
 )
 
@@ -88,6 +110,11 @@ class Child:
     def __init__(self, plan: Plan) -> None:
         self.table = Table((ARRANGE, *(step for step in plan.steps if step != NEEDLESS)))
         self.streams = [self.table.given.pop(name) for name in STREAMS]
+        self._look = Table((LOOK,))
+        self._look_context = stub.Context(self._look.words)
+        self._looked_at = [self._look.given[name][0] for name in STREAMS]
+        buffers = [self._look.words[stub.ENTRY * index + 1 + 4] for index in range(len(STREAMS))]
+        self._modes = [ctypes.c_uint16.from_address(buffer + STX_MODE) for buffer in buffers]
         self.flags = plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD
         self.stack = ctypes.create_string_buffer(STACK)
         self.pidfd = ctypes.c_int(-1)
@@ -112,15 +139,31 @@ class Child:
             for end in ends:
                 os.close(end)
 
+    def hands_on(self, streams: tuple[int, int, int]) -> bool:
+        """Return whether all streams are such as may be handed on to a program as they are: `harness.runtime.relay`.
+
+        By the kernel's own struct, for the interpreter's takes longer to fill than three looks.
+        """
+        stdin, stdout, stderr = self._looked_at
+        stdin.value, stdout.value, stderr.value = streams
+        _, failed = self._look_context.walk()
+        if failed:
+            return False
+        for mode in self._modes:
+            if stat.S_IFMT(mode.value) not in relay.STREAMS:
+                return False
+        return True
+
     def clone(self, streams: tuple[int, int, int], into: int, results: Results) -> tuple[int, int, Failed | None]:
         """Clone the child; return when it has become the program, or has failed.
 
         `into` is the descriptor of a version 2 cgroup or -1, `results` what the host's side knows by now. Returns the
         child's process id, a pidfd, and what has failed. Raises OSError where the clone itself failed.
         """
-        for words, stream in zip(self.streams, streams, strict=True):
-            words[0].value = stream
-        self.table.fill(results)
+        (stdin,), (stdout,), (stderr,) = self.streams
+        stdin.value, stdout.value, stderr.value = streams
+        if results:
+            self.table.fill(results)
         if into >= 0:
             self.arguments.flags |= CLONE.INTO_CGROUP
             self.arguments.cgroup = into

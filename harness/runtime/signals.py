@@ -32,14 +32,13 @@ class PassedOn:
     which it has no handler, SIGINT and SIGTERM included; so the second of these two kills it.
     """
 
-    def __init__(self, numbers: "tuple[int, ...]" = PASSED_ON) -> None:
-        self._numbers = numbers
+    def __init__(self) -> None:
         self._pidfd = -1
         self._kept: list[int] = []
         self._final = 0
 
     def __enter__(self) -> "PassedOn":
-        self._before = {number: _signal.signal(number, self._handle) for number in self._numbers}
+        self._before = {number: _signal.signal(number, self._handle) for number in PASSED_ON}
         return self
 
     def __exit__(self, *_error: object) -> None:
