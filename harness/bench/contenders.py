@@ -65,7 +65,7 @@ class Place:
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
     """Make the place, and remove it with all that was mounted in it."""
-    with tempfile.TemporaryDirectory(prefix="isoproof-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(prefix="isoproof-bench-", ignore_cleanup_errors=True) as directory:
         config = example(os.geteuid(), os.getegid())
         config["process"]["args"] = ["/clock"]
         held = config["process"]["capabilities"]["bounding"]
@@ -189,7 +189,7 @@ class Command(Contender):
         program, *arguments = self.way.command
         try:
             words = [found(program) or program, *arguments]
-            finished = commands.run(self.place.stopwatch, words, self.way.within, self.deadline)
+            finished = commands.run(self.place.stopwatch, words, self.way.within, self.deadline, self._remove)
             return finished.round(ahead, self.silent)
         except HarnessError:
             self._remove()
