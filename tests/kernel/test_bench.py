@@ -31,7 +31,7 @@ def traces() -> dict[str, object]:
         "shared": sorted(str(path) for pattern in SHARED for path in Path("/").glob(pattern.lstrip("/"))),
         "named": sorted(cgroups),
         "temporary": sorted(Path(tempfile.gettempdir()).glob("isoproof-bench-*")),
-        "records": sorted(record for folder in leftovers.folders() for record in folder.glob("*") if ours(record)),
+        "records": sorted(record for folder in leftovers.folders() for record in folder.glob("*.json") if ours(record)),
         "signal": signal.getsignal(signal.SIGINT),
     }
 
