@@ -150,6 +150,7 @@ def podman(place: Place) -> Command:
             way(*lowered, words="with lower limits than it asks for"),
             way(*lowered, words=f"{HIDDEN}, and with lower limits than it asks for", within=WITHOUT_VERSION_2),
         ],
+        preparation=[*store, "ps"],  # an ordinary user's first call leaves a process that all later ones need
         removal=[*store, "rm", "--all", "--force"],
         cgroups=["libpod_parent"],
     )

@@ -63,6 +63,7 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
     """
     with _cleared_up_in_peace() as stack:
         stack.enter_context(orphans.adopted())
+        stack.callback(orphans.end_all, orphans.children())
         place = stack.enter_context(contenders.place())
         told: dict[str, Told] = {}
         present: dict[str, Contender] = {}
