@@ -136,6 +136,8 @@ class Served(Contender):
     def _serve(self) -> subprocess.Popen[bytes]:
         """Return the process, a new one where the last was ended for its failure."""
         if not self._process:
+            self._complaints.seek(0)
+            self._complaints.truncate()
             self._process = subprocess.Popen(
                 self._serving,
                 bufsize=0,
@@ -149,13 +151,16 @@ class Served(Contender):
 
     def _end(self) -> None:
         """End the process by the end of its input, so that it can undo what it has done, or else by a signal."""
-        if self._process:
+        if not self._process:
+            return
+        with self._process as process:  # which closes the pipes in the end
+            assert process.stdin
+            process.stdin.close()
             try:
-                self._process.communicate(timeout=END)
+                process.wait(END)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.communicate()
-            self._process = None
+                process.kill()
+        self._process = None
 
     def start(self) -> Round:
         """Have the process make one start."""
@@ -163,24 +168,23 @@ class Served(Contender):
         known = orphans.children()
         assert process.stdin
         assert process.stdout
-        answer = b""
+        answer, reason = b"", "it has not ended in time"
         try:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(b"\n")
             if select.select([process.stdout], [], [], cells.DEADLINE)[0]:
                 answer = process.stdout.read(cells.ANSWER.size) or b""
+                reason = "its process has ended without a word"
         finally:
             if len(answer) != cells.ANSWER.size:
-                hung = process.poll() is None
                 self._end()
                 orphans.end_all(known)
-        if not answer:
+        if len(answer) != cells.ANSWER.size:
             self._complaints.seek(0)
-            words = last_words(self._complaints.read())
-            raise HarnessError("it has not ended in time" if hung else words or "its process has ended without a word")
+            raise HarnessError(last_words(self._complaints.read()) or reason)
         requested, first, ended, cpu, memory = cells.ANSWER.unpack(answer)
         if not requested < first < ended:
-            raise HarnessError("the clock has not told the time")
+            raise HarnessError("the clock inside has told no time")
         return Round(first - requested, ended - requested, cpu, memory)
 
 
@@ -210,7 +214,10 @@ class Floor(Served):
     """The same system calls as our own runtime's, made from C."""
 
     name = "floor"
-    what = "the system calls that our own runtime makes, from a C program that does nothing else"
+    what = (
+        "the system calls that our own runtime makes, from a C program that does nothing else; CPU time and memory are "
+        "this program's and its child's"
+    )
 
     def absent(self) -> str | None:
         """Return that there is no compiler, where there is none."""
