@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import harness
 from harness import backends, elf, floor
@@ -25,7 +26,19 @@ END = 2.0  # seconds that a process may take to end by itself
 IN_PROCESS = "CPU time is this process's and its children's, memory is shared with it"
 
 
-class Builtin(Contender):
+class Ours(Contender, Protocol):
+    """A contender that is our own runtime."""
+
+    def absent(self) -> str | None:
+        """Return why no container can be made here, or None."""
+        return backends.load("builtin").available()
+
+    def version(self) -> str:
+        """Return the version of isoproof."""
+        return backends.load("builtin").version()
+
+
+class Builtin(Ours):
     """Our own runtime in this process, prepared once for all its starts."""
 
     name = "builtin"
@@ -35,14 +48,6 @@ class Builtin(Contender):
     def __init__(self, place: Place) -> None:
         self._place = place
         self._container: Prepared
-
-    def absent(self) -> str | None:
-        """Return why no container can be made here, or None."""
-        return backends.load("builtin").available()
-
-    def version(self) -> str:
-        """Return the version of isoproof."""
-        return backends.load("builtin").version()
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -188,19 +193,11 @@ class Served(Contender):
         return Round(first - requested, ended - requested, cpu, memory)
 
 
-class Forked(Served):
+class Forked(Ours, Served):
     """Our own runtime by the forked executor."""
 
     name = "builtin-forked"
     what = "our own runtime by the forked executor, from a small process; memory is that of the child, a copy of it"
-
-    def absent(self) -> str | None:
-        """Return why no container can be made here, or None."""
-        return backends.load("builtin").available()
-
-    def version(self) -> str:
-        """Return the version of isoproof."""
-        return backends.load("builtin").version()
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
