@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,9 @@ from harness.bench.commands import last_words
 from harness.bench.contenders import Command, Contender, Place, Way, version_of
 from harness.bench.series import Round, Series
 from harness.errors import HarnessError
-from harness.runtime import launch
+from harness.runtime import launch, quick
 from harness.runtime.config import read
+from harness.runtime.folders import folders
 from harness.runtime.launch import Prepared
 
 END = 2.0  # seconds that a process may take to end by itself
@@ -236,16 +238,33 @@ class Floor(Served):
 
 
 def isoproof_run(place: Place) -> Command:
-    """Return our own runtime as users call it: a process of its own, from nothing."""
+    """Return our own runtime as users call it: a process of its own, which finds what the run before it has stored."""
+    return _isoproof_run(place, "isoproof-run", "for a bundle that it has run before", place.bundle)
+
+
+def isoproof_first_run(place: Place) -> Command:
+    """Return the same where nothing is stored."""
+    bundle = place.copy("isoproof-run-first")
+    forget = ["sh", "-c", f'rm -f {shlex.join(_plans(bundle))}; exec "$@"', "sh"]
+    return _isoproof_run(place, "isoproof-run-first", "for a bundle that it has never run", bundle, forget)
+
+
+def _isoproof_run(place: Place, name: str, words: str, bundle: Path, within: Sequence[str] = ()) -> Command:
     script = str(Path(sys.executable).with_name("isoproof"))
     return Command(
         place=place,
-        name="isoproof-run",
-        what="our own runtime as a command, the interpreter's start included",
+        name=name,
+        what=f"our own runtime as a command, the interpreter's start included, {words}",
         package="pip installs it with isoproof",
-        ways=[Way([script, "run", str(place.bundle)])],
+        ways=[Way([script, "run", str(bundle)], within=within)],
+        leavings=_plans(bundle),
         release=backends.load("builtin").version(),
     )
+
+
+def _plans(bundle: Path) -> list[str]:
+    """Return where the command may store what it has planned for a bundle."""
+    return [f"{folder}/{quick.file_name(str(bundle), [])}" for folder in folders()]
 
 
 def python(place: Place) -> Command:

@@ -22,6 +22,7 @@ CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
     own.Pooled,
     own.Forked,
     own.isoproof_run,
+    own.isoproof_first_run,
     own.python,
     own.PosixSpawn,
     others.unshare,

@@ -16,7 +16,7 @@ from harness.bench import runtimes
 from harness.bench.contenders import NAME
 from harness.bench.record import recorded
 from harness.bench.series import Benchmark, Settings, from_json
-from harness.runtime import leftovers
+from harness.runtime.folders import folders
 from tests.kernel.bundles import snapshot
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -32,7 +32,8 @@ def traces() -> dict[str, object]:
         "shared": sorted(str(path) for pattern in SHARED for path in Path("/").glob(pattern.lstrip("/"))),
         "named": sorted(cgroups),
         "temporary": os.listdir(tempfile.gettempdir()),
-        "records": sorted(record for folder in leftovers.folders() for record in folder.glob("*.json") if ours(record)),
+        "records": sorted(record for folder in folders() for record in Path(folder).glob("*.json") if ours(record)),
+        "plans": sorted(plan for folder in folders() for plan in Path(folder).glob("plan-*")),
         "signal": signal.getsignal(signal.SIGINT),
     }
 
