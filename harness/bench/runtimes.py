@@ -1,0 +1,112 @@
+"""The first section: how long each runtime takes from the request to the first instruction inside, and to the end."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from harness.bench import contenders, orphans, others, own
+from harness.bench.contenders import Contender, Place
+from harness.bench.docker import Docker
+from harness.bench.progress import Tell
+from harness.bench.series import Contender as Told
+from harness.bench.series import Section, Series, Settings
+from harness.bench.turns import Turns
+from harness.errors import IsoproofError
+
+TITLE = "runtimes"
+OURS = "builtin"
+CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
+    own.Floor,
+    own.Builtin,
+    own.Pooled,
+    own.Forked,
+    own.isoproof_run,
+    own.isoproof_first_run,
+    own.python,
+    own.PosixSpawn,
+    others.unshare,
+    others.bubblewrap,
+    others.crun,
+    others.crun_without_cgroups,
+    others.runc,
+    others.runsc,
+    others.nspawn,
+    others.lxc,
+    others.podman,
+    Docker,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """All who were to take part, and the turns of those who can."""
+
+    settings: Settings
+    told: dict[str, Told]
+    turns: Turns
+    fills: Series
+
+    def sections(self) -> dict[str, Section]:
+        """Return what has been found."""
+        starts = "How long does a start take, from the request to the first instruction inside and until all is gone?"
+        found = {TITLE: Section("Runtimes", starts, self.turns.series())}
+        if counted := self.fills.rounds[self.settings.warmup :]:
+            filling = "What does it cost to make the parts of a container beforehand, which builtin-pooled then takes?"
+            found["pool"] = Section("Filling the pool", filling, {"pool-fill": Series(counted)})
+        return found
+
+
+@contextlib.contextmanager
+def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iterator[Contest]:
+    """Have the contenders ready, all or those of the names, and remove everything in the end.
+
+    Our own runtime is the one that starts last in each round.
+    """
+    with _cleared_up_in_peace() as stack:
+        stack.enter_context(orphans.adopted())
+        stack.callback(orphans.end_all, orphans.children())
+        place = stack.enter_context(contenders.place())
+        told: dict[str, Told] = {}
+        present: dict[str, Contender] = {}
+        for make in CONTENDERS:
+            contender = make(place)
+            if names and contender.name not in names:
+                continue
+            tell(f"{TITLE}: making {contender.name} ready")
+            absent = contender.absent() or _made_ready(contender, stack)
+            version = "" if absent else contender.version()
+            told[contender.name] = Told(contender.what, version, "" if absent else contender.command, absent)
+            if not absent:
+                present[contender.name] = contender
+        starts = {name: contender.start for name, contender in present.items()}
+        last = OURS if OURS in present else None
+        pooled = [contender for contender in present.values() if isinstance(contender, own.Pooled)]
+        fills = pooled[0].fills if pooled else Series()
+        yield Contest(settings, told, Turns(TITLE, starts, settings, tell, last), fills)
+
+
+@contextlib.contextmanager
+def _cleared_up_in_peace() -> Iterator[contextlib.ExitStack]:
+    """Have a stack that is undone in the end, whole, also where somebody impatient presses Ctrl-C once more."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = [signal.getsignal(number) for number in numbers]
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack
+        finally:
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
+            try:
+                stack.close()
+            finally:
+                for number, action in zip(numbers, previous, strict=True):
+                    signal.signal(number, action)
+
+
+def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:
+    try:
+        stack.enter_context(contender.ready())
+    except (IsoproofError, OSError) as error:
+        return str(error)
+    return None
