@@ -1,4 +1,4 @@
-"""The smallest programs that tell the time, or who they are: under 300 bytes of ELF, without a libc or a loader.
+"""The smallest programs that tell the time, or who they are, or sleep: under 300 bytes of ELF, without libc or loader.
 
 The clock reads CLOCK_MONOTONIC with its first instructions, writes the struct timespec (16 bytes) to fd 1 and
 exits. What passes between a request and that clock reading is the time that a runtime takes, and nothing
@@ -14,6 +14,7 @@ EM_X86_64 = 62
 EM_AARCH64 = 183
 ADDRESS = 0x400000
 HEADERS = 64 + 56  # the ELF header and one program header
+SYSTEM_CALL = 0xD4000001  # svc #0, of aarch64
 TIMESPEC = struct.Struct("=qq")
 STATUS = b"/proc/self/status\0"
 
@@ -37,6 +38,18 @@ def status_program(machine: str) -> bytes:
     if machine == "aarch64":
         return _executable(EM_AARCH64, _with_text(_aarch64_status, STATUS))
     raise HarnessError(f"no status program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+
+
+def pause_program(machine: str) -> bytes:
+    """The program that does nothing until it is killed: pause(2).
+
+    HarnessError for a machine that we have no instructions for.
+    """
+    if machine == "x86_64":
+        return _executable(EM_X86_64, b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7")  # mov eax, 34; syscall; jmp back
+    if machine == "aarch64":
+        return _executable(EM_AARCH64, _aarch64_pause())
+    raise HarnessError(f"no pause program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
 
 
 def _with_text(instructions: Callable[[int], bytes], text: bytes) -> bytes:
@@ -80,17 +93,17 @@ def _x86_64() -> bytes:
     )
 
 
-def _aarch64() -> bytes:
-    def move(register: int, number: int) -> int:
-        return 0xD2800000 | number << 5 | register  # movz xN, #number
+def _move(register: int, number: int) -> int:
+    return 0xD2800000 | number << 5 | register  # movz xN, #number
 
-    system_call = 0xD4000001  # svc #0
+
+def _aarch64() -> bytes:
     stack_to_x1 = 0x910003E1  # add x1, sp, #0
     instructions = [
         0xD10043FF,  # sub sp, sp, #16
-        *(move(0, 1), stack_to_x1, move(8, 113), system_call),  # clock_gettime(CLOCK_MONOTONIC, sp)
-        *(move(0, 1), stack_to_x1, move(2, 16), move(8, 64), system_call),  # write(1, sp, 16)
-        *(move(0, 0), move(8, 93), system_call),  # exit(0)
+        *(_move(0, 1), stack_to_x1, _move(8, 113), SYSTEM_CALL),  # clock_gettime(CLOCK_MONOTONIC, sp)
+        *(_move(0, 1), stack_to_x1, _move(2, 16), _move(8, 64), SYSTEM_CALL),  # write(1, sp, 16)
+        *(_move(0, 0), _move(8, 93), SYSTEM_CALL),  # exit(0)
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)
 
@@ -111,19 +124,24 @@ def _x86_64_status(path: int) -> bytes:
 
 
 def _aarch64_status(path: int) -> bytes:
-    def move(register: int, number: int) -> int:
-        return 0xD2800000 | number << 5 | register  # movz xN, #number
-
-    system_call = 0xD4000001  # svc #0
     stack_to_x1 = 0x910003E1  # add x1, sp, #0
     instructions = [
         0xD14007FF,  # sub sp, sp, #1, lsl #12
         0x92800000 | 99 << 5,  # movn x0, #99: AT_FDCWD
-        *(move(1, path & 0xFFFF), 0xF2A00000 | path >> 16 << 5 | 1),  # movk x1, #high, lsl #16
-        *(move(2, 0), move(8, 56), system_call),  # openat(AT_FDCWD, path, 0)
-        *(stack_to_x1, move(2, 4096), move(8, 63), system_call),  # read(…, sp, 4096)
+        *(_move(1, path & 0xFFFF), 0xF2A00000 | path >> 16 << 5 | 1),  # movk x1, #high, lsl #16
+        *(_move(2, 0), _move(8, 56), SYSTEM_CALL),  # openat(AT_FDCWD, path, 0)
+        *(stack_to_x1, _move(2, 4096), _move(8, 63), SYSTEM_CALL),  # read(…, sp, 4096)
         0xAA0003E2,  # mov x2, x0
-        *(move(0, 1), stack_to_x1, move(8, 64), system_call),  # write(1, sp, …)
-        *(move(0, 0), move(8, 93), system_call),  # exit(0)
+        *(_move(0, 1), stack_to_x1, _move(8, 64), SYSTEM_CALL),  # write(1, sp, …)
+        *(_move(0, 0), _move(8, 93), SYSTEM_CALL),  # exit(0)
+    ]
+    return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
+def _aarch64_pause() -> bytes:
+    instructions = [
+        *(_move(register, 0) for register in range(5)),
+        *(_move(8, 73), SYSTEM_CALL),  # ppoll(NULL, 0, NULL, NULL, 0): there is no pause(2)
+        0x17FFFFF9,  # b, back by seven instructions
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)
