@@ -46,10 +46,10 @@ def percentile(values: Sequence[int], share: int) -> int:
     return sorted(values)[max(math.ceil(len(values) * share / 100), 1) - 1]
 
 
-def summary(values: Sequence[int]) -> dict[str, float]:
-    """Minimum, percentiles and maximum in milliseconds."""
+def summary(values: Sequence[int], unit: float = 1e6) -> dict[str, float]:
+    """Minimum, percentiles and maximum, in units of so many of the values: milliseconds, if they are nanoseconds."""
     found = {"min": min(values), **{f"p{share}": percentile(values, share) for share in PERCENTILES}}
-    return {name: value / 1e6 for name, value in {**found, "max": max(values)}.items()}
+    return {name: value / unit for name, value in {**found, "max": max(values)}.items()}
 
 
 def compare(first: Sequence[int], second: Sequence[int]) -> Comparison:

@@ -1,0 +1,8 @@
+"""The sections of the benchmark beside that of the runtimes, in their order: each is made by one function."""
+
+from collections.abc import Callable
+
+from harness.bench.progress import Progress
+from harness.bench.series import Section
+
+SECTIONS: dict[str, Callable[[Progress], Section]] = {}
