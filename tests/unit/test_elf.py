@@ -50,14 +50,16 @@ def test_the_path_stands_where_the_instructions_look_for_it(machine: str, number
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_sleeper_sleeps_until_it_is_killed(machine: str, tmp_path: Path, missing: Callable[[str], NoReturn]) -> None:
+def test_the_sleeper_sleeps_until_it_is_killed(
+    machine: str, tmp_path: Path, missing: Callable[[str], NoReturn]
+) -> None:
     path = tmp_path / "program"
     path.write_bytes(elf.pause_program(machine))
     path.chmod(0o755)
-    emulator = [] if os.uname().machine == machine else [f"qemu-{machine}"]
-    if emulator and not shutil.which(*emulator):
-        missing(f"{emulator[0]} is not installed; Debian has it in qemu-user")
-    with subprocess.Popen([*emulator, path]) as process:
+    foreign, emulator = os.uname().machine != machine, f"qemu-{machine}"
+    if foreign and not shutil.which(emulator):
+        missing(f"{emulator} is not installed; Debian has it in qemu-user")
+    with subprocess.Popen([emulator, path] if foreign else [path]) as process:
         try:
             calls, end = Path(f"/proc/{process.pid}/syscall"), time.monotonic() + 20
             number = SLEEPING[os.uname().machine]
