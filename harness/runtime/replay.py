@@ -80,8 +80,9 @@ def _has_ordinary_memory() -> bool:
 class Child:
     """The table that the child of one container walks; it serves one start at a time, when it is `ready`.
 
-    What only a start knows, descriptors and results of the host's side, is filled in by `clone`. The socket, by which
-    the child finds out that its launcher is dead, is the same for all starts.
+    What only a start knows, descriptors and results of the host's side, is filled in by `clone`; `walk` is the system
+    call itself, and all that the child does. The socket, by which the child finds out that its launcher is dead, is the
+    same for all starts.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -97,7 +98,7 @@ class Child:
             stack=ctypes.addressof(self._stack),
             stack_size=STACK,
         )
-        self._context = stub.Context(self.table.words, self._arguments)
+        self.walk = stub.Context(self.table.words, self._arguments).walk
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -126,7 +127,7 @@ class Child:
         ordinary = os.sched_getscheduler(0) == os.SCHED_OTHER
         if ordinary:  # else this thread would run, as soon as it is awake again, before the program
             os.sched_setscheduler(0, os.SCHED_BATCH, PRIORITY)
-        pid, failed = self._context.walk()
+        pid, failed = self.walk()
         if ordinary:
             os.sched_setscheduler(0, os.SCHED_OTHER, PRIORITY)
         if pid < 0:
