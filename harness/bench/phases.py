@@ -13,7 +13,7 @@ from dataclasses import replace
 from harness import elf, latency
 from harness.bench.series import Round, Section, Series
 from harness.bench.starts import Clock
-from harness.bench.turns import GAP, ROUNDS, Tell, bundle, counted, outcome_of, round_of
+from harness.bench.turns import GAP, NOT_REPLAYED, ROUNDS, Tell, bundle, counted, fill, outcome_of, starting
 from harness.errors import IsoproofError
 from harness.runtime import launch, stub
 from harness.runtime.config import read
@@ -26,7 +26,6 @@ from harness.runtime.table import Table
 CLOCK_MONOTONIC = 1
 STAMP = "stamp:"
 FIRST, CLONE, LAST = "request to clone", "clone", "execve to first instruction"
-NOT_REPLAYED = "Not measured: on this machine, or by this user, no start is replayed."
 WHOLE = "a start without the clock readings"
 
 Phases = dict[str, int]  # how long each took, in nanoseconds
@@ -100,12 +99,6 @@ def walked(container: Prepared) -> Plan:
     return split(container.plan)[1] if container.pool else container.plan
 
 
-def fill(container: Prepared) -> None:
-    """Make the parts for one start, where there is a pool for them."""
-    if container.pool:
-        container.pool.fill()
-
-
 def on_demand(tell: Tell, rounds: int = ROUNDS) -> Section:
     """Measure the phases of a start."""
     return _section("phases", "Which step of a start takes how long?", tell, rounds, pooled=False)
@@ -124,10 +117,7 @@ def _section(title: str, question: str, tell: Tell, rounds: int, pooled: bool) -
             return Section(title, question, words=[NOT_REPLAYED])
         start = stack.enter_context(clocked(parted, clock))
         series = {label: Series() for label in (*labels(walked(parted)), WHOLE)}
-
-        def start_whole() -> Round:
-            fill(whole)
-            return round_of(clock.start(whole))
+        start_whole = starting(clock, whole)
 
         for counts in counted(title, tell, rounds):
             time.sleep(GAP)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,8 @@ from harness.runtime.profile import profile
 ROUNDS = 100
 WARMUP = 5  # rounds that do not count
 GAP = 0.005  # seconds before each start, as most machines are asked for containers now and then
-PAUSE = "/pause"  # the program in the bundle that sleeps
+CLOCK, SLEEP = "/clock", "/pause"  # the programs in the bundle, which `harness.elf` makes
+NOT_REPLAYED = "Not measured: on this machine, or by this user, no start is replayed."
 
 Tell = Callable[[str], None]
 Start = Callable[[], Round]
@@ -29,9 +31,10 @@ def bundle() -> Iterator[tuple[Path, Config]]:
     """Make a bundle for as long as the context lasts; yield it and the default config with the default profile."""
     with tempfile.TemporaryDirectory(prefix="isoproof-") as name:
         directory = Path(name)
+        directory.chmod(0o755)  # for a container whose root is nobody outside
         config = latency.prepare(directory)
         machine = os.uname().machine
-        program = Path(f"{directory}/rootfs{PAUSE}")
+        program = Path(f"{directory}/rootfs{SLEEP}")
         program.write_bytes(elf.pause_program(machine))
         program.chmod(0o755)
         config["linux"]["seccomp"] = profile(config["process"]["capabilities"]["bounding"], machine)
@@ -46,12 +49,14 @@ def counted(title: str, tell: Tell, rounds: int) -> Iterator[bool]:
 
 
 def take_turns(title: str, starts: Mapping[str, Start], tell: Tell, rounds: int) -> dict[str, Series]:
-    """Start all contenders in turn, round by round."""
+    """Start all contenders in turn, round by round: each round in another order, for a start disturbs the next."""
     series = {label: Series() for label in starts}
+    order = list(starts)
     for counts in counted(title, tell, rounds):
-        for label, start in starts.items():
+        random.shuffle(order)
+        for label in order:
             time.sleep(GAP)
-            outcome = outcome_of(start)
+            outcome = outcome_of(starts[label])
             if counts:
                 series[label].add(outcome)
     return series
@@ -71,5 +76,16 @@ def round_of(times: Times) -> Round:
 
 
 def starting(clock: Clock, container: Prepared) -> Start:
-    """Return what starts a container that was prepared."""
-    return lambda: round_of(clock.start(container))
+    """Return what starts a container that was prepared, from its pool where it has one."""
+
+    def start() -> Round:
+        fill(container)
+        return round_of(clock.start(container))
+
+    return start
+
+
+def fill(container: Prepared) -> None:
+    """Make the parts for one start, where there is a pool for them."""
+    if container.pool:
+        container.pool.fill()

@@ -1,0 +1,78 @@
+"""What each feature of a config costs: the default config against the same with one thing taken out or added."""
+
+import os
+from typing import Any
+
+from harness.bench.launchers import Launcher
+from harness.bench.series import Section
+from harness.bench.turns import ROUNDS, Start, Tell, bundle, take_turns
+from harness.errors import IsoproofError
+from harness.runtime.config import Config
+from harness.runtime.fields import CAPABILITIES
+from harness.shapes import FIRST_ID, IDS, merged
+
+DEFAULT = "the default config"
+TITLE = "features"
+QUESTION = "What does each feature of a config cost, taken out of the default one or added to it?"
+VOLUMES = 20
+
+
+def changes(config: Config) -> dict[str, dict[str, Any]]:
+    """Return what is taken out (None) of a config or added to it, as merge patches under the names of the features."""
+    namespaces = config["linux"]["namespaces"]
+    ids = [{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]
+    binds = [
+        {"destination": f"/volume{n}", "type": "bind", "source": "/usr", "options": ["bind"]} for n in range(VOLUMES)
+    ]
+    rights = ["execute", "read_file", "write_file"]
+    rules = {"pathBeneath": [{"paths": ["/"], "allowedAccess": rights}]}
+    limits = {"memory": {"limit": 1 << 28}, "pids": {"limit": 64}, "cpu": {"quota": 50_000, "period": 100_000}}
+    return {
+        "without seccomp": {"linux": {"seccomp": None}},
+        "without masked paths": {"linux": {"maskedPaths": None}},
+        "without read-only paths": {"linux": {"readonlyPaths": None}},
+        "with a writable root": {"root": {"readonly": False}},
+        "without rlimits": {"process": {"rlimits": None}},
+        "with the whole bounding set": {"process": {"capabilities": {"bounding": list(CAPABILITIES)}}},
+        "with limits of memory, pids and cpu": {"linux": {"resources": limits}},
+        "with 1 bind mount": {"mounts": [*config["mounts"], *binds[:1]]},
+        f"with {VOLUMES} bind mounts": {"mounts": [*config["mounts"], *binds]},
+        "with Landlock": {"process": {"landlock": {"ruleset": {"handledAccessFS": rights}, "rules": rules}}},
+        "with a user namespace": {
+            "linux": {"namespaces": [*namespaces, {"type": "user"}], "uidMappings": ids, "gidMappings": ids}
+        },
+        "with a time namespace": {
+            "linux": {"namespaces": [*namespaces, {"type": "time"}], "timeOffsets": {"boottime": {"secs": 1}}}
+        },
+        "with a cable (veth)": {
+            "linux": {"veth": [{"name": "eth0", "address": "192.0.2.2/30", "hostName": f"bench{os.getpid()}"}]}
+        },
+        "with a terminal": {"process": {"terminal": True}},
+        "with a hook": {"hooks": {"createRuntime": [{"path": "/bin/true"}]}},
+        "with a PID 1 that reaps": {"annotations": {"isoproof.init": "true"}},
+    }
+
+
+def section(tell: Tell, rounds: int = ROUNDS) -> Section:
+    """Start containers that differ by one feature each."""
+    starts: dict[str, Start] = {}
+    words = []
+    with bundle() as (directory, config), Launcher() as launcher:
+        for number in range(VOLUMES):
+            (directory / f"rootfs/volume{number}").mkdir()
+
+        def prepare(name: str, patch: dict[str, Any], forked: bool = False, pooled: bool = False) -> None:
+            try:
+                start, executor = launcher.prepare(merged(config, patch), directory, forked, pooled)
+            except IsoproofError as error:
+                words.append(f"Not measured, {name}: {error}")
+            else:
+                starts[f"{name} ({executor})"] = start
+
+        prepare(DEFAULT, {})
+        prepare(DEFAULT, {}, pooled=True)
+        prepare(DEFAULT, {}, forked=True)
+        for name, patch in changes(config).items():
+            prepare(name, patch)
+        series = take_turns(TITLE, starts, tell, rounds)
+    return Section(TITLE, QUESTION, series, words)
