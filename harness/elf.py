@@ -1,4 +1,4 @@
-"""The smallest programs that tell the time, or who they are, or sleep: under 300 bytes of ELF, without libc or loader.
+"""The smallest programs that tell the time, or who they are, or sleep: some 300 bytes of ELF, no libc, no loader.
 
 The clock reads CLOCK_MONOTONIC with its first instructions, writes the struct timespec (16 bytes) to fd 1 and
 exits. What passes between a request and that clock reading is the time that a runtime takes, and nothing
@@ -6,6 +6,7 @@ else.
 """
 
 import struct
+import time
 from collections.abc import Callable
 
 from harness.errors import HarnessError
@@ -14,18 +15,35 @@ EM_X86_64 = 62
 EM_AARCH64 = 183
 ADDRESS = 0x400000
 HEADERS = 64 + 56  # the ELF header and one program header
-SYSTEM_CALL = 0xD4000001  # svc #0, of aarch64
 TIMESPEC = struct.Struct("=qq")
 STATUS = b"/proc/self/status\0"
+TIMES_AND_USAGE = struct.Struct("=4qi4x18q")  # two of struct timespec, the status of wait4(2), and struct rusage
+SVC = 0xD4000001  # svc #0: a system call on aarch64
+CLONE_FLAGS = 0x4111  # CLONE_VM | CLONE_VFORK | SIGCHLD: what has been nobody's memory but this program's
 
 
-def clock_program(machine: str) -> bytes:
+def clock_program(machine: str, clock: int = time.CLOCK_MONOTONIC) -> bytes:
     """The program for a machine as `uname -m` names it; HarnessError for one that we have no instructions for."""
     if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64())
+        return _executable(EM_X86_64, _x86_64(clock))
     if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64())
+        return _executable(EM_AARCH64, _aarch64(clock))
     raise HarnessError(f"no clock program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+
+
+def stopwatch_program(machine: str) -> bytes:
+    """The program that runs its arguments as a command and writes to fd 3 how long that took and what it used.
+
+    It writes TIMES_AND_USAGE: CLOCK_MONOTONIC before it starts the command, and after it has waited for it. As it is
+    next to nothing, nothing of it is in what it measures: struct rusage counts the memory of whoever starts a program
+    as the program's own. The command is a path, and has no fd 3. HarnessError for a machine that we have no
+    instructions for.
+    """
+    if machine == "x86_64":
+        return _executable(EM_X86_64, _x86_64_stopwatch())
+    if machine == "aarch64":
+        return _executable(EM_AARCH64, _aarch64_stopwatch())
+    raise HarnessError(f"no stopwatch program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
 
 
 def status_program(machine: str) -> bytes:
@@ -46,7 +64,7 @@ def pause_program(machine: str) -> bytes:
     HarnessError for a machine that we have no instructions for.
     """
     if machine == "x86_64":
-        return _executable(EM_X86_64, b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7")  # mov eax, 34; syscall; jmp back
+        return _executable(EM_X86_64, _x86_64_call(34) + b"\xeb\xf7")  # pause; jmp, back by nine bytes
     if machine == "aarch64":
         return _executable(EM_AARCH64, _aarch64_pause())
     raise HarnessError(f"no pause program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
@@ -59,7 +77,7 @@ def _with_text(instructions: Callable[[int], bytes], text: bytes) -> bytes:
 
 
 def nanoseconds(output: bytes) -> int:
-    """What the program wrote, as nanoseconds of CLOCK_MONOTONIC; HarnessError if it wrote anything else."""
+    """What the clock program wrote, as nanoseconds; HarnessError if it wrote anything else."""
     if len(output) != TIMESPEC.size:
         raise HarnessError(f"the clock program wrote {len(output)} bytes, not {TIMESPEC.size}: {output[:200]!r}")
     seconds, rest = TIMESPEC.unpack(output)
@@ -75,20 +93,21 @@ def _executable(machine: int, code: bytes) -> bytes:
     return identification + header + segment + code
 
 
-def _x86_64() -> bytes:
-    def call(number: int) -> bytes:
-        return b"\xb8" + struct.pack("<I", number) + b"\x0f\x05"  # mov eax, number; syscall
+def _x86_64_call(number: int) -> bytes:
+    return b"\xb8" + struct.pack("<I", number) + b"\x0f\x05"  # mov eax, number; syscall
 
+
+def _x86_64(clock: int) -> bytes:
     return b"".join(
         [
             b"\x48\x83\xec\x10",  # sub rsp, 16
-            b"\xbf\x01\x00\x00\x00\x48\x89\xe6",  # mov edi, 1 (CLOCK_MONOTONIC); mov rsi, rsp
-            call(228),  # clock_gettime
+            b"\xbf" + struct.pack("<I", clock) + b"\x48\x89\xe6",  # mov edi, clock; mov rsi, rsp
+            _x86_64_call(228),  # clock_gettime
             b"\xbf\x01\x00\x00\x00\x48\x89\xe6",  # mov edi, 1 (standard output); mov rsi, rsp
             b"\xba\x10\x00\x00\x00",  # mov edx, 16
-            call(1),  # write
+            _x86_64_call(1),  # write
             b"\x31\xff",  # xor edi, edi
-            call(60),  # exit
+            _x86_64_call(60),  # exit
         ]
     )
 
@@ -97,13 +116,13 @@ def _move(register: int, number: int) -> int:
     return 0xD2800000 | number << 5 | register  # movz xN, #number
 
 
-def _aarch64() -> bytes:
+def _aarch64(clock: int) -> bytes:
     stack_to_x1 = 0x910003E1  # add x1, sp, #0
     instructions = [
         0xD10043FF,  # sub sp, sp, #16
-        *(_move(0, 1), stack_to_x1, _move(8, 113), SYSTEM_CALL),  # clock_gettime(CLOCK_MONOTONIC, sp)
-        *(_move(0, 1), stack_to_x1, _move(2, 16), _move(8, 64), SYSTEM_CALL),  # write(1, sp, 16)
-        *(_move(0, 0), _move(8, 93), SYSTEM_CALL),  # exit(0)
+        *(_move(0, clock), stack_to_x1, _move(8, 113), SVC),  # clock_gettime(clock, sp)
+        *(_move(0, 1), stack_to_x1, _move(2, 16), _move(8, 64), SVC),  # write(1, sp, 16)
+        *(_move(0, 0), _move(8, 93), SVC),  # exit(0)
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)
 
@@ -129,11 +148,73 @@ def _aarch64_status(path: int) -> bytes:
         0xD14007FF,  # sub sp, sp, #1, lsl #12
         0x92800000 | 99 << 5,  # movn x0, #99: AT_FDCWD
         *(_move(1, path & 0xFFFF), 0xF2A00000 | path >> 16 << 5 | 1),  # movk x1, #high, lsl #16
-        *(_move(2, 0), _move(8, 56), SYSTEM_CALL),  # openat(AT_FDCWD, path, 0)
-        *(stack_to_x1, _move(2, 4096), _move(8, 63), SYSTEM_CALL),  # read(…, sp, 4096)
+        *(_move(2, 0), _move(8, 56), SVC),  # openat(AT_FDCWD, path, 0)
+        *(stack_to_x1, _move(2, 4096), _move(8, 63), SVC),  # read(…, sp, 4096)
         0xAA0003E2,  # mov x2, x0
-        *(_move(0, 1), stack_to_x1, _move(8, 64), SYSTEM_CALL),  # write(1, sp, …)
-        *(_move(0, 0), _move(8, 93), SYSTEM_CALL),  # exit(0)
+        *(_move(0, 1), stack_to_x1, _move(8, 64), SVC),  # write(1, sp, …)
+        *(_move(0, 0), _move(8, 93), SVC),  # exit(0)
+    ]
+    return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
+def _x86_64_stopwatch() -> bytes:
+    child = [
+        b"\xbf\x03\x00\x00\x00" + _x86_64_call(3),  # mov edi, 3; close
+        b"\x49\x8b\x7d\x00\x4c\x89\xee\x4c\x89\xf2",  # mov rdi, [r13]; mov rsi, r13; mov rdx, r14
+        _x86_64_call(59),  # execve
+        b"\xbf\x7f\x00\x00\x00" + _x86_64_call(60),  # mov edi, 127; exit
+    ]
+    return b"".join(
+        [
+            b"\x4c\x8b\x24\x24",  # mov r12, [rsp]: how many arguments there are
+            b"\x4c\x8d\x6c\x24\x10",  # lea r13, [rsp + 16]: those of the command
+            b"\x4e\x8d\x74\xe4\x10",  # lea r14, [rsp + 8 * r12 + 16]: the environment
+            b"\x48\x81\xec\xc0\x00\x00\x00",  # sub rsp, 192
+            b"\xbf\x01\x00\x00\x00\x48\x89\xe6",  # mov edi, 1 (CLOCK_MONOTONIC); mov rsi, rsp
+            _x86_64_call(228),  # clock_gettime
+            b"\xbf"
+            + struct.pack("<I", CLONE_FLAGS)
+            + b"\x31\xf6\x31\xd2",  # mov edi, flags; xor esi, esi; xor edx, edx
+            b"\x45\x31\xd2\x45\x31\xc0",  # xor r10d, r10d; xor r8d, r8d
+            _x86_64_call(56),  # clone, with the same stack, for the child calls no function
+            b"\x85\xc0\x75" + bytes([sum(map(len, child))]),  # test eax, eax; jnz to where the parent goes on
+            *child,
+            b"\x89\xc7\x48\x8d\x74\x24\x20",  # mov edi, eax; lea rsi, [rsp + 32]
+            b"\x31\xd2\x4c\x8d\x54\x24\x28",  # xor edx, edx; lea r10, [rsp + 40]
+            _x86_64_call(61),  # wait4
+            b"\xbf\x01\x00\x00\x00\x48\x8d\x74\x24\x10",  # mov edi, 1; lea rsi, [rsp + 16]
+            _x86_64_call(228),  # clock_gettime
+            b"\xbf\x03\x00\x00\x00\x48\x89\xe6",  # mov edi, 3; mov rsi, rsp
+            b"\xba" + struct.pack("<I", TIMES_AND_USAGE.size),  # mov edx, size
+            _x86_64_call(1),  # write
+            b"\x31\xff" + _x86_64_call(60),  # xor edi, edi; exit
+        ]
+    )
+
+
+def _aarch64_stopwatch() -> bytes:
+    def on_stack(register: int, offset: int) -> int:
+        return 0x910003E0 | offset << 10 | register  # add xN, sp, #offset
+
+    child = [
+        *(_move(0, 3), _move(8, 57), SVC),  # close(3)
+        *(0xF9400280, 0xAA1403E1, 0xAA1503E2),  # ldr x0, [x20]; mov x1, x20; mov x2, x21
+        *(_move(8, 221), SVC),  # execve(x0, x1, x2)
+        *(_move(0, 127), _move(8, 93), SVC),  # exit(127)
+    ]
+    instructions = [
+        0xF94003F3,  # ldr x19, [sp]: how many arguments there are
+        0x910043F4,  # add x20, sp, #16: those of the command
+        0x8B130E95,  # add x21, x20, x19, lsl #3: the environment
+        0xD10303FF,  # sub sp, sp, #192
+        *(_move(0, 1), on_stack(1, 0), _move(8, 113), SVC),  # clock_gettime(CLOCK_MONOTONIC, sp)
+        *(_move(0, CLONE_FLAGS), *(_move(register, 0) for register in range(1, 5)), _move(8, 220), SVC),  # clone
+        0xB5000000 | (len(child) + 1) << 5,  # cbnz x0, to where the parent goes on
+        *child,
+        *(on_stack(1, 32), _move(2, 0), on_stack(3, 40), _move(8, 260), SVC),  # wait4(x0, sp + 32, 0, sp + 40)
+        *(_move(0, 1), on_stack(1, 16), _move(8, 113), SVC),  # clock_gettime(CLOCK_MONOTONIC, sp + 16)
+        *(_move(0, 3), on_stack(1, 0), _move(2, TIMES_AND_USAGE.size), _move(8, 64), SVC),  # write(3, sp, size)
+        *(_move(0, 0), _move(8, 93), SVC),  # exit(0)
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)
 
@@ -141,7 +222,7 @@ def _aarch64_status(path: int) -> bytes:
 def _aarch64_pause() -> bytes:
     instructions = [
         *(_move(register, 0) for register in range(5)),
-        *(_move(8, 73), SYSTEM_CALL),  # ppoll(NULL, 0, NULL, NULL, 0): there is no pause(2)
+        *(_move(8, 73), SVC),  # ppoll(NULL, 0, NULL, NULL, 0): there is no pause(2)
         0x17FFFFF9,  # b, back by seven instructions
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)

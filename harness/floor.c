@@ -2,8 +2,9 @@
 
    The table is the very one that harness/runtime/replay.py has laid out, with its addresses relative to its beginning
    (harness/floor.py). Each byte on standard input asks for one start, which is answered by three times in nanoseconds
-   of CLOCK_MONOTONIC: of the request, of the first instruction of the program, and when it had been reaped. A time of 0
-   says that it failed. */
+   of CLOCK_MONOTONIC: of the request, of the first instruction of the program, and when it had been reaped; by the CPU
+   time of this process and its children, in nanoseconds; and by the most memory that a child has had, in KiB. A time of
+   0 says that it failed. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -36,6 +38,14 @@ static uint64_t now(void) {
     struct timespec found;
     clock_gettime(CLOCK_MONOTONIC, &found);
     return found.tv_sec * 1000000000ull + found.tv_nsec;
+}
+
+static uint64_t used(struct rusage *children) {
+    struct timespec own;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    getrusage(RUSAGE_CHILDREN, children);
+    return (own.tv_sec + children->ru_utime.tv_sec + children->ru_stime.tv_sec) * 1000000000ull + own.tv_nsec +
+           (children->ru_utime.tv_usec + children->ru_stime.tv_usec) * 1000ull;
 }
 
 static long call(const long number, const long *given) {
@@ -95,7 +105,8 @@ int main(int count, char **arguments) {
     if (pipe2(ends, O_CLOEXEC) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel))
         return 2;
     for (char byte; read(0, &byte, 1) == 1;) {
-        uint64_t times[3] = {now(), 0, 0};
+        struct rusage children;
+        uint64_t before = used(&children), answer[5] = {now()};
         struct timespec first;
         int status, pidfd = -1;
         const int given[GIVEN] = {null, ends[1], errors, channel[1], channel[0]};
@@ -110,11 +121,13 @@ int main(int count, char **arguments) {
         waitpid(pid, &status, 0);
         while (walk((struct entry *)(image + header.after)) == EBUSY)
             ;
-        times[2] = now();
+        answer[2] = now();
+        answer[3] = used(&children) - before;
+        answer[4] = children.ru_maxrss;
         close(pidfd);
         if (status == 0 && read(ends[0], &first, sizeof first) == sizeof first)
-            times[1] = first.tv_sec * 1000000000ull + first.tv_nsec;
-        if (write(1, times, sizeof times) != sizeof times)
+            answer[1] = first.tv_sec * 1000000000ull + first.tv_nsec;
+        if (write(1, answer, sizeof answer) != sizeof answer)
             return 2;
     }
     return 0;

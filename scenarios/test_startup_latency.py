@@ -1,58 +1,78 @@
-"""How long each runtime takes from the request to the first instruction inside: `make bench`.
+"""How long each runtime takes from the request to the first instruction inside, and until all is gone: `make bench`.
 
-pytest-benchmark times our own runtime; before each of its rounds the others start the same bundle once, outside of
+pytest-benchmark times our own runtime; before each of its rounds the others start the same program once, outside of
 what is timed, so that all contenders meet the same machine.
 """
 
-import json
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import backends, latency
-from harness.latency import CONTENDERS, Round
+from harness.bench import runtimes, tables
+from harness.bench.progress import Progress
+from harness.bench.record import recorded
+from harness.bench.sections import SECTIONS
+from harness.bench.series import Series, Settings
 
 pytest.importorskip("pytest_benchmark")
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-ROUNDS = 100  # with fewer, medians move by more than what is to be told apart
-WARMUP = 5
+# With fewer rounds medians move by more than what is to be told apart.
+SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
+SLOWER = ("crun", "runc")
 
 
+@pytest.fixture
+def _ended_in_order() -> Iterator[None]:
+    """Clear up also where it is not a person that ends it."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.mark.usefixtures("_ended_in_order")
 def test_startup_latency(
-    benchmark: "BenchmarkFixture",
-    pytestconfig: pytest.Config,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    benchmark: "BenchmarkFixture", pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not pytestconfig.getoption("benchmark_only"):
         pytest.skip("takes its time; ask for it with --benchmark-only, or by `make bench`")
     if missing := backends.load("builtin").available():
         pytest.skip(missing)
-    versions = {name: backends.load(name).version() for name in CONTENDERS if not backends.load(name).available()}
-    config = latency.prepare(tmp_path)
-    rounds: dict[str, list[Round]] = {name: [] for name in versions}
-
-    def start(name: str) -> None:
-        rounds[name].append(CONTENDERS[name](config, tmp_path))
-
-    def others_first() -> None:
-        for name in list(versions)[1:]:
-            start(name)
-
-    benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda: start("builtin"), setup=others_first, rounds=ROUNDS, warmup_rounds=WARMUP
-    )
-    figures = latency.report({name: taken[WARMUP:] for name, taken in rounds.items()}, versions)
-    benchmark.extra_info.update({name: figures[name] for name in ("first_instruction_ms", "comparisons")})
     directory = Path(pytestconfig.getoption("reports") or pytestconfig.rootpath / "reports")
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "benchmark.json").write_text(json.dumps(figures, indent=2) + "\n")
-    with capsys.disabled():
-        print(f"\n{latency.table(figures)}")
-    for pair, found in figures["comparisons"].items():
-        assert found["ratio"] < 1, f"{pair}: our own runtime has become the slower one"
-        assert found["deviations"] < -2.58, f"{pair}: the difference is within noise"
+    with capsys.disabled(), recorded(directory, SETTINGS) as found:
+        progress = Progress(sys.stdout)
+        print()
+        with runtimes.contest(SETTINGS, progress) as contest:
+            found.contenders = contest.told
+            benchmark.pedantic(  # type: ignore[no-untyped-call]
+                contest.turns.own,
+                setup=contest.turns.others,
+                rounds=SETTINGS.rounds,
+                warmup_rounds=SETTINGS.warmup,
+            )
+            found.sections |= contest.sections()
+        for name, measure in SECTIONS.items():
+            found.sections[name] = measure(progress)
+        progress.close()
+        print("\n".join(tables.told(runtimes.TITLE, found.sections[runtimes.TITLE], found)))
+    series = found.sections[runtimes.TITLE].series
+    benchmark.extra_info.update({name: seen.summary("first") for name, seen in series.items()})
+    own = series[runtimes.OURS]
+    assert not own.failures, f"our own runtime has failed: {own.failures[0][1]}"
+    for name in SLOWER:
+        assert_faster(own, series.get(name, Series()), name)
+
+
+def assert_faster(own: Series, other: Series, name: str) -> None:
+    """Demand that our own runtime is faster than another, if that was measured, and that it is no chance."""
+    if other.values("first"):
+        ratio, deviations = latency.compare(own.values("first"), other.values("first"))
+        assert ratio < 1, f"our own runtime has become slower than {name}"
+        assert deviations < -tables.SURE, f"whether our own runtime is faster than {name} is within noise"

@@ -1,6 +1,7 @@
 """How far the benchmark is: one live line on a terminal, in a log a line every ten seconds."""
 
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 EVERY = 10.0  # seconds between two lines of a log
@@ -13,15 +14,16 @@ class Progress:
     It is told from between two starts, by whoever makes them: a thread of its own would disturb what is measured.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._live = stream.isatty()
-        self._begun = time.monotonic()
+        self._clock = clock
+        self._begun = clock()
         self._last = float("-inf")
 
     def __call__(self, text: str) -> None:
         """Say what is being done now, if it is time to say something."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._last < (LIVE if self._live else EVERY):
             return
         self._last = now

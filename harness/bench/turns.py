@@ -1,91 +1,89 @@
-"""Taking turns: whatever is compared is started round by round, so that all meet the same machine."""
+"""Contenders take turns: each starts once in a round, for a machine changes by more between two runs than they differ.
 
-import contextlib
-import os
+Whoever fails is noted with the reason and goes on, until that loses too much time. The order within a round is another
+one each time, the same in every run, so that nobody always follows the same neighbour, who may still be clearing up.
+"""
+
 import random
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from harness import elf, latency
-from harness.bench.series import Round, Series
-from harness.bench.starts import Clock, Times
+from harness.bench.progress import Progress
+from harness.bench.series import Round, Series, Settings
 from harness.errors import IsoproofError
-from harness.runtime.config import Config
-from harness.runtime.launch import Prepared
-from harness.runtime.profile import profile
 
-ROUNDS = 100
-WARMUP = 5  # rounds that do not count
-GAP = 0.005  # seconds before each start, as most machines are asked for containers now and then
-CLOCK, SLEEP = "/clock", "/pause"  # the programs in the bundle, which `harness.elf` makes
-NOT_REPLAYED = "Not measured: on this machine, or by this user, no start is replayed."
-
-Tell = Callable[[str], None]
-Start = Callable[[], Round]
+IN_A_ROW = 3  # failures after which a contender is given up
+PATIENCE = 30.0  # seconds that the failures of one contender may take in all
 
 
-@contextlib.contextmanager
-def bundle() -> Iterator[tuple[Path, Config]]:
-    """Make a bundle for as long as the context lasts; yield it and the default config with the default profile."""
-    with tempfile.TemporaryDirectory(prefix="isoproof-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # for a container whose root is nobody outside
-        config = latency.prepare(directory)
-        machine = os.uname().machine
-        program = Path(f"{directory}/rootfs{SLEEP}")
-        program.write_bytes(elf.pause_program(machine))
-        program.chmod(0o755)
-        config["linux"]["seccomp"] = profile(config["process"]["capabilities"]["bounding"], machine)
-        yield directory, config
+class Turns:
+    """The turns of some contenders, each a label and what makes one start or raises IsoproofError.
 
+    One of them may be started by somebody else: the last in each round, by `own`, after the `others`.
+    """
 
-def counted(title: str, tell: Tell, rounds: int) -> Iterator[bool]:
-    """Go round; yield whether the round counts."""
-    for index in range(-WARMUP, rounds):
-        tell(f"{title}: round {index} of {rounds}" if index > 0 else f"{title}: warming up")
-        yield index >= 0
+    def __init__(
+        self,
+        title: str,
+        starts: Mapping[str, Callable[[], Round]],
+        settings: Settings,
+        progress: Progress,
+        last: str | None = None,
+    ) -> None:
+        self._title = title
+        self._starts = starts
+        self._settings = settings
+        self._progress = progress
+        self._random = random.Random(1)
+        self._outcomes: dict[str, list[Round | str]] = {label: [] for label in starts}
+        self._lost = dict.fromkeys(starts, 0.0)
+        self._last = last
+        self._round = 0
 
+    def all_rounds(self) -> None:
+        """Let them take all their turns."""
+        for _ in range(self._settings.warmup + self._settings.rounds):
+            self.others()
+            self.own()
 
-def take_turns(title: str, starts: Mapping[str, Start], tell: Tell, rounds: int) -> dict[str, Series]:
-    """Start all contenders in turn, round by round: each round in another order, for a start disturbs the next."""
-    series = {label: Series() for label in starts}
-    order = list(starts)
-    for counts in counted(title, tell, rounds):
-        random.shuffle(order)
-        for label in order:
-            time.sleep(GAP)
-            outcome = outcome_of(starts[label])
-            if counts:
-                series[label].add(outcome)
-    return series
+    def others(self) -> None:
+        """Begin a round: start all but the last contender."""
+        self._round += 1
+        labels = [label for label in self._starts if label != self._last]
+        for label in self._random.sample(labels, len(labels)):
+            self._start(label)
 
+    def own(self) -> None:
+        """Start the last contender, where there is one."""
+        if self._last is not None:
+            self._start(self._last)
 
-def outcome_of(start: Start) -> Round | str:
-    """Return the round, or why it failed."""
-    try:
-        return start()
-    except IsoproofError as error:
-        return str(error)
+    def series(self) -> dict[str, Series]:
+        """Return what was found; nothing of the first rounds, except of one who was given up in them."""
+        found = {}
+        for label, outcomes in self._outcomes.items():
+            found[label] = Series()
+            for outcome in outcomes[self._settings.warmup :] or outcomes:
+                found[label].add(outcome)
+        return found
 
+    def _start(self, label: str) -> None:
+        outcomes = self._outcomes[label]
+        if self._is_given_up(label):
+            return
+        total = self._settings.warmup + self._settings.rounds
+        self._progress(f"{self._title}: round {self._round} of {total}, {label}")
+        time.sleep(self._settings.gap_ms / 1000)
+        begun = time.monotonic()
+        try:
+            outcomes.append(self._starts[label]())
+        except (IsoproofError, OSError) as error:
+            outcomes.append(str(error))
+            self._lost[label] += time.monotonic() - begun
+            if self._is_given_up(label):
+                outcomes[-1] = f"{error} (given up)"
 
-def round_of(times: Times) -> Round:
-    """Return the durations."""
-    return Round(times.first - times.requested, times.ended - times.requested)
-
-
-def starting(clock: Clock, container: Prepared) -> Start:
-    """Return what starts a container that was prepared, from its pool where it has one."""
-
-    def start() -> Round:
-        fill(container)
-        return round_of(clock.start(container))
-
-    return start
-
-
-def fill(container: Prepared) -> None:
-    """Make the parts for one start, where there is a pool for them."""
-    if container.pool:
-        container.pool.fill()
+    def _is_given_up(self, label: str) -> bool:
+        last = self._outcomes[label][-IN_A_ROW:]
+        failed = len(last) == IN_A_ROW and all(isinstance(outcome, str) for outcome in last)
+        return failed or self._lost[label] > PATIENCE

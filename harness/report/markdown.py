@@ -35,31 +35,28 @@ def _heading(results: Results) -> list[str]:
     return [
         "# Isolation",
         "",
-        f"{_escaped(results.started)}, {results.milliseconds / 1000:.1f} s",
+        f"{escaped(results.started)}, {results.milliseconds / 1000:.1f} s",
         "",
-        _escaped(environment.one_line(results.environment)),
+        escaped(environment.one_line(results.environment)),
         "",
-        *(
-            f"- {_escaped(runtime.name)}: {_escaped(runtime.missing or runtime.version)}"
-            for runtime in results.runtimes
-        ),
+        *(f"- {escaped(runtime.name)}: {escaped(runtime.missing or runtime.version)}" for runtime in results.runtimes),
         "",
     ]
 
 
 def _matrix(results: Results) -> list[str]:
     runtimes = [runtime.name for runtime in results.runtimes]
-    rows = [_row(["check", "severity", *runtimes]), _row(["---"] * (len(runtimes) + 2))]
+    rows = [row(["check", "severity", *runtimes]), row(["---"] * (len(runtimes) + 2))]
     for area, checks in results.areas().items():
-        rows.append(_row([f"**{_escaped(area)}**", "", *("" for _ in runtimes)]))
+        rows.append(row([f"**{escaped(area)}**", "", *("" for _ in runtimes)]))
         for check, by_runtime in checks.items():
             severity = next(iter(by_runtime.values())).severity
             cells = [_cell(by_runtime.get(name)) for name in runtimes]
-            rows.append(_row([_escaped(check), _escaped(severity), *cells]))
+            rows.append(row([escaped(check), escaped(severity), *cells]))
     for outcome in OUTCOMES:
-        rows.append(_row([outcome, "", *(str(results.outcomes(name)[outcome]) for name in runtimes)]))
+        rows.append(row([outcome, "", *(str(results.outcomes(name)[outcome]) for name in runtimes)]))
     proofs = [results.proofs(name) for name in runtimes]
-    rows.append(_row(["proven", "", *(f"{proven} of {tried}" if tried else "" for proven, tried in proofs)]))
+    rows.append(row(["proven", "", *(f"{proven} of {tried}" if tried else "" for proven, tried in proofs)]))
     return [*rows, ""]
 
 
@@ -76,33 +73,33 @@ def _findings(results: Results) -> list[str]:
     for result in results.results:
         if result.outcome not in ("fail", "error"):
             continue
-        text += [f"### {_escaped(result.check)} on {_escaped(result.runtime)}: {result.outcome}", ""]
+        text += [f"### {escaped(result.check)} on {escaped(result.runtime)}: {result.outcome}", ""]
         text += [
-            f"{_escaped(result.claim)} ({_escaped(result.severity)}, {_escaped(result.path)}:{result.line})",
+            f"{escaped(result.claim)} ({escaped(result.severity)}, {escaped(result.path)}:{result.line})",
             "",
         ]
         if result.reason:
-            text += [_escaped(result.reason), ""]
+            text += [escaped(result.reason), ""]
         for failure in result.failures:
-            text.append(f"- {_escaped(failure.expression)} ({_escaped(failure.path)}:{failure.line})")
-            text += [f"  - {_escaped(part)} = {_escaped(value)}" for part, value in failure.values]
-        text += ["", f"Again: {_escaped(again(result))}", ""]
+            text.append(f"- {escaped(failure.expression)} ({escaped(failure.path)}:{failure.line})")
+            text += [f"  - {escaped(part)} = {escaped(value)}" for part, value in failure.values]
+        text += ["", f"Again: {escaped(again(result))}", ""]
     return ["## Findings", "", *text] if text else []
 
 
 def _reasons(results: Results) -> list[str]:
     rows = [
-        _row([_escaped(result.check), _escaped(result.runtime), str(result.outcome), _escaped(result.reason)])
+        row([escaped(result.check), escaped(result.runtime), str(result.outcome), escaped(result.reason)])
         for result in results.results
         if result.outcome in ("skip", "xfail")
     ]
     rows += [
-        _row(
+        row(
             [
-                f"{_escaped(result.check)} ({_escaped(proof.sabotage)})",
-                _escaped(result.runtime),
+                f"{escaped(result.check)} ({escaped(proof.sabotage)})",
+                escaped(result.runtime),
                 "no proof" if proof.outcome == "skip" else proof.outcome,
-                _escaped(proof.reason),
+                escaped(proof.reason),
             ]
         )
         for result in results.results
@@ -113,18 +110,18 @@ def _reasons(results: Results) -> list[str]:
     return [
         "## Skips, known findings and missing proofs",
         "",
-        _row(["check", "runtime", "", "reason"]),
-        _row(["---"] * 4),
+        row(["check", "runtime", "", "reason"]),
+        row(["---"] * 4),
         *rows,
         "",
     ]
 
 
-def _row(cells: list[str]) -> str:
+def row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """One line of Markdown that shows the text as it is; no markup, HTML, address or mention."""
     flat = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", " ".join(printable(text).split()))
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")

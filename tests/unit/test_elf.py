@@ -1,6 +1,7 @@
 """The programs that are made byte by byte: those of this machine are run, those of others read."""
 
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -34,6 +35,51 @@ def test_the_status_is_the_programs_own(tmp_path: Path) -> None:
     assert said.startswith("Name:\tprogram\n")
     assert f"Uid:\t{os.getuid()}\t" in said
     assert "CapEff:" in said
+
+
+def test_the_clock_may_be_that_of_the_calendar(tmp_path: Path) -> None:
+    before = time.time_ns()
+    told = elf.nanoseconds(run(elf.clock_program(os.uname().machine, time.CLOCK_REALTIME), tmp_path))
+    assert before < told < time.time_ns()
+
+
+def timed(machine: str, directory: Path, emulator: list[str], *command: str) -> tuple[int, ...]:
+    """Run a command by a machine's stopwatch and return what that has reported."""
+    stopwatch, report = directory / "stopwatch", directory / "report"
+    stopwatch.write_bytes(elf.stopwatch_program(machine))
+    stopwatch.chmod(0o755)
+    subprocess.run(["sh", "-c", 'exec "$@" 3> "$0"', report, *emulator, stopwatch, *command], check=True)
+    return elf.TIMES_AND_USAGE.unpack(report.read_bytes())
+
+
+def test_the_stopwatch_waits_for_its_command_and_tells_what_it_used(tmp_path: Path) -> None:
+    before = time.monotonic_ns()
+    busy = "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); done; test ! -e /proc/self/fd/3; exit $((5 + $?))"
+    report = timed(os.uname().machine, tmp_path, [], "/bin/sh", "-c", busy)
+    begun, ended = (report[at] * 1_000_000_000 + report[at + 1] for at in (0, 2))
+    assert before < begun < ended < time.monotonic_ns()
+    assert os.waitstatus_to_exitcode(report[4]) == 5
+    assert 0 < sum(report[at] * 1_000_000 + report[at + 1] for at in (5, 7)) * 1000 < (ended - begun) * 1.5
+    assert 0 < report[9] < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 4, "its memory is that of its launcher"
+
+
+def test_the_stopwatch_hands_on_arguments_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAID", "in the environment")
+    timed(os.uname().machine, tmp_path, [], "/bin/sh", "-c", f'echo "$SAID, $0, $*" > {tmp_path}/said', "a", "b c", "")
+    assert (tmp_path / "said").read_text() == "in the environment, a, b c \n"
+
+
+def test_the_stopwatch_tells_of_a_command_that_is_not_there(tmp_path: Path) -> None:
+    assert os.waitstatus_to_exitcode(timed(os.uname().machine, tmp_path, [], "/nowhere")[4]) == 127
+
+
+def test_the_stopwatch_of_the_other_machine_does_the_same(tmp_path: Path, missing: Callable[[str], NoReturn]) -> None:
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not emulator:
+        missing("qemu-aarch64 is not installed; Debian has it in qemu-user-static")
+    report = timed("aarch64", tmp_path, [emulator], "/bin/sh", "-c", "exit 7")
+    assert report[:2] < report[2:4]
+    assert os.waitstatus_to_exitcode(report[4]) == 7
 
 
 @pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
@@ -76,3 +122,5 @@ def test_an_unknown_machine_is_named() -> None:
         elf.status_program("riscv64")
     with pytest.raises(HarnessError, match="no pause program for riscv64"):
         elf.pause_program("riscv64")
+    with pytest.raises(HarnessError, match="no stopwatch program for riscv64"):
+        elf.stopwatch_program("riscv64")

@@ -1,6 +1,5 @@
-"""Start-up latency: the arithmetic, the order of the rounds, and the program that tells the time."""
+"""Start-up latency: the arithmetic, and the program that tells the time."""
 
-import json
 import platform
 import random
 import subprocess
@@ -11,7 +10,6 @@ import pytest
 
 from harness import elf, latency
 from harness.errors import HarnessError
-from harness.latency import Round
 
 
 @pytest.mark.parametrize(("share", "expected"), [(50, 50), (90, 90), (95, 95), (99, 99), (100, 100), (1, 1)])
@@ -21,6 +19,10 @@ def test_percentiles_are_values_that_were_measured(share: int, expected: int) ->
 
 def test_one_round_is_all_its_percentiles() -> None:
     assert latency.summary([2_000_000]) == {"min": 2, "p50": 2, "p90": 2, "p95": 2, "p99": 2, "max": 2}
+
+
+def test_a_summary_may_have_another_unit() -> None:
+    assert latency.summary([512], unit=1)["p99"] == 512
 
 
 def test_what_is_the_same_does_not_differ() -> None:
@@ -43,20 +45,6 @@ def test_what_is_faster_is_told_from_noise() -> None:
 def test_the_rank_test_agrees_with_a_published_example() -> None:
     # Mann and Whitney (1947) statistic by hand: U = 3 of 20 pairs, mean 10, variance 4 * 5 * 10 / 12.
     assert latency.compare([1, 2, 3, 7], [4, 5, 6, 8, 9]).deviations == pytest.approx((3 - 10) / (200 / 12) ** 0.5)
-
-
-def test_a_report_holds_percentiles_comparisons_and_every_round() -> None:
-    rounds = {
-        "builtin": [Round(number * 1_000_000, number * 2_000_000) for number in range(1, 101)],
-        "runc": [Round(number * 10_000_000, number * 20_000_000) for number in range(1, 101)],
-    }
-    figures = latency.report(rounds, {"builtin": "1", "runc": "1.1.5"})
-    assert figures["first_instruction_ms"]["builtin"]["p95"] == 95
-    assert figures["clean_ms"]["runc"]["max"] == 2000
-    assert figures["comparisons"]["builtin/runc"]["ratio"] == 0.1
-    assert figures["raw_ns"]["builtin"][0] == {"first": 1_000_000, "clean": 2_000_000}
-    assert "builtin/runc: ratio of medians 0.100" in latency.table(figures)
-    assert json.loads(json.dumps(figures))["comparisons"]["builtin/runc"]["deviations"] < -2.58
 
 
 def test_the_clock_program_tells_the_time_of_its_first_instruction(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""One start of a container of our own, in this process or in one that serves another.
+
+    python -m harness.bench.cells BUNDLE     starts it for each byte on standard input, by the forked executor
+
+The forked executor clones its launcher, which must have no other thread then, and costs the more the larger that is; so
+it has a process of its own. As harness/floor.c, that one answers with struct ANSWER.
+"""
+
+import os
+import resource
+import struct
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from harness import elf
+from harness.errors import HarnessError, IsoproofError
+from harness.runtime import launch
+from harness.runtime.config import read_file
+from harness.runtime.launch import Prepared
+
+DEADLINE = 10.0  # seconds for one start
+ANSWER = struct.Struct("=5Q")  # requested, first, ended, cpu: nanoseconds; memory: KiB
+
+
+def start(container: Prepared) -> tuple[int, int, int, int]:
+    """Start a container; return when that was requested, its first instruction, when it had ended, and the CPU time.
+
+    All are nanoseconds. The CPU time is this process's own and its children's. Raises IsoproofError.
+    """
+    reader, writer = os.pipe()
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        used = _cpu()
+        requested = time.monotonic_ns()
+        status = container.run((null, writer, 2), DEADLINE)
+        ended = time.monotonic_ns()
+        used = _cpu() - used
+        os.set_blocking(reader, False)
+        if status:
+            raise HarnessError(f"exit status {status}")
+        try:
+            first = elf.nanoseconds(os.read(reader, 100))
+        except BlockingIOError:
+            raise HarnessError("it has written nothing") from None
+    finally:
+        for descriptor in (reader, writer, null):
+            os.close(descriptor)
+    return requested, first, ended, used
+
+
+def _cpu() -> int:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time_ns() + round((children.ru_utime + children.ru_stime) * 1e9)
+
+
+def serve(bundle: Path) -> None:
+    """Start the container of a bundle for each byte on standard input."""
+    with launch.prepared(
+        read_file(bundle / "config.json"), bundle, lambda plan: replace(plan, replay=False)
+    ) as container:
+        while os.read(0, 1):
+            times = start(container)
+            os.write(1, ANSWER.pack(*times, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+
+
+if __name__ == "__main__":
+    try:
+        serve(Path(sys.argv[1]))
+    except IsoproofError as error:
+        sys.exit(str(error))

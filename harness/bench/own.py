@@ -1,0 +1,250 @@
+"""The contenders of our own: the runtime in this process and in others, and the least that any start can be."""
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import harness
+from harness import backends, elf, floor
+from harness.bench import cells, orphans
+from harness.bench.commands import last_words
+from harness.bench.contenders import Command, Contender, Place, Way, version_of
+from harness.bench.series import Round, Series
+from harness.errors import HarnessError
+from harness.runtime import launch
+from harness.runtime.config import read
+from harness.runtime.launch import Prepared
+
+IN_PROCESS = "CPU time is this process's and its children's, memory is shared with it"
+
+
+class Builtin(Contender):
+    """Our own runtime in this process, prepared once for all its starts."""
+
+    name = "builtin"
+    what = f"our own runtime, prepared once in this process; {IN_PROCESS}"
+    pooled = False
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._container: Prepared
+
+    def absent(self) -> str | None:
+        """Return why no container can be made here, or None."""
+        return backends.load("builtin").available()
+
+    def version(self) -> str:
+        """Return the version of isoproof."""
+        return backends.load("builtin").version()
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Plan the container."""
+        config, bundle = read(self._place.config), self._place.bundle
+        with launch.prepared(config, bundle, pooled=self.pooled) as self._container:
+            if not self._container.child:
+                self.what += "; by the forked executor, for this user's containers are not replayed"
+            yield
+
+    def start(self) -> Round:
+        """Start it once."""
+        requested, first, ended, cpu = cells.start(self._container)
+        return Round(first - requested, ended - requested, cpu)
+
+
+class Pooled(Builtin):
+    """The same, with a pool that is filled before each start."""
+
+    name = "builtin-pooled"
+    what = f"the same, its network and IPC namespaces from a pool that was filled before; {IN_PROCESS}"
+    pooled = True
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.fills = Series()
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Plan the container, and have a pool."""
+        with super().ready():
+            if not self._container.pool:
+                raise HarnessError("the pool serves containers that are replayed, and this user's are not")
+            yield
+
+    def start(self) -> Round:
+        """Fill the pool, and start from it once."""
+        assert self._container.pool
+        used, begun = time.process_time_ns(), time.monotonic_ns()
+        self._container.pool.fill()
+        self.fills.add(Round(None, time.monotonic_ns() - begun, time.process_time_ns() - used))
+        return super().start()
+
+
+class PosixSpawn(Contender):
+    """The clock as an ordinary process."""
+
+    name = "posix_spawn"
+    what = "no container: the clock as an ordinary process, by posix_spawn(3) from this one"
+
+    def __init__(self, place: Place) -> None:
+        self._program = place.root("posix_spawn") / "clock"
+
+    def version(self) -> str:
+        """Return the version of the interpreter that calls it."""
+        return version_of(sys.executable, "--version")
+
+    def start(self) -> Round:
+        """Start the clock."""
+        reader, writer = os.pipe()
+        with open(reader, "rb") as output:
+            with open(writer, "wb"):
+                actions = [(os.POSIX_SPAWN_DUP2, writer, 1)]
+                requested = time.monotonic_ns()
+                pid = os.posix_spawn(self._program, [str(self._program)], {}, file_actions=actions)
+                _, _, usage = os.wait4(pid, 0)
+                ended = time.monotonic_ns()
+            first = elf.nanoseconds(output.read())
+        return Round(first - requested, ended - requested, round((usage.ru_utime + usage.ru_stime) * 1e9))
+
+
+class Served(Contender):
+    """Starts that are made by another process, for each byte that it is sent (cells.ANSWER)."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._process: subprocess.Popen[bytes] | None = None
+        self._serving: Sequence[str] = ()
+        self._environment = os.environ | {"PYTHONPATH": str(Path(harness.__file__).parent.parent)}
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Have the process."""
+        with tempfile.TemporaryFile() as self._complaints:
+            try:
+                self._serve()
+                yield
+            finally:
+                self._end()
+
+    def _serve(self) -> subprocess.Popen[bytes]:
+        """Return the process, a new one where the last was ended for its failure."""
+        if not self._process:
+            self._process = subprocess.Popen(
+                self._serving,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                env=self._environment,
+                start_new_session=True,
+            )
+        return self._process
+
+    def _end(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def start(self) -> Round:
+        """Have the process make one start."""
+        process = self._serve()
+        known = orphans.children()
+        assert process.stdin
+        assert process.stdout
+        answer = b""
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(b"\n")
+            if select.select([process.stdout], [], [], cells.DEADLINE)[0]:
+                answer = process.stdout.read(cells.ANSWER.size) or b""
+        finally:
+            if len(answer) != cells.ANSWER.size:
+                hung = process.poll() is None
+                self._end()
+                orphans.end_all(known)
+        if not answer:
+            self._complaints.seek(0)
+            words = last_words(self._complaints.read())
+            raise HarnessError("it has not ended in time" if hung else words or "its process has ended without a word")
+        requested, first, ended, cpu, memory = cells.ANSWER.unpack(answer)
+        if not requested < first < ended:
+            raise HarnessError("the clock has not told the time")
+        return Round(first - requested, ended - requested, cpu, memory)
+
+
+class Forked(Served):
+    """Our own runtime by the forked executor."""
+
+    name = "builtin-forked"
+    what = "our own runtime by the forked executor, from a small process; memory is that of the child, a copy of it"
+
+    def absent(self) -> str | None:
+        """Return why no container can be made here, or None."""
+        return backends.load("builtin").available()
+
+    def version(self) -> str:
+        """Return the version of isoproof."""
+        return backends.load("builtin").version()
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Have the process."""
+        self._serving = [sys.executable, "-m", "harness.bench.cells", str(self._place.bundle)]
+        with super().ready():
+            yield
+
+
+class Floor(Served):
+    """The same system calls as our own runtime's, made from C."""
+
+    name = "floor"
+    what = "the system calls that our own runtime makes, from a C program that does nothing else"
+
+    def absent(self) -> str | None:
+        """Return that there is no compiler, where there is none."""
+        return None if floor.compiler() else f"no C compiler is installed ({', '.join(floor.COMPILERS)})"
+
+    def version(self) -> str:
+        """Return the version of the compiler."""
+        return version_of(floor.compiler() or "cc", "--version")
+
+    @contextlib.contextmanager
+    def ready(self) -> Iterator[None]:
+        """Compile it, and have the process."""
+        with launch.prepared(read(self._place.config), self._place.bundle) as container:
+            if not container.host_side:
+                raise HarnessError("our own runtime does not replay this user's containers, so C has nothing to replay")
+            self._serving = floor.build(self._place.directory, container.plan)
+            with super().ready():
+                yield
+
+
+def isoproof_run(place: Place) -> Command:
+    """Return our own runtime as users call it: a process of its own, from nothing."""
+    script = str(Path(sys.executable).with_name("isoproof"))
+    return Command(
+        place=place,
+        name="isoproof-run",
+        what="our own runtime as a command, the interpreter's start included",
+        package="pip installs it with isoproof",
+        ways=[Way([script, "run", str(place.bundle)])],
+    )
+
+
+def python(place: Place) -> Command:
+    """Return the interpreter alone, which the command cannot do without."""
+    return Command(
+        place=place,
+        name="python",
+        what="no container: the interpreter that isoproof run needs, doing nothing",
+        package="it runs this",
+        ways=[Way([sys.executable, "-c", "pass"])],
+        silent=True,
+    )

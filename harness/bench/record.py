@@ -1,0 +1,73 @@
+"""One benchmark as a whole: what the machine is like before and after, and the reports in the end."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness import environment
+from harness.bench import tables
+from harness.bench.series import Benchmark, Settings, to_json
+from harness.errors import HarnessError
+
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+@contextlib.contextmanager
+def recorded(directory: Path, settings: Settings) -> Iterator[Benchmark]:
+    """Have a benchmark to fill, and write benchmark.json and benchmark.md in the end.
+
+    Where something fails they hold what was found before; where somebody interrupts it they stay what they were. Raises
+    HarnessError, before anything is measured, where the directory cannot be written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write(directory / "benchmark.md", "")
+    except OSError as error:
+        raise HarnessError(f"write {error.filename}: {error.strerror}; --reports DIR names another folder") from None
+    begun = time.monotonic()
+    found = Benchmark(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        environment=environment.facts() | {"cpu": processor(), "governor": governor(), "load": [os.getloadavg()[0]]},
+        settings=settings,
+        contenders={},
+        sections={},
+    )
+
+    def write() -> None:
+        found.seconds = round(time.monotonic() - begun, 3)
+        found.environment["load"].append(os.getloadavg()[0])
+        _write(directory / "benchmark.json", to_json(found))
+        _write(directory / "benchmark.md", tables.render(found))
+
+    try:
+        yield found
+    except Exception:
+        write()
+        raise
+    write()
+
+
+def processor(text: str | None = None) -> str:
+    """Return the name of the processor, from what /proc/cpuinfo says; the machine's where that says none."""
+    text = Path("/proc/cpuinfo").read_text() if text is None else text
+    fields = (line.partition(":") for line in text.splitlines())
+    names = [value.strip() for name, _, value in fields if name.strip() in ("model name", "Model", "cpu model")]
+    return names[0] if names else os.uname().machine
+
+
+def governor() -> str | None:
+    """Return how the kernel chooses the frequency, where it does."""
+    try:
+        return GOVERNOR.read_text().strip()
+    except OSError:
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

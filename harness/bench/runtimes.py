@@ -1,0 +1,93 @@
+"""The first section: how long each runtime takes from the request to the first instruction inside, and to the end."""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from harness.bench import contenders, orphans, others, own
+from harness.bench.contenders import Contender, Place
+from harness.bench.docker import Docker
+from harness.bench.progress import Progress
+from harness.bench.series import Contender as Told
+from harness.bench.series import Section, Series, Settings
+from harness.bench.turns import Turns
+from harness.errors import IsoproofError
+
+TITLE = "runtimes"
+OURS = "builtin"
+CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
+    own.Floor,
+    own.Builtin,
+    own.Pooled,
+    own.Forked,
+    own.isoproof_run,
+    own.python,
+    own.PosixSpawn,
+    others.unshare,
+    others.bubblewrap,
+    others.crun,
+    others.runc,
+    others.runsc,
+    others.nspawn,
+    others.lxc,
+    others.podman,
+    Docker,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """All who were to take part, and the turns of those who can."""
+
+    told: dict[str, Told]
+    turns: Turns
+    fills: Series
+
+    def sections(self) -> dict[str, Section]:
+        """Return what has been found."""
+        return {
+            TITLE: Section(
+                "Runtimes",
+                "How long does a start take, from the request to the first instruction inside and until all is gone?",
+                self.turns.series(),
+            ),
+            "pool": Section(
+                "Filling the pool",
+                "What does it cost to make the parts of one container beforehand, which builtin-pooled then takes?",
+                {"pool-fill": self.fills},
+            ),
+        }
+
+
+@contextlib.contextmanager
+def contest(settings: Settings, progress: Progress, names: Collection[str] = ()) -> Iterator[Contest]:
+    """Have the contenders ready, all or those of the names, and remove everything in the end.
+
+    Our own runtime is the one that starts last in each round.
+    """
+    with orphans.adopted(), contenders.place() as place, contextlib.ExitStack() as stack:
+        told: dict[str, Told] = {}
+        present: dict[str, Contender] = {}
+        for make in CONTENDERS:
+            contender = make(place)
+            if names and contender.name not in names:
+                continue
+            progress(f"{TITLE}: making {contender.name} ready")
+            absent = contender.absent() or _made_ready(contender, stack)
+            version = "" if absent else contender.version()
+            told[contender.name] = Told(contender.what, version, contender.command, absent)
+            if not absent:
+                present[contender.name] = contender
+        starts = {name: contender.start for name, contender in present.items()}
+        last = OURS if OURS in present else None
+        pooled = [contender for contender in present.values() if isinstance(contender, own.Pooled)]
+        fills = pooled[0].fills if pooled else Series()
+        yield Contest(told, Turns(TITLE, starts, settings, progress, last), fills)
+
+
+def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:
+    try:
+        stack.enter_context(contender.ready())
+    except (IsoproofError, OSError) as error:
+        return str(error)
+    return None

@@ -1,0 +1,130 @@
+"""The benchmark for people: reports/benchmark.md. Its tables are laid out so that a terminal shows them as well.
+
+What runtimes have said of themselves is escaped: it must not become markup.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from harness import environment, latency
+from harness.bench.series import Benchmark, Quantity, Section, Series
+from harness.report.markdown import escaped
+
+RUNTIMES = "runtimes"
+BASES = ("floor", "bubblewrap", "crun", "runc")
+SURE = 2.58  # standard deviations of a rank test, above which one alarm in a hundred is false
+UNITS = "Milliseconds and KiB. first: from the request to the first instruction inside; clean: until all is gone."
+PERCENTILES = ("p50", "p90", "p95", "p99", "max")
+
+
+def render(benchmark: Benchmark) -> str:
+    """Return the whole report."""
+    lines = ["# Start-up benchmark", "", *_machine(benchmark), ""]
+    for name, section in benchmark.sections.items():
+        lines += [*told(name, section, benchmark), ""]
+    return "\n".join(lines + _contenders(benchmark)) + "\n"
+
+
+def told(name: str, section: Section, benchmark: Benchmark) -> list[str]:
+    """Return the lines of one section."""
+    lines = [f"## {section.title}", "", section.question, "", *_figures(name, section.series, benchmark), ""]
+    if name == RUNTIMES:
+        lines += [*_ratios(section.series), ""]
+        absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
+        lines += [f"- absent: {label}: {escaped(reason)}" for label, reason in absent.items()]
+    lines += list(_failures(section.series))
+    return lines if lines[-1] else lines[:-1]
+
+
+def _machine(benchmark: Benchmark) -> list[str]:
+    known, settings = benchmark.environment, benchmark.settings
+    load = " to ".join(f"{value:.1f}" for value in known["load"])
+    governor = known["governor"] or "unknown"
+    return [
+        f"{benchmark.started}, {benchmark.seconds:.0f} s. {settings.rounds} rounds of each contender in turns, "
+        f"{settings.gap_ms:g} ms before each start, after {settings.warmup} rounds that do not count.",
+        "",
+        escaped(environment.one_line(known)),
+        "",
+        f"{known['cpus']} processors, {escaped(known['cpu'])}, frequency governor {escaped(governor)}, load {load}.",
+        "Figures of other machines are not comparable with these.",
+    ]
+
+
+def _figures(name: str, series: dict[str, Series], benchmark: Benchmark) -> list[str]:
+    columns = ["", *(f"first {column}" for column in PERCENTILES), "clean p50", "CPU p50", "memory p50", "failed"]
+    rows = [columns]
+    for label, found in series.items():
+        first = found.summary("first")
+        rows.append(
+            [
+                label,
+                *(f"{first[column]:.2f}" if first else "" for column in PERCENTILES),
+                _median(found, "clean", ".2f"),
+                _median(found, "cpu", ".2f"),
+                _median(found, "memory", ".0f"),
+                f"{found.failed:.0%}" if found.failed else "",
+            ]
+        )
+    if name == RUNTIMES:
+        rows[0].append("version")
+        for row in rows[1:]:
+            row.append(escaped(benchmark.contenders[row[0]].version))
+    used = [index for index in range(len(columns)) if index == 0 or any(row[index] for row in rows[1:])]
+    return [*aligned([[row[index] for index in used] for row in rows]), "", UNITS]
+
+
+def _median(series: Series, quantity: Quantity, form: str) -> str:
+    summary = series.summary(quantity)
+    return format(summary["p50"], form) if summary else ""
+
+
+def _ratios(series: dict[str, Series]) -> list[str]:
+    """Return how many times as long as some others each takes to the first instruction; ≈ is what may be chance."""
+    values = {label: found.values("first") for label, found in series.items()}
+    bases = [base for base in BASES if values.get(base)]
+    rows = [["times as long as", *bases]]
+    for label, own in values.items():
+        if own and bases:
+            rows.append([label, *(_ratio(own, values[base]) if label != base else "1" for base in bases)])
+    words = "Medians of the first instruction; ≈ where a rank test says that the difference may be chance."
+    return [*aligned(rows), "", words, *_interpreter(series)]
+
+
+def _ratio(own: Sequence[int], other: Sequence[int]) -> str:
+    found = latency.compare(own, other)
+    return f"{'' if abs(found.deviations) > SURE else '≈ '}{found.ratio:.3g}"
+
+
+def _interpreter(series: dict[str, Series]) -> list[str]:
+    """Return what the command takes, measured by what it cannot be faster than."""
+    command, python = (series[label].values("clean") if label in series else [] for label in ("isoproof-run", "python"))
+    if not command or not python:
+        return []
+    return ["", f"isoproof run takes {_ratio(command, python)} times as long as its interpreter takes to do nothing."]
+
+
+def _failures(series: dict[str, Series]) -> Iterable[str]:
+    """Return of each that has failed how often, and why it last did."""
+    for label, found in series.items():
+        if found.failures:
+            share = f"{len(found.failures)} of {len(found.rounds)} starts"
+            yield f"- failed: {label}: {share}, the last: {escaped(found.failures[-1][1])}"
+
+
+def _contenders(benchmark: Benchmark) -> list[str]:
+    lines = ["## Contenders", ""]
+    for label, who in benchmark.contenders.items():
+        lines.append(f"- {label}: {escaped(who.what)}{f': `{who.command}`' if who.command else ''}")
+    return lines
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table whose first row is its heading; all columns but the first are to the right."""
+    widths = [max(3, *(len(row[index]) for row in rows)) for index in range(len(rows[0]))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = zip(cells, widths, strict=True)
+        return f"| {' | '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])} |"
+
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    return [line(rows[0]), f"|{rule}|", *(line(row) for row in rows[1:])]
