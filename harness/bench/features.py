@@ -3,16 +3,19 @@
 import os
 from typing import Any
 
+from harness.bench.contenders import place
 from harness.bench.launchers import Launcher
-from harness.bench.series import Section
-from harness.bench.turns import ROUNDS, Start, Tell, bundle, take_turns
-from harness.errors import IsoproofError
+from harness.bench.progress import Progress
+from harness.bench.series import Section, Settings
+from harness.bench.starts import SETTINGS, Start
+from harness.bench.turns import Turns
+from harness.errors import HarnessError
 from harness.runtime.config import Config
 from harness.runtime.fields import CAPABILITIES
 from harness.shapes import FIRST_ID, IDS, merged
 
 DEFAULT = "the default config"
-TITLE = "features"
+TITLE = "Features"
 QUESTION = "What does each feature of a config cost, taken out of the default one or added to it?"
 VOLUMES = 20
 
@@ -53,18 +56,19 @@ def changes(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
-def section(tell: Tell, rounds: int = ROUNDS) -> Section:
-    """Start containers that differ by one feature each."""
+def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
+    """Start containers that differ by one feature each, from a small process."""
     starts: dict[str, Start] = {}
     words = []
-    with bundle() as (directory, config), Launcher() as launcher:
+    with place() as made, Launcher() as launcher:
+        made.directory.chmod(0o755)  # or a root that is nobody outside could not come to its files
         for number in range(VOLUMES):
-            (directory / f"rootfs/volume{number}").mkdir()
+            (made.bundle / f"rootfs/volume{number}").mkdir()
 
         def prepare(name: str, patch: dict[str, Any], forked: bool = False, pooled: bool = False) -> None:
             try:
-                start, executor = launcher.prepare(merged(config, patch), directory, forked, pooled)
-            except IsoproofError as error:
+                start, executor = launcher.prepare(merged(made.config, patch), made.bundle, forked, pooled)
+            except HarnessError as error:
                 words.append(f"Not measured, {name}: {error}")
             else:
                 starts[f"{name} ({executor})"] = start
@@ -72,7 +76,8 @@ def section(tell: Tell, rounds: int = ROUNDS) -> Section:
         prepare(DEFAULT, {})
         prepare(DEFAULT, {}, pooled=True)
         prepare(DEFAULT, {}, forked=True)
-        for name, patch in changes(config).items():
+        for name, patch in changes(made.config).items():
             prepare(name, patch)
-        series = take_turns(TITLE, starts, tell, rounds)
-    return Section(TITLE, QUESTION, series, words)
+        turns = Turns(TITLE, starts, settings, progress)
+        turns.all_rounds()
+    return Section(TITLE, QUESTION, turns.series(), words)

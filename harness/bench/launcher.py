@@ -7,18 +7,25 @@ is undone at the end of the input. It is asked by `harness.bench.launchers`.
 import contextlib
 import json
 import mmap
+import os
 import resource
+import select
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.bench.starts import Clock
+from harness import elf
+from harness.bench import cells
 from harness.errors import HarnessError, IsoproofError
 from harness.runtime import launch, supervise
 from harness.runtime.config import read
 from harness.runtime.launch import Cell, Prepared
 from harness.runtime.step import Plan
+
+DEADLINE = 20.0  # seconds for all commands that are run side by side
 
 
 def main() -> None:
@@ -55,7 +62,8 @@ class Launcher:
 
     def __init__(self) -> None:
         self._undo = contextlib.ExitStack()
-        self._clock = self._undo.enter_context(Clock())
+        self._null = os.open(os.devnull, os.O_RDWR)
+        self._undo.callback(os.close, self._null)
         self._containers: list[Prepared] = []
         self._alive: list[tuple[Cell, contextlib.ExitStack]] = []
 
@@ -77,10 +85,13 @@ class Launcher:
             case {"start": int(index)}:
                 if pool := self._containers[index].pool:
                     pool.fill()
-                return self._clock.start(self._containers[index])._asdict()
+                requested, first, ended, cpu = cells.start(self._containers[index])
+                return {"first": first - requested, "clean": ended - requested, "cpu": cpu}
             case {"keep": int(index), "count": int(count)}:
                 for _ in range(count):
                     self.keep(self._containers[index])
+            case {"spawn": list(commands)}:
+                return spawn(commands)
             case {"end": int(count)}:
                 self.end(count)
             case _:
@@ -90,7 +101,7 @@ class Launcher:
     def keep(self, container: Prepared) -> None:
         """Start a container and leave it alive."""
         undo = contextlib.ExitStack()
-        cell = undo.enter_context(launch.start(container.plan, self._clock.streams))
+        cell = undo.enter_context(launch.start(container.plan, (self._null, self._null, self._null)))
         self._alive.append((cell, undo))
 
     def end(self, count: int) -> None:
@@ -100,6 +111,56 @@ class Launcher:
             supervise.kill(cell.pidfd)
         for _, undo in ending:
             undo.close()
+
+
+def spawn(commands: list[list[str]]) -> dict[str, Any]:
+    """Run commands side by side, each of which runs the clock.
+
+    Returns when they were asked for, when each clock was read, and when all had ended, in nanoseconds. Raises
+    HarnessError where one fails, with the last words of all; none of them goes on in any case.
+    """
+    with contextlib.ExitStack() as stack:
+        reader, writer = os.pipe()
+        complaints = os.memfd_create("complaints")
+        for descriptor in (reader, writer, complaints):
+            stack.callback(os.close, descriptor)
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+            (os.POSIX_SPAWN_DUP2, complaints, 2),
+        ]
+        running: list[int] = []
+        try:
+            requested = time.monotonic_ns()
+            for command in commands:
+                running.append(os.posix_spawnp(command[0], command, os.environ, file_actions=actions))
+            failed = _await_all(running)
+            ended = time.monotonic_ns()
+        finally:
+            for pid in running:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        os.set_blocking(reader, False)
+        output = b"" if failed else os.read(reader, elf.TIMESPEC.size * len(commands))
+        if len(output) != elf.TIMESPEC.size * len(commands):
+            said = os.pread(complaints, 4096, 0).decode(errors="replace").strip()
+            raise HarnessError(said.splitlines()[-1] if said else f"{failed} of {len(commands)} have failed")
+    moments = [at * 1_000_000_000 + rest for at, rest in elf.TIMESPEC.iter_unpack(output)]
+    return {"requested": requested, "moments": moments, "ended": ended}
+
+
+def _await_all(running: list[int]) -> int:
+    """Wait for processes, which are taken off the list; return how many have failed. Raises HarnessError."""
+    failed, end = 0, time.monotonic() + DEADLINE
+    while running:
+        pidfd = os.pidfd_open(running[0])
+        try:
+            if not select.select([pidfd], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise HarnessError("one has not ended in time")
+        finally:
+            os.close(pidfd)
+        failed += os.waitpid(running.pop(0), 0)[1] != 0
+    return failed
 
 
 def executor(container: Prepared) -> str:

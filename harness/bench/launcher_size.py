@@ -1,25 +1,30 @@
 """Whether a start takes longer from a large process: fork(2) copies page tables, the replay executor copies nothing."""
 
 import contextlib
+from collections.abc import Sequence
 
+from harness.bench.contenders import place
 from harness.bench.launchers import Launcher
-from harness.bench.series import Section
-from harness.bench.turns import ROUNDS, Start, Tell, bundle, take_turns
+from harness.bench.progress import Progress
+from harness.bench.series import Section, Settings
+from harness.bench.starts import SETTINGS, Start
+from harness.bench.turns import Turns
 
-TITLE = "launcher size"
+TITLE = "Large launchers"
 QUESTION = "Does a start take longer from a process that has more memory in use?"
 SIZES = (10, 100, 300)  # MB
 
 
-def section(tell: Tell, rounds: int = ROUNDS, sizes: tuple[int, ...] = SIZES) -> Section:
+def section(progress: Progress, settings: Settings = SETTINGS, sizes: Sequence[int] = SIZES) -> Section:
     """Start containers, by either executor, from processes of several sizes."""
     starts: dict[str, Start] = {}
-    with bundle() as (directory, config), contextlib.ExitStack() as stack:
+    with place() as made, contextlib.ExitStack() as stack:
         for size in sizes:
-            tell(f"{TITLE}: making a process of {size} MB")
+            progress(f"{TITLE}: making a process of {size} MB")
             launcher = stack.enter_context(Launcher(size))
             for forked in (False, True):
-                start, executor = launcher.prepare(config, directory, forked)
+                start, executor = launcher.prepare(made.config, made.bundle, forked)
                 starts[f"{executor}, {size} MB more"] = start
-        series = take_turns(TITLE, starts, tell, rounds)
-    return Section(TITLE, QUESTION, series)
+        turns = Turns(TITLE, starts, settings, progress)
+        turns.all_rounds()
+    return Section(TITLE, QUESTION, turns.series())

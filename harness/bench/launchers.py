@@ -7,12 +7,12 @@ what this process holds or does gets in their way.
 import contextlib
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.bench.series import Round
-from harness.bench.starts import Times
-from harness.bench.turns import Start, round_of
+from harness.bench.starts import Start
 from harness.errors import HarnessError
 from harness.outer import command
 from harness.runtime.config import Config
@@ -21,11 +21,14 @@ PATIENCE = 60.0  # seconds that one gets to end what it has started
 
 
 class Launcher:
-    """One launcher, larger than need be by so many MB; use it as a context."""
+    """One launcher, larger than need be by so many MB; use it as a context.
 
-    def __init__(self, megabytes: int = 0) -> None:
+    `within` is a command that enters another place first.
+    """
+
+    def __init__(self, megabytes: int = 0, within: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [*command("harness.bench.launcher"), str(megabytes)],
+            [*within, *command("harness.bench.launcher"), str(megabytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,  # Ctrl-C is for this process, which then has it end in order
@@ -51,7 +54,7 @@ class Launcher:
         return lambda: self._start(found["container"]), found["executor"]
 
     def _start(self, container: int) -> Round:
-        return round_of(Times(**self.ask(start=container)))
+        return Round(**self.ask(start=container))
 
     def ask(self, **request: object) -> dict[str, Any]:
         """Return the answer to a request. Raises HarnessError."""

@@ -6,9 +6,11 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 
-from harness.bench.series import Section
-from harness.bench.starts import Clock
-from harness.bench.turns import CLOCK, NOT_REPLAYED, ROUNDS, Start, Tell, bundle, starting, take_turns
+from harness.bench.contenders import place
+from harness.bench.progress import Progress
+from harness.bench.series import Section, Settings
+from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, starting
+from harness.bench.turns import Turns
 from harness.runtime import launch
 from harness.runtime.config import read
 from harness.runtime.fields import NAMESPACES
@@ -17,12 +19,11 @@ from harness.runtime.replay import Child
 from harness.runtime.step import Plan
 from harness.runtime.syscalls import CLONE
 
-TITLE = "namespaces"
+TITLE = "Namespaces"
 QUESTION = "What does each namespace cost a process that is born into it?"
 WORDS = [
     "Nothing else is done in them: no mount, no interface is made, no id mapped, no right given up.",
-    "The kernel takes a network namespace apart when its last process is gone, and in its own time: no figure has that in "
-    "it.",
+    "The kernel takes a network namespace apart in its own time, when the last process is gone: that is in no figure.",
 ]
 
 
@@ -37,20 +38,20 @@ def bare(flags: CLONE, program: Path) -> Plan:
     return Plan(flags, (execute({"process": {"args": [str(program)]}}),))
 
 
-def section(tell: Tell, rounds: int = ROUNDS) -> Section:
+def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
     """Start a process in each kind of namespace."""
     starts: dict[str, Start] = {}
     with contextlib.ExitStack() as stack:
-        directory, config = stack.enter_context(bundle())
-        clock = stack.enter_context(Clock())
-        container = stack.enter_context(launch.prepared(read(config), directory))
+        made = stack.enter_context(place())
+        container = stack.enter_context(launch.prepared(read(made.config), made.bundle))
         if not container.child:
             return Section(TITLE, QUESTION, words=[NOT_REPLAYED])
         for name, flags in variants().items():
-            plan = bare(flags, Path(f"{directory}/rootfs{CLOCK}"))
+            plan = bare(flags, made.bundle / "rootfs/clock")
             # The program is ours and reaches into nothing, so it need not be in a PID namespace of its own.
             child = Child(plan)
             stack.enter_context(child.ready())
-            starts[name] = starting(clock, replace(container, plan=plan, child=child))
-        series = take_turns(TITLE, starts, tell, rounds)
-    return Section(TITLE, QUESTION, series, WORDS)
+            starts[name] = starting(replace(container, plan=plan, child=child))
+        turns = Turns(TITLE, starts, settings, progress)
+        turns.all_rounds()
+    return Section(TITLE, QUESTION, turns.series(), WORDS)

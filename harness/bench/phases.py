@@ -7,14 +7,16 @@ next start. They are in no plan but the one that is made here. clock_gettime(2)
 import contextlib
 import ctypes
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from harness import elf, latency
-from harness.bench.series import Round, Section, Series
-from harness.bench.starts import Clock
-from harness.bench.turns import GAP, NOT_REPLAYED, ROUNDS, Tell, bundle, counted, fill, outcome_of, starting
-from harness.errors import IsoproofError
+from harness.bench import cells
+from harness.bench.contenders import place
+from harness.bench.progress import Progress
+from harness.bench.series import Round, Section, Series, Settings
+from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, fill, starting
+from harness.bench.turns import Turns
 from harness.runtime import launch, stub
 from harness.runtime.config import read
 from harness.runtime.launch import Prepared
@@ -26,7 +28,7 @@ from harness.runtime.table import Table
 CLOCK_MONOTONIC = 1
 STAMP = "stamp:"
 FIRST, CLONE, LAST = "request to clone", "clone", "execve to first instruction"
-WHOLE = "a start without the clock readings"
+WHOLE, PARTED = "a start without the clock readings", "a start with them"
 
 Phases = dict[str, int]  # how long each took, in nanoseconds
 
@@ -68,27 +70,29 @@ def labels(plan: Plan) -> list[str]:
 
 
 @contextlib.contextmanager
-def clocked(container: Prepared, clock: Clock) -> Iterator[Callable[[], Phases]]:
-    """Yield what starts a container that is replayed, and tells how long each phase took.
+def clocked(container: Prepared, taken: list[Phases]) -> Iterator[Start]:
+    """Yield what starts a container that is replayed, and appends how long each phase took.
 
-    What the container was prepared with stays as it is, but for the child in its pool.
+    What the container was prepared with stays as it is, but for the child of its pool.
     """
     child = Child(stamped(walked(container)))
-    walk, moments = child.walk, [0]
+    walk, cloned = child.walk, 0
 
-    def note() -> tuple[int, int]:
-        moments[0] = time.monotonic_ns()
+    def noting() -> tuple[int, int]:
+        nonlocal cloned
+        cloned = time.monotonic_ns()
         return walk()
 
-    child.walk = note
+    child.walk = noting
     if container.pool:
         container.pool.child = child
     timed = replace(container, child=child)
 
-    def start() -> Phases:
+    def start() -> Round:
         fill(timed)
-        times = clock.start(timed)
-        return durations(times.requested, moments[0], readings(child.table), times.first)
+        requested, first, ended, cpu = cells.start(timed)
+        taken.append(durations(requested, cloned, readings(child.table), first))
+        return Round(first - requested, ended - requested, cpu)
 
     with child.ready():
         yield start
@@ -99,48 +103,52 @@ def walked(container: Prepared) -> Plan:
     return split(container.plan)[1] if container.pool else container.plan
 
 
-def on_demand(tell: Tell, rounds: int = ROUNDS) -> Section:
+def on_demand(progress: Progress, settings: Settings = SETTINGS) -> Section:
     """Measure the phases of a start."""
-    return _section("phases", "Which step of a start takes how long?", tell, rounds, pooled=False)
+    return _section("Phases", "Which step of a start takes how long?", progress, settings, pooled=False)
 
 
-def pooled(tell: Tell, rounds: int = ROUNDS) -> Section:
+def pooled(progress: Progress, settings: Settings = SETTINGS) -> Section:
     """Measure the phases of a start that finds parts of its container ready."""
     question = "Which step takes how long, where parts of the container were made beforehand?"
-    return _section("phases, pooled", question, tell, rounds, pooled=True)
+    return _section("Phases of a pooled start", question, progress, settings, pooled=True)
 
 
-def _section(title: str, question: str, tell: Tell, rounds: int, pooled: bool) -> Section:
-    with bundle() as (directory, config), Clock() as clock, contextlib.ExitStack() as stack:
-        whole, parted = (stack.enter_context(launch.prepared(read(config), directory, pooled=pooled)) for _ in range(2))
+def _section(title: str, question: str, progress: Progress, settings: Settings, pooled: bool) -> Section:
+    taken: list[Phases] = []
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(place())
+        whole, parted = (
+            stack.enter_context(launch.prepared(read(made.config), made.bundle, pooled=pooled)) for _ in range(2)
+        )
         if not whole.child:
             return Section(title, question, words=[NOT_REPLAYED])
-        start = stack.enter_context(clocked(parted, clock))
-        series = {label: Series() for label in (*labels(walked(parted)), WHOLE)}
-        start_whole = starting(clock, whole)
-
-        for counts in counted(title, tell, rounds):
-            time.sleep(GAP)
-            outcomes = {WHOLE: outcome_of(start_whole)}
-            time.sleep(GAP)
-            outcomes |= _phases_of(start, labels(walked(parted)))
-            for label, outcome in outcomes.items() if counts else ():
-                series[label].add(outcome)
-    return Section(title, question, series, _words(series))
+        starts = {PARTED: stack.enter_context(clocked(parted, taken)), WHOLE: starting(whole)}
+        turns = Turns(title, starts, settings, progress)
+        turns.all_rounds()
+        names = labels(walked(parted))
+    found = turns.series()
+    series = by_phase(names, found[PARTED], taken)
+    return Section(title, question, {**series, WHOLE: found[WHOLE]}, _words(found))
 
 
-def _phases_of(start: Callable[[], Phases], names: list[str]) -> dict[str, Round | str]:
-    try:
-        return {name: Round(first=duration) for name, duration in start().items()}
-    except IsoproofError as error:
-        return dict.fromkeys(names, str(error))
+def by_phase(names: Iterable[str], starts: Series, taken: list[Phases]) -> dict[str, Series]:
+    """Return the series of each phase: the latest that were taken are those of the starts, but for the failed ones."""
+    series = {name: Series() for name in names}
+    failures = dict(starts.failures)
+    latest = iter(taken[len(taken) - len(starts.values("first")) :])
+    for index in range(len(starts.rounds)):
+        phases = None if index in failures else next(latest)
+        for name, found in series.items():
+            found.add(Round(first=phases[name]) if phases else failures[index])
+    return series
 
 
-def _words(series: dict[str, Series]) -> list[str]:
-    """Say what the clock readings cost."""
-    *parts, whole = (seen.values("first") for seen in series.values())
-    if not whole or not parts[0]:
-        return []
-    added = latency.percentile([sum(durations) for durations in zip(*parts, strict=True)], 50)
-    share = added / latency.percentile(whole, 50)
-    return [f"The phases of a start add up to {added / 1e6:.2f} ms (median), {share:.2f} times {WHOLE}."]
+def _words(found: dict[str, Series]) -> list[str]:
+    """Say what the first phases hold, and what the clock readings cost."""
+    words = [f"{FIRST}: all that is done in Python. {CLONE}: until the child has its standard streams, too."]
+    parted, whole = (found[label].values("first") for label in (PARTED, WHOLE))
+    if parted and whole:
+        median, share = latency.percentile(parted, 50), latency.compare(parted, whole).ratio
+        words.append(f"The phases of a start add up to {median / 1e6:.2f} ms (median), {share:.2f} times {WHOLE}.")
+    return words

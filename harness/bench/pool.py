@@ -3,14 +3,16 @@
 import contextlib
 import time
 
-from harness.bench.series import Round, Section
-from harness.bench.starts import Clock
-from harness.bench.turns import NOT_REPLAYED, ROUNDS, Start, Tell, bundle, starting, take_turns
+from harness.bench.contenders import place
+from harness.bench.progress import Progress
+from harness.bench.series import Round, Section, Settings
+from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, starting
+from harness.bench.turns import Turns
 from harness.runtime import launch
 from harness.runtime.config import read
 from harness.runtime.pool import Pool, discard
 
-TITLE = "pool"
+TITLE = "The pool"
 QUESTION = "How much faster is a start that finds its network and IPC namespaces and their mounts ready?"
 WORDS = [
     "What is ready serves one container and is never used again, so each pooled start is paid for by one fill, at some "
@@ -18,22 +20,20 @@ WORDS = [
 ]
 
 
-def section(tell: Tell, rounds: int = ROUNDS) -> Section:
+def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
     """Start containers on demand and from the pool; the fills are off the path, and a series of their own."""
     with contextlib.ExitStack() as stack:
-        directory, config = stack.enter_context(bundle())
-        clock = stack.enter_context(Clock())
+        made = stack.enter_context(place())
         plain, pooled = (
-            stack.enter_context(launch.prepared(read(config), directory, pooled=wanted)) for wanted in (False, True)
+            stack.enter_context(launch.prepared(read(made.config), made.bundle, pooled=wanted))
+            for wanted in (False, True)
         )
         if not pooled.pool:
             return Section(TITLE, QUESTION, words=[NOT_REPLAYED])
-        starts = {
-            "on demand": starting(clock, plain),
-            "pooled": starting(clock, pooled),
-            "fill": filling(pooled.pool),
-        }
-        return Section(TITLE, QUESTION, take_turns(TITLE, starts, tell, rounds), WORDS)
+        starts = {"on demand": starting(plain), "pooled": starting(pooled), "fill": filling(pooled.pool)}
+        turns = Turns(TITLE, starts, settings, progress)
+        turns.all_rounds()
+    return Section(TITLE, QUESTION, turns.series(), WORDS)
 
 
 def filling(pool: Pool) -> Start:

@@ -1,65 +1,29 @@
-"""Starts of our own runtime, timed: a container that was prepared once, and a program in it that tells the time.
+"""Starts of our own runtime, by containers that were prepared once, for the sections that look into it."""
 
-Nothing here needs more than the standard library, because a launcher of its own (`harness.bench.launcher`) is to be
-small.
-"""
+from collections.abc import Callable
 
-import os
-import time
-from typing import NamedTuple
+from harness.bench import cells
+from harness.bench.series import Round, Settings
+from harness.runtime.launch import Prepared
 
-from harness import elf
-from harness.errors import HarnessError
-from harness.runtime.launch import Prepared, Streams
+SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
+NOT_REPLAYED = "Not measured: on this machine, or by this user, no start is replayed."
 
-DEADLINE = 30.0  # seconds for one start
+Start = Callable[[], Round]
 
 
-class Times(NamedTuple):
-    """When a container was asked for, when its first instruction ran, and when nothing of it was left, in ns."""
+def starting(container: Prepared) -> Start:
+    """Return what starts a container once, from its pool where it has one."""
 
-    requested: int
-    first: int
-    ended: int
+    def start() -> Round:
+        fill(container)
+        requested, first, ended, cpu = cells.start(container)
+        return Round(first - requested, ended - requested, cpu)
+
+    return start
 
 
-class Clock:
-    """What a container writes the time of its first instruction to; use it as a context."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = os.pipe2(os.O_CLOEXEC)
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        os.set_blocking(self._reader, False)
-
-    def __enter__(self) -> "Clock":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for descriptor in (self._reader, self._writer, self._null):
-            os.close(descriptor)
-
-    @property
-    def streams(self) -> Streams:
-        """The standard streams of a container."""
-        return self._null, self._writer, self._null
-
-    def start(self, container: Prepared) -> Times:
-        """Run a container to its end. Raises StartError, HarnessError where it did not tell the time."""
-        try:
-            requested = time.monotonic_ns()
-            status = container.run(self.streams, DEADLINE)
-            ended = time.monotonic_ns()
-        finally:
-            output = self.read()
-        if status != 0:
-            raise HarnessError(f"builtin: the clock program ended with status {status}")
-        if container.config["process"].get("terminal"):
-            output = output.replace(b"\r\n", b"\n")  # ONLCR: termios(3)
-        return Times(requested, elf.nanoseconds(output), ended)
-
-    def read(self) -> bytes:
-        """Return what was written until now."""
-        try:
-            return os.read(self._reader, 4096)
-        except BlockingIOError:
-            return b""
+def fill(container: Prepared) -> None:
+    """Make the parts for one start, where there is a pool for them: before anybody asks for it, so in no figure."""
+    if container.pool:
+        container.pool.fill()
