@@ -67,11 +67,11 @@ def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
 
         def prepare(name: str, patch: dict[str, Any], forked: bool = False, pooled: bool = False) -> None:
             try:
-                start, executor = launcher.prepare(merged(made.config, patch), made.bundle, forked, pooled)
+                container = launcher.prepare(merged(made.config, patch), made.bundle, forked, pooled)
             except HarnessError as error:
                 words.append(f"Not measured, {name}: {error}")
             else:
-                starts[f"{name} ({executor})"] = start
+                starts[f"{name} ({container.executor})"] = container.start
 
         prepare(DEFAULT, {})
         prepare(DEFAULT, {}, pooled=True)

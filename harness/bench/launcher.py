@@ -71,7 +71,7 @@ class Launcher:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.end(len(self._alive))
+        self._end(len(self._alive))
         self._undo.close()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -87,24 +87,23 @@ class Launcher:
                     pool.fill()
                 requested, first, ended, cpu = cells.start(self._containers[index])
                 return {"first": first - requested, "clean": ended - requested, "cpu": cpu}
-            case {"keep": int(index), "count": int(count)}:
-                for _ in range(count):
-                    self.keep(self._containers[index])
             case {"spawn": list(commands)}:
                 return spawn(commands)
-            case {"end": int(count)}:
-                self.end(count)
+            case {"alive": int(wanted), "container": int(index)}:
+                self.have_alive(wanted, self._containers[index])
             case _:
                 raise HarnessError(f"launcher: nothing is known of {request}")
         return {}
 
-    def keep(self, container: Prepared) -> None:
-        """Start a container and leave it alive."""
-        undo = contextlib.ExitStack()
-        cell = undo.enter_context(launch.start(container.plan, (self._null, self._null, self._null)))
-        self._alive.append((cell, undo))
+    def have_alive(self, wanted: int, container: Prepared) -> None:
+        """Start containers and leave them alive, or end the latest, until there are so many. Raises StartError."""
+        while len(self._alive) < wanted:
+            undo = contextlib.ExitStack()
+            cell = undo.enter_context(launch.start(container.plan, (self._null, self._null, self._null)))
+            self._alive.append((cell, undo))
+        self._end(len(self._alive) - wanted)
 
-    def end(self, count: int) -> None:
+    def _end(self, count: int) -> None:
         """End the latest of those that are alive: all are killed first, so that the kernel ends them side by side."""
         ending = [self._alive.pop() for _ in range(count)]
         for cell, _ in ending:

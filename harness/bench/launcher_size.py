@@ -23,8 +23,8 @@ def section(progress: Progress, settings: Settings = SETTINGS, sizes: Sequence[i
             progress(f"{TITLE}: making a process of {size} MB")
             launcher = stack.enter_context(Launcher(size))
             for forked in (False, True):
-                start, executor = launcher.prepare(made.config, made.bundle, forked)
-                starts[f"{executor}, {size} MB more"] = start
+                container = launcher.prepare(made.config, made.bundle, forked)
+                starts[f"{container.executor}, {size} MB more"] = container.start
         turns = Turns(TITLE, starts, settings, progress)
         turns.all_rounds()
     return Section(TITLE, QUESTION, turns.series())

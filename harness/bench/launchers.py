@@ -8,11 +8,11 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.bench.series import Round
-from harness.bench.starts import Start
 from harness.errors import HarnessError
 from harness.outer import command
 from harness.runtime.config import Config
@@ -48,13 +48,10 @@ class Launcher:
             finally:
                 process.kill()
 
-    def prepare(self, config: Config, bundle: Path, forked: bool = False, pooled: bool = False) -> tuple[Start, str]:
-        """Return what starts a container once, and the name of the executor that does. Raises HarnessError."""
+    def prepare(self, config: Config, bundle: Path, forked: bool = False, pooled: bool = False) -> "Container":
+        """Prepare a container to be started any number of times. Raises HarnessError."""
         found = self.ask(prepare=config, bundle=str(bundle), forked=forked, pooled=pooled)
-        return lambda: self._start(found["container"]), found["executor"]
-
-    def _start(self, container: int) -> Round:
-        return Round(**self.ask(start=container))
+        return Container(self, found["container"], found["executor"])
 
     def ask(self, **request: object) -> dict[str, Any]:
         """Return the answer to a request. Raises HarnessError."""
@@ -72,3 +69,20 @@ class Launcher:
         if "error" in answer:
             raise HarnessError(answer["error"])
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container that a launcher has prepared; `executor` is what starts it there: replay, forked or pooled."""
+
+    launcher: Launcher
+    number: int
+    executor: str
+
+    def start(self) -> Round:
+        """Start it once, and wait for its end. Raises HarnessError."""
+        return Round(**self.launcher.ask(start=self.number))
+
+    def have_alive(self, wanted: int) -> None:
+        """Have so many of it alive, which are started or ended: asleep, if that is its program. Raises HarnessError."""
+        self.launcher.ask(alive=wanted, container=self.number)
