@@ -61,7 +61,7 @@ def test_startup_latency(
         for name, measure in SECTIONS.items():
             found.sections[name] = measure(progress)
         progress.close()
-        print("\n".join(tables.told(runtimes.TITLE, found.sections[runtimes.TITLE], found)))
+        print(tables.shown(runtimes.TITLE, found.sections[runtimes.TITLE], found))
     series = found.sections[runtimes.TITLE].series
     benchmark.extra_info.update({name: seen.summary("first") for name, seen in series.items()})
     own = series[runtimes.OURS]

@@ -126,8 +126,8 @@ class Command(Contender):
     """A contender that is a command; of the ways in which it may be started the first is taken that works here.
 
     CPU time and memory are those of the command and of all that it has waited for; the CPU time is also that of what
-    has outlived it. `removal` is run after a failed start, and in the end; then cgroups of such names and folders that
-    were not there before are removed, too.
+    has outlived it. `removal` is run after a failed start, and in the end; then cgroups of such names and `leavings`,
+    which are paths, are removed if they were not there before.
     """
 
     place: Place
@@ -137,7 +137,9 @@ class Command(Contender):
     ways: Sequence[Way]
     removal: Sequence[str] = ()
     cgroups: Sequence[str] = ()
-    folders: Sequence[str] = ()
+    leavings: Sequence[str] = ()
+    release: str = ""  # its version, where the program does not tell it
+    deadline: float = DEADLINE  # seconds for one start
     calendar: bool = False  # whether its clock inside is CLOCK_REALTIME
     silent: bool = False  # whether there is no clock inside
 
@@ -157,12 +159,12 @@ class Command(Contender):
 
     def version(self) -> str:
         """Return what its program says of its version."""
-        return version_of(self.way.command[0], "--version")
+        return self.release or version_of(self.way.command[0], "--version")
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         """Find out which of its ways works here, if any does."""
-        with leavings.removed([f"*{NAME}*", *self.cgroups], self.folders):
+        with leavings.removed([f"*{NAME}*", *self.cgroups], self.leavings):
             try:
                 self._find_way()
                 yield
@@ -186,7 +188,8 @@ class Command(Contender):
         ahead = time.time_ns() - time.monotonic_ns() if self.calendar else 0
         program, *arguments = self.way.command
         try:
-            finished = commands.run(self.place.stopwatch, [found(program) or program, *arguments], self.way.within)
+            words = [found(program) or program, *arguments]
+            finished = commands.run(self.place.stopwatch, words, self.way.within, self.deadline)
             return finished.round(ahead, self.silent)
         except HarnessError:
             self._remove()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from harness.bench import orphans
+from harness.bench import leavings, orphans
 from harness.bench.commands import last_words
 from harness.bench.contenders import NAME, Command, Place, Way, found, said, version_of
 from harness.bench.series import Round
@@ -23,6 +23,14 @@ END = 20.0  # seconds that it may take to end
 PAUSE = 0.05  # seconds between two questions
 DAEMONS = ("dockerd", "containerd")
 IMAGE = NAME
+LEAVINGS = (
+    "/etc/docker/key.json",
+    "/etc/docker",
+    "/run/docker/plugins",
+    "/run/docker",
+    "/run/containerd/s",
+    "/run/containerd",
+)
 
 
 class Docker(Command):
@@ -38,8 +46,6 @@ class Docker(Command):
             what="docker run --rm, without a network; CPU time is its daemons', too, memory the client's alone",
             package="Debian's package docker.io",
             ways=[Way(["docker", "run"])],
-            cgroups=["docker"],
-            folders=["/run/docker/plugins", "/run/docker", "/run/containerd"],
         )
 
     def absent(self) -> str | None:
@@ -64,6 +70,7 @@ class Docker(Command):
         """Have a daemon, and the image."""
         with contextlib.ExitStack() as stack:
             if not self._server:
+                stack.enter_context(leavings.removed(["docker"], LEAVINGS))
                 stack.enter_context(self._daemon())
                 self._words += "; by a daemon of our own, without bridge and firewall"
             self._daemons = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _name(entry) in DAEMONS]

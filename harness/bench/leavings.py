@@ -13,20 +13,23 @@ CGROUPS = "/sys/fs/cgroup"
 
 
 @contextlib.contextmanager
-def removed(cgroups: Sequence[str] = (), folders: Sequence[str] = ()) -> Iterator[None]:
-    """Remove the cgroups of such names (fnmatch) and the folders that are there in the end and were not before.
+def removed(cgroups: Sequence[str] = (), paths: Sequence[str] = ()) -> Iterator[None]:
+    """Remove the cgroups of such names (fnmatch), and the files and folders, that are there in the end, not before.
 
-    None of them goes that holds a process or a file.
+    A cgroup that holds a process stays, and so does a folder that holds anything.
     """
     before = _cgroups(cgroups)
-    absent = [folder for folder in folders if not os.path.exists(folder)]
+    absent = [path for path in paths if not os.path.exists(path)]
     try:
         yield
     finally:
-        for path in sorted(_cgroups(cgroups) - before) + absent:
-            for inner, _, _ in os.walk(path, topdown=False):
+        for cgroup in _cgroups(cgroups) - before:
+            for path, _, _ in os.walk(cgroup, topdown=False):
                 with contextlib.suppress(OSError):
-                    os.rmdir(inner)
+                    os.rmdir(path)
+        for path in absent:
+            with contextlib.suppress(OSError):
+                (os.rmdir if os.path.isdir(path) else os.unlink)(path)
 
 
 def _cgroups(patterns: Sequence[str]) -> set[str]:

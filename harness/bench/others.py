@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.bench.contenders import NAME, Command, Place, Way
 
@@ -88,14 +89,14 @@ def _oci(place: Place, program: str, name: str, what: str, ways: list[Way], cale
 def nspawn(place: Place) -> Command:
     """Return systemd-nspawn, without the registration that would wait for a service."""
     root = str(place.root("nspawn"))
-    options = ["--quiet", "--register=no", "--keep-unit", "--private-network", f"--machine={NAME}"]
+    options = ["--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe", f"--machine={NAME}"]
     return Command(
         place=place,
         name="nspawn",
         what="systemd-nspawn, with a network of its own and not registered",
         package="Debian's package systemd-container",
         ways=[Way(["systemd-nspawn", *options, f"--directory={root}", "/clock"])],
-        folders=[f"/run/systemd/nspawn/propagate/{NAME}"],
+        leavings=[f"/run/systemd/nspawn/propagate/{NAME}"],
     )
 
 
@@ -106,6 +107,7 @@ def lxc(place: Place) -> Command:
     config.write_text(f"lxc.rootfs.path = dir:{root}\nlxc.uts.name = clock\nlxc.net.0.type = empty\n")
     state = place.directory / "lxc" / "state"
     state.mkdir()
+    lock = Path(f"/run/lxc/lock{state}")
     return Command(
         place=place,
         name="lxc",
@@ -114,13 +116,15 @@ def lxc(place: Place) -> Command:
         ways=[Way(["lxc-execute", "-P", str(state), "-n", NAME, "-f", str(config), "--", "/clock"])],
         removal=["lxc-stop", "-P", str(state), "-n", NAME, "--kill"],
         cgroups=["lxc.pivot"],
+        leavings=[f"{lock}/.{NAME}", *map(str, [lock, *lock.parents][:-2])],
     )
 
 
 def podman(place: Place) -> Command:
     """Return podman, with a store of its own."""
     root = str(place.root("podman"))
-    store = ["podman", "--root", str(place.directory / "store"), "--runroot", str(place.directory / "run")]
+    folders = {option: str(place.directory / option) for option in ("root", "runroot", "tmpdir")}
+    store = ["podman", *(f"--{option}={path}" for option, path in folders.items())]
     lowered = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 
     def way(*options: str, words: str = "", within: Sequence[str] = ()) -> Way:

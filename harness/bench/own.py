@@ -21,6 +21,7 @@ from harness.runtime import launch
 from harness.runtime.config import read
 from harness.runtime.launch import Prepared
 
+END = 2.0  # seconds that a process may take to end by itself
 IN_PROCESS = "CPU time is this process's and its children's, memory is shared with it"
 
 
@@ -147,9 +148,13 @@ class Served(Contender):
         return self._process
 
     def _end(self) -> None:
+        """End the process by the end of its input, so that it can undo what it has done, or else by a signal."""
         if self._process:
-            self._process.kill()
-            self._process.communicate()
+            try:
+                self._process.communicate(timeout=END)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.communicate()
             self._process = None
 
     def start(self) -> Round:
@@ -235,6 +240,7 @@ def isoproof_run(place: Place) -> Command:
         what="our own runtime as a command, the interpreter's start included",
         package="pip installs it with isoproof",
         ways=[Way([script, "run", str(place.bundle)])],
+        release=backends.load("builtin").version(),
     )
 
 

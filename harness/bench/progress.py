@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+Tell = Callable[[str], None]
 EVERY = 10.0  # seconds between two lines of a log
 LIVE = 0.1  # seconds between two changes of the live line
 

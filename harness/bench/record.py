@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,9 +25,9 @@ def recorded(directory: Path, settings: Settings) -> Iterator[Benchmark]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(directory / "benchmark.md", "")
+        tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
-        raise HarnessError(f"write {error.filename}: {error.strerror}; --reports DIR names another folder") from None
+        raise HarnessError(f"write to {directory}: {error.strerror}; --reports DIR names another folder") from None
     begun = time.monotonic()
     found = Benchmark(
         started=datetime.now(UTC).isoformat(timespec="seconds"),

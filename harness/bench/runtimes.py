@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.bench import contenders, orphans, others, own
 from harness.bench.contenders import Contender, Place
 from harness.bench.docker import Docker
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Contender as Told
 from harness.bench.series import Section, Series, Settings
 from harness.bench.turns import Turns
@@ -60,7 +60,7 @@ class Contest:
 
 
 @contextlib.contextmanager
-def contest(settings: Settings, progress: Progress, names: Collection[str] = ()) -> Iterator[Contest]:
+def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iterator[Contest]:
     """Have the contenders ready, all or those of the names, and remove everything in the end.
 
     Our own runtime is the one that starts last in each round.
@@ -72,7 +72,7 @@ def contest(settings: Settings, progress: Progress, names: Collection[str] = ())
             contender = make(place)
             if names and contender.name not in names:
                 continue
-            progress(f"{TITLE}: making {contender.name} ready")
+            tell(f"{TITLE}: making {contender.name} ready")
             absent = contender.absent() or _made_ready(contender, stack)
             version = "" if absent else contender.version()
             told[contender.name] = Told(contender.what, version, contender.command, absent)
@@ -82,7 +82,7 @@ def contest(settings: Settings, progress: Progress, names: Collection[str] = ())
         last = OURS if OURS in present else None
         pooled = [contender for contender in present.values() if isinstance(contender, own.Pooled)]
         fills = pooled[0].fills if pooled else Series()
-        yield Contest(told, Turns(TITLE, starts, settings, progress, last), fills)
+        yield Contest(told, Turns(TITLE, starts, settings, tell, last), fills)
 
 
 def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Section
 
-SECTIONS: dict[str, Callable[[Progress], Section]] = {}
+SECTIONS: dict[str, Callable[[Tell], Section]] = {}

@@ -3,16 +3,20 @@
 What runtimes have said of themselves is escaped: it must not become markup.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from harness import environment, latency
 from harness.bench.series import Benchmark, Quantity, Section, Series
 from harness.report.markdown import escaped
+from harness.runtime.errors import on_one_line
 
 RUNTIMES = "runtimes"
 BASES = ("floor", "bubblewrap", "crun", "runc")
 SURE = 2.58  # standard deviations of a rank test, above which one alarm in a hundred is false
-UNITS = "Milliseconds and KiB. first: from the request to the first instruction inside; clean: until all is gone."
+UNITS = (
+    "p50 to max: milliseconds from the request to the first instruction inside; clean: until nothing is left of it.",
+    "clean, CPU (milliseconds) and memory (KiB) are medians.",
+)
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 
 
@@ -20,18 +24,22 @@ def render(benchmark: Benchmark) -> str:
     """Return the whole report."""
     lines = ["# Start-up benchmark", "", *_machine(benchmark), ""]
     for name, section in benchmark.sections.items():
-        lines += [*told(name, section, benchmark), ""]
+        lines += [f"## {section.title}", "", section.question, "", *_section(name, section, benchmark, escaped), ""]
     return "\n".join(lines + _contenders(benchmark)) + "\n"
 
 
-def told(name: str, section: Section, benchmark: Benchmark) -> list[str]:
-    """Return the lines of one section."""
-    lines = [f"## {section.title}", "", section.question, "", *_figures(name, section.series, benchmark), ""]
+def shown(name: str, section: Section, benchmark: Benchmark) -> str:
+    """Return one section as a terminal shows it."""
+    return "\n".join(_section(name, section, benchmark, on_one_line))
+
+
+def _section(name: str, section: Section, benchmark: Benchmark, safe: Callable[[str], str]) -> list[str]:
+    lines = [*_figures(name, section.series, benchmark, safe), ""]
     if name == RUNTIMES:
         lines += [*_ratios(section.series), ""]
         absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
-        lines += [f"- absent: {label}: {escaped(reason)}" for label, reason in absent.items()]
-    lines += list(_failures(section.series))
+        lines += [f"- absent: {label}: {safe(reason)}" for label, reason in absent.items()]
+    lines += [f"- failed: {label}: {safe(words)}" for label, words in _failures(section.series)]
     return lines if lines[-1] else lines[:-1]
 
 
@@ -50,27 +58,16 @@ def _machine(benchmark: Benchmark) -> list[str]:
     ]
 
 
-def _figures(name: str, series: dict[str, Series], benchmark: Benchmark) -> list[str]:
-    columns = ["", *(f"first {column}" for column in PERCENTILES), "clean p50", "CPU p50", "memory p50", "failed"]
-    rows = [columns]
+def _figures(name: str, series: dict[str, Series], benchmark: Benchmark, safe: Callable[[str], str]) -> list[str]:
+    rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", *(["version"] if name == RUNTIMES else [])]]
     for label, found in series.items():
         first = found.summary("first")
-        rows.append(
-            [
-                label,
-                *(f"{first[column]:.2f}" if first else "" for column in PERCENTILES),
-                _median(found, "clean", ".2f"),
-                _median(found, "cpu", ".2f"),
-                _median(found, "memory", ".0f"),
-                f"{found.failed:.0%}" if found.failed else "",
-            ]
-        )
-    if name == RUNTIMES:
-        rows[0].append("version")
-        for row in rows[1:]:
-            row.append(escaped(benchmark.contenders[row[0]].version))
-    used = [index for index in range(len(columns)) if index == 0 or any(row[index] for row in rows[1:])]
-    return [*aligned([[row[index] for index in used] for row in rows]), "", UNITS]
+        figures = [f"{first[column]:.2f}" if first else "" for column in PERCENTILES]
+        figures += [_median(found, "clean", ".2f"), _median(found, "cpu", ".2f"), _median(found, "memory", ".0f")]
+        figures.append(f"{found.failed:.0%}" if found.failed else "")
+        rows.append([label, *figures, *([safe(benchmark.contenders[label].version)] if name == RUNTIMES else [])])
+    used = [index for index in range(len(rows[0])) if index == 0 or any(row[index] for row in rows[1:])]
+    return [*aligned([[row[index] for index in used] for row in rows]), "", *UNITS]
 
 
 def _median(series: Series, quantity: Quantity, form: str) -> str:
@@ -103,12 +100,12 @@ def _interpreter(series: dict[str, Series]) -> list[str]:
     return ["", f"isoproof run takes {_ratio(command, python)} times as long as its interpreter takes to do nothing."]
 
 
-def _failures(series: dict[str, Series]) -> Iterable[str]:
+def _failures(series: dict[str, Series]) -> Iterable[tuple[str, str]]:
     """Return of each that has failed how often, and why it last did."""
     for label, found in series.items():
         if found.failures:
             share = f"{len(found.failures)} of {len(found.rounds)} starts"
-            yield f"- failed: {label}: {share}, the last: {escaped(found.failures[-1][1])}"
+            yield label, f"{share}, the last: {found.failures[-1][1]}"
 
 
 def _contenders(benchmark: Benchmark) -> list[str]:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Round, Series, Settings
 from harness.errors import IsoproofError
 
@@ -27,13 +27,13 @@ class Turns:
         title: str,
         starts: Mapping[str, Callable[[], Round]],
         settings: Settings,
-        progress: Progress,
+        tell: Tell,
         last: str | None = None,
     ) -> None:
         self._title = title
         self._starts = starts
         self._settings = settings
-        self._progress = progress
+        self._tell = tell
         self._random = random.Random(1)
         self._outcomes: dict[str, list[Round | str]] = {label: [] for label in starts}
         self._lost = dict.fromkeys(starts, 0.0)
@@ -59,11 +59,14 @@ class Turns:
             self._start(self._last)
 
     def series(self) -> dict[str, Series]:
-        """Return what was found; nothing of the first rounds, except of one who was given up in them."""
+        """Return what was found after the first rounds; if that is no good start, all that has failed."""
         found = {}
         for label, outcomes in self._outcomes.items():
+            counted = outcomes[self._settings.warmup :]
+            if not any(isinstance(outcome, Round) for outcome in counted):
+                counted = [outcome for outcome in outcomes if isinstance(outcome, str)]
             found[label] = Series()
-            for outcome in outcomes[self._settings.warmup :] or outcomes:
+            for outcome in counted:
                 found[label].add(outcome)
         return found
 
@@ -72,7 +75,7 @@ class Turns:
         if self._is_given_up(label):
             return
         total = self._settings.warmup + self._settings.rounds
-        self._progress(f"{self._title}: round {self._round} of {total}, {label}")
+        self._tell(f"{self._title}: round {self._round} of {total}, {label}")
         time.sleep(self._settings.gap_ms / 1000)
         begun = time.monotonic()
         try:

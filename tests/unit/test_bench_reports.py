@@ -1,0 +1,142 @@
+"""The reports of the benchmark: written whatever happens, and read by people."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.bench import record, tables
+from harness.bench.record import recorded
+from harness.bench.series import Benchmark, Contender, Round, Section, Series, Settings, from_json
+from harness.errors import HarnessError
+
+SETTINGS = Settings(rounds=20, gap_ms=5, warmup=2)
+
+
+def rounds(first: int) -> list[Round | None]:
+    return [Round(first * 1000 + at, first * 2000, 500_000, 1024) for at in range(20)]
+
+
+def fill(found: Benchmark) -> None:
+    found.contenders = {
+        "floor": Contender("C", "12.2"),
+        "runc": Contender("in <b>Go</b>", "1.1.5", "runc run 'a b'"),
+        "crun": Contender("in C", "", absent="crun is not [installed](http://evil)"),
+        "python": Contender("no container", "3.11"),
+        "isoproof-run": Contender("our own", "0.1"),
+    }
+    found.sections["runtimes"] = Section(
+        "Runtimes",
+        "Who is the fastest?",
+        {
+            "floor": Series(rounds(1000)),
+            "runc": Series([*rounds(20_000)[:-1], None], [(19, "exit status 1: <script>\x1b[31m")]),
+            "python": Series([Round(None, 1_000_000)] * 20),
+            "isoproof-run": Series(rounds(1000)),
+        },
+    )
+    found.sections["pool"] = Section("Pool", "What does it cost?", {"pool-fill": Series([Round(clean=1_500_000)])})
+
+
+def test_both_reports_are_written(tmp_path: Path) -> None:
+    with recorded(tmp_path / "new", SETTINGS) as found:
+        fill(found)
+    read = from_json((tmp_path / "new" / "benchmark.json").read_bytes())
+    assert read == found
+    assert len(read.environment["load"]) == 2
+    assert read.environment["cpu"]
+    assert read.environment["machine"] == os.uname().machine
+    assert (tmp_path / "new" / "benchmark.md").read_text() == tables.render(found)
+    assert sorted(os.listdir(tmp_path / "new")) == ["benchmark.json", "benchmark.md"]
+
+
+def test_what_was_found_before_a_failure_is_written(tmp_path: Path) -> None:
+    def measure() -> None:
+        with recorded(tmp_path, SETTINGS) as found:
+            fill(found)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        measure()
+    assert set(json.loads((tmp_path / "benchmark.json").read_text())["sections"]) == {"runtimes", "pool"}
+
+
+def test_an_interruption_leaves_the_reports_of_the_last_run(tmp_path: Path) -> None:
+    with recorded(tmp_path, SETTINGS) as found:
+        fill(found)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(KeyboardInterrupt), recorded(tmp_path, SETTINGS):
+        raise KeyboardInterrupt
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_place_that_takes_no_reports_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        HarnessError, match=r"write to .*/file/below: Not a directory; --reports DIR names another folder"
+    ):
+        with recorded(tmp_path / "file" / "below", SETTINGS):
+            pytest.fail("it was measured")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor : 0\nmodel name\t: AMD EPYC\nmodel name\t: other\n", "AMD EPYC"),
+        ("processor : 0\nBogoMIPS : 50\n\nModel : Raspberry Pi 4\n", "Raspberry Pi 4"),
+        ("", os.uname().machine),
+    ],
+)
+def test_the_processor_has_a_name(text: str, name: str) -> None:
+    assert record.processor(text) == name
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    with recorded(tmp_path, SETTINGS) as found:
+        fill(found)
+    return (tmp_path / "benchmark.md").read_text()
+
+
+def row(report: str, label: str, table: int = 0) -> list[str]:
+    lines = re.findall(rf"^\| {label} .*$", report, re.MULTILINE)
+    return [cell.strip() for cell in lines[table].split("|")[2:-1]]
+
+
+def test_people_see_percentiles_versions_and_failures(report: str) -> None:
+    assert row(report, " ") == ["p50", "p90", "p95", "p99", "max", "clean", "CPU", "memory", "failed", "version"]
+    assert row(report, "runc") == [
+        *("20.00", "20.00", "20.00", "20.00", "20.00", "40.00", "0.50", "1024", "5%", "1.1.5"),
+    ]
+    assert row(report, "python")[5:] == ["1.00", "", "", "", "3.11"]
+    assert "20 rounds of each contender in turns, 5 ms before each start, after 2 rounds" in report
+
+
+def test_people_see_ratios_and_what_may_be_chance(report: str) -> None:
+    assert row(report, "times as long as") == ["floor", "runc"]
+    assert row(report, "runc", 1) == ["20", "1"]
+    assert row(report, "isoproof-run", 1) == ["≈ 1", "0.05"]
+    assert "isoproof run takes 2 times as long as its interpreter takes to do nothing." in report
+
+
+def test_people_see_who_is_absent_and_who_failed_and_nothing_acts(report: str) -> None:
+    assert "- absent: crun: crun is not \\[installed\\]\\(http&#58;//evil\\)" in report
+    assert "- failed: runc: 1 of 20 starts, the last: exit status 1: &lt;script&gt;\\\\x1b\\[31m" in report
+    assert "- runc: in &lt;b&gt;Go&lt;/b&gt;: `runc run 'a b'`" in report
+
+
+def test_a_section_without_runtimes_has_only_the_columns_that_it_needs(report: str) -> None:
+    assert row(report, "pool-fill") == ["1.50"]
+    assert "What does it cost?" in report
+
+
+def test_a_terminal_sees_the_same_without_markup(tmp_path: Path) -> None:
+    with recorded(tmp_path, SETTINGS) as found:
+        fill(found)
+    shown = tables.shown("runtimes", found.sections["runtimes"], found)
+    assert "exit status 1: <script>\\x1b[31m" in shown
+    assert "\x1b" not in shown
+    table = shown.partition("\n\n")[0].splitlines()
+    assert len({len(line) for line in table}) == 1, "the columns do not stand below each other"
