@@ -75,4 +75,4 @@ def assert_faster(own: Series, other: Series, name: str) -> None:
     if other.values("first"):
         ratio, deviations = latency.compare(own.values("first"), other.values("first"))
         assert ratio < 1, f"our own runtime has become slower than {name}"
-        assert deviations < -tables.SURE, f"whether our own runtime is faster than {name} is within noise"
+        assert deviations < -latency.SURE, f"whether our own runtime is faster than {name} is within noise"

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from harness import elf
-from harness.bench import orphans, others
+from harness.bench import orphans, others, phases
 from harness.bench.contenders import Contender, Place, place
 from harness.bench.launchers import Launcher
 from harness.bench.own import Builtin
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Section, Series, Settings
 from harness.bench.starts import SETTINGS
 from harness.bench.turns import Turns
@@ -29,7 +29,7 @@ STEP = 50  # containers that are started between two words to the person in fron
 KERNELS = ("Slab", "KernelStack", "PageTables", "Percpu")  # proc_meminfo(5)
 
 
-def section(progress: Progress, settings: Settings = SETTINGS, levels: Sequence[int] = LEVELS) -> Section:
+def section(tell: Tell, settings: Settings = SETTINGS, levels: Sequence[int] = LEVELS) -> Section:
     """Start containers among sleeping ones: half of the rounds while these become more, half while they become less."""
     series: dict[str, Series] = {}
     words: list[str] = []
@@ -45,7 +45,7 @@ def section(progress: Progress, settings: Settings = SETTINGS, levels: Sequence[
                 words.append(f"Not measured, {contender.name}: {error}")
             else:
                 starts[contender.name] = contender.start
-        sleepers = Sleepers(stack.enter_context(Launcher()), made, progress)
+        sleepers = Sleepers(stack.enter_context(Launcher()), made, tell)
         reached: list[int] = []
         for level in levels:
             try:
@@ -54,11 +54,22 @@ def section(progress: Progress, settings: Settings = SETTINGS, levels: Sequence[
                 words.append(f"Not measured with {level} alive: {error}")
                 break
             reached.append(level)
-            _add(series, level, Turns(f"{TITLE}, {level}", starts, half, progress))
+            _add(series, level, Turns(f"{TITLE}, {level}", starts, half, tell))
+        crowded = phases.measured(f"{TITLE}, phases", made, tell, settings)
         for level in reversed(reached):
             sleepers.become(level)
-            _add(series, level, Turns(f"{TITLE}, {level}", starts, half, progress))
-        return Section(TITLE, QUESTION, series, words + sleepers.words())
+            _add(series, level, Turns(f"{TITLE}, {level}", starts, half, tell))
+        sleepers.become(0)
+        alone = phases.measured(f"{TITLE}, phases", made, tell, settings)
+    words += [*_steps_that_grow(alone, crowded), *sleepers.words()]
+    return Section(TITLE, QUESTION, series, words)
+
+
+def _steps_that_grow(alone: dict[str, Series], crowded: dict[str, Series]) -> list[str]:
+    """Say in which steps the time goes."""
+    grown = phases.growth(alone, crowded)
+    most = [f"{name} ({more:+.2f} ms)" for name, more in grown.items() if more > sum(grown.values()) / 10]
+    return [f"The steps of a start of ours that take longer among the most: {', '.join(most)}."] if most else []
 
 
 def _add(series: dict[str, Series], level: int, turns: Turns) -> None:
@@ -73,12 +84,12 @@ def _add(series: dict[str, Series], level: int, turns: Turns) -> None:
 class Sleepers:
     """Containers that do nothing but be there, and what they have cost."""
 
-    def __init__(self, launcher: Launcher, made: Place, progress: Progress) -> None:
+    def __init__(self, launcher: Launcher, made: Place, tell: Tell) -> None:
         program = made.bundle / "rootfs/pause"
         program.write_bytes(elf.pause_program(os.uname().machine))
         program.chmod(0o755)
         self._container = launcher.prepare(merged(made.config, {"process": {"args": ["/pause"]}}), made.bundle)
-        self._progress = progress
+        self._tell = tell
         self._alive = 0
         self.started = self.ended = 0  # how many in all
         self.seconds = 0.0  # that it took to end them
@@ -90,7 +101,7 @@ class Sleepers:
             time.sleep(SETTLE)
             before = _meminfo()
             for level in (*range(self._alive + STEP, wanted, STEP), wanted):
-                self._progress(f"{TITLE}: {level} of {wanted} containers")
+                self._tell(f"{TITLE}: {level} of {wanted} containers")
                 self._container.have_alive(level)
             after = _meminfo()
             self.memory += before["MemAvailable"] - after["MemAvailable"]
@@ -110,8 +121,8 @@ class Sleepers:
             return []
         return [
             f"To kill and reap {self.ended} sleepers took {self.seconds:.2f} s; a network namespace goes after that.",
-            f"One that is alive costs {self.memory / self.started:.0f} KiB of memory (MemAvailable), "
-            f"{self.kernels / self.started:.0f} KiB of it the kernel's ({', '.join(KERNELS)}).",
+            f"With each there is {self.memory / self.started:.0f} KiB less memory to be had (MemAvailable), and "
+            f"{self.kernels / self.started:.0f} KiB more is the kernel's own ({', '.join(KERNELS)}).",
         ]
 
 

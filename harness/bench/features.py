@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.bench.contenders import place
 from harness.bench.launchers import Launcher
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Section, Settings
 from harness.bench.starts import SETTINGS, Start
 from harness.bench.turns import Turns
@@ -56,7 +56,7 @@ def changes(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
-def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
+def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start containers that differ by one feature each, from a small process."""
     starts: dict[str, Start] = {}
     words = []
@@ -78,6 +78,6 @@ def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
         prepare(DEFAULT, {}, forked=True)
         for name, patch in changes(made.config).items():
             prepare(name, patch)
-        turns = Turns(TITLE, starts, settings, progress)
+        turns = Turns(TITLE, starts, settings, tell)
         turns.all_rounds()
     return Section(TITLE, QUESTION, turns.series(), words)

@@ -7,7 +7,7 @@ from operator import or_
 from pathlib import Path
 
 from harness.bench.contenders import place
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Section, Settings
 from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, starting
 from harness.bench.turns import Turns
@@ -20,6 +20,7 @@ from harness.runtime.step import Plan
 from harness.runtime.syscalls import CLONE
 
 TITLE = "Namespaces"
+NONE = "none"
 QUESTION = "What does each namespace cost a process that is born into it?"
 WORDS = [
     "Nothing else is done in them: no mount, no interface is made, no id mapped, no right given up.",
@@ -30,7 +31,7 @@ WORDS = [
 def variants() -> dict[str, CLONE]:
     """Return the flags of clone3(2) under the names of the namespaces that they make."""
     everything = reduce(or_, NAMESPACES.values())
-    return {"none": CLONE(0), **NAMESPACES, f"all {len(NAMESPACES)}": everything}
+    return {NONE: CLONE(0), **NAMESPACES, f"all {len(NAMESPACES)}": everything}
 
 
 def bare(flags: CLONE, program: Path) -> Plan:
@@ -38,7 +39,7 @@ def bare(flags: CLONE, program: Path) -> Plan:
     return Plan(flags, (execute({"process": {"args": [str(program)]}}),))
 
 
-def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
+def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start a process in each kind of namespace."""
     starts: dict[str, Start] = {}
     with contextlib.ExitStack() as stack:
@@ -52,6 +53,6 @@ def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
             child = Child(plan)
             stack.enter_context(child.ready())
             starts[name] = starting(replace(container, plan=plan, child=child))
-        turns = Turns(TITLE, starts, settings, progress)
+        turns = Turns(TITLE, starts, settings, tell)
         turns.all_rounds()
     return Section(TITLE, QUESTION, turns.series(), WORDS)

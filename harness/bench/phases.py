@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from harness import elf, latency
 from harness.bench import cells
-from harness.bench.contenders import place
-from harness.bench.progress import Progress
+from harness.bench.contenders import Place, place
+from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Series, Settings
 from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, fill, starting
 from harness.bench.turns import Turns
@@ -103,33 +103,38 @@ def walked(container: Prepared) -> Plan:
     return split(container.plan)[1] if container.pool else container.plan
 
 
-def on_demand(progress: Progress, settings: Settings = SETTINGS) -> Section:
+def on_demand(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Measure the phases of a start."""
-    return _section("Phases", "Which step of a start takes how long?", progress, settings, pooled=False)
+    return _section("Phases", "Which step of a start takes how long?", tell, settings, pooled=False)
 
 
-def pooled(progress: Progress, settings: Settings = SETTINGS) -> Section:
+def pooled(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Measure the phases of a start that finds parts of its container ready."""
     question = "Which step takes how long, where parts of the container were made beforehand?"
-    return _section("Phases of a pooled start", question, progress, settings, pooled=True)
+    return _section("Phases of a pooled start", question, tell, settings, pooled=True)
 
 
-def _section(title: str, question: str, progress: Progress, settings: Settings, pooled: bool) -> Section:
+def _section(title: str, question: str, tell: Tell, settings: Settings, pooled: bool) -> Section:
+    with place() as made:
+        found = measured(title, made, tell, settings, pooled)
+    return Section(title, question, found, words(found) if found else [NOT_REPLAYED])
+
+
+def measured(title: str, made: Place, tell: Tell, settings: Settings, pooled: bool = False) -> dict[str, Series]:
+    """Return a series for each phase, and one of whole starts for comparison; nothing where no start is replayed."""
     taken: list[Phases] = []
     with contextlib.ExitStack() as stack:
-        made = stack.enter_context(place())
         whole, parted = (
             stack.enter_context(launch.prepared(read(made.config), made.bundle, pooled=pooled)) for _ in range(2)
         )
         if not whole.child:
-            return Section(title, question, words=[NOT_REPLAYED])
+            return {}
         starts = {PARTED: stack.enter_context(clocked(parted, taken)), WHOLE: starting(whole)}
-        turns = Turns(title, starts, settings, progress)
+        turns = Turns(title, starts, settings, tell)
         turns.all_rounds()
         names = labels(walked(parted))
     found = turns.series()
-    series = by_phase(names, found[PARTED], taken)
-    return Section(title, question, {**series, WHOLE: found[WHOLE]}, _words(found))
+    return {**by_phase(names, found[PARTED], taken), WHOLE: found[WHOLE]}
 
 
 def by_phase(names: Iterable[str], starts: Series, taken: list[Phases]) -> dict[str, Series]:
@@ -144,11 +149,22 @@ def by_phase(names: Iterable[str], starts: Series, taken: list[Phases]) -> dict[
     return series
 
 
-def _words(found: dict[str, Series]) -> list[str]:
+def words(found: dict[str, Series]) -> list[str]:
     """Say what the first phases hold, and what the clock readings cost."""
-    words = [f"{FIRST}: all that is done in Python. {CLONE}: until the child has its standard streams, too."]
-    parted, whole = (found[label].values("first") for label in (PARTED, WHOLE))
-    if parted and whole:
+    said = [f"{FIRST}: all that is done in Python. {CLONE}: until the child has its standard streams, too."]
+    *phases, whole = (seen.values("first") for seen in found.values())
+    if phases[0] and whole:
+        parted = [sum(parts) for parts in zip(*phases, strict=True)]
         median, share = latency.percentile(parted, 50), latency.compare(parted, whole).ratio
-        words.append(f"The phases of a start add up to {median / 1e6:.2f} ms (median), {share:.2f} times {WHOLE}.")
-    return words
+        said.append(f"The phases of a start add up to {median / 1e6:.2f} ms (median), {share:.2f} times {WHOLE}.")
+    return said
+
+
+def growth(before: dict[str, Series], after: dict[str, Series]) -> dict[str, float]:
+    """Return by how many milliseconds the median of each phase has grown, those that have grown most first."""
+    medians = [
+        {label: found["p50"] for label, seen in series.items() if label != WHOLE and (found := seen.summary("first"))}
+        for series in (before, after)
+    ]
+    grown = {label: medians[1][label] - median for label, median in medians[0].items() if label in medians[1]}
+    return dict(sorted(grown.items(), key=lambda pair: -pair[1]))

@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from harness.bench.contenders import place
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Settings
 from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, starting
 from harness.bench.turns import Turns
@@ -20,7 +20,7 @@ WORDS = [
 ]
 
 
-def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
+def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start containers on demand and from the pool; the fills are off the path, and a series of their own."""
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(place())
@@ -31,7 +31,7 @@ def section(progress: Progress, settings: Settings = SETTINGS) -> Section:
         if not pooled.pool:
             return Section(TITLE, QUESTION, words=[NOT_REPLAYED])
         starts = {"on demand": starting(plain), "pooled": starting(pooled), "fill": filling(pooled.pool)}
-        turns = Turns(TITLE, starts, settings, progress)
+        turns = Turns(TITLE, starts, settings, tell)
         turns.all_rounds()
     return Section(TITLE, QUESTION, turns.series(), WORDS)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from harness.bench import cells, orphans, others
 from harness.bench.contenders import NAME, Command, Place, found, place, said
 from harness.bench.launchers import Launcher
-from harness.bench.progress import Progress
+from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Series, Settings
 from harness.errors import HarnessError, IsoproofError
 from harness.runtime import launch
@@ -32,24 +32,24 @@ PEERS: tuple[Callable[[Place], Command], ...] = (others.unshare, others.bubblewr
 Batch = Callable[[int], Round]  # what starts so many at once
 
 
-def section(progress: Progress, settings: Settings = SETTINGS, counts: Collection[int] = COUNTS) -> Section:
+def section(tell: Tell, settings: Settings = SETTINGS, counts: Collection[int] = COUNTS) -> Section:
     """Start batches of containers of several sizes."""
     words, batches = list(WORDS), dict[str, Batch]()
     with orphans.adopted(), place() as made, contextlib.ExitStack() as stack:
         commands = [make(made) for make in PEERS]
         contenders = [(OURS, threads(made)), *((command.name, spawned(command)) for command in commands)]
         for name, ready in contenders:
-            progress(f"{TITLE}: making {name} ready")
+            tell(f"{TITLE}: making {name} ready")
             try:
                 batches[name] = stack.enter_context(ready)
             except IsoproofError as error:
                 words.append(f"Not measured, {name}: {error}")
-        series = take_turns(batches, counts, progress, settings)
+        series = take_turns(batches, counts, tell, settings)
     return Section(TITLE, QUESTION, series, words)
 
 
 def take_turns(
-    batches: Mapping[str, Batch], counts: Collection[int], progress: Progress, settings: Settings
+    batches: Mapping[str, Batch], counts: Collection[int], tell: Tell, settings: Settings
 ) -> dict[str, Series]:
     """Let all contenders start batches of all sizes, in another order each round."""
     turns = {f"{name}, {count} at once": (batch, count) for count in counts for name, batch in batches.items()}
@@ -61,7 +61,7 @@ def take_turns(
             if spent[label] > SECONDS:
                 continue
             batch, count = turns[label]
-            progress(f"{TITLE}: round {number + 1} of {settings.warmup + settings.rounds}, {label}")
+            tell(f"{TITLE}: round {number + 1} of {settings.warmup + settings.rounds}, {label}")
             time.sleep(settings.gap_ms / 1000)
             begun = time.monotonic()
             try:
