@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from harness.bench import cells, orphans, others
+from harness.bench.commands import LINGERING
 from harness.bench.contenders import NAME, Command, Place, found, place, said
 from harness.bench.launchers import Launcher
 from harness.bench.progress import Tell
@@ -117,12 +118,15 @@ def spawned(command: Command) -> Iterator[Batch]:
             known = orphans.children()
             try:
                 each = [[found(program) or program, *numbered(arguments, number)] for number in range(count)]
-                return per_container(**launcher.ask(spawn=each))
+                times = launcher.ask(spawn=each)
+                _, last = orphans.await_all(known, time.monotonic() + LINGERING)
+                return per_container(times["requested"], times["moments"], max(times["ended"], last))
             except HarnessError:
                 for number in range(count) if command.removal else ():
                     said(numbered(command.removal, number))
-                orphans.end_all(known)
                 raise
+            finally:
+                orphans.end_all(known)
 
         yield batch
 

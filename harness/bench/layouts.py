@@ -29,8 +29,8 @@ def differences(base_of: Callable[[str], str], series: dict[str, Series]) -> tup
         more = "" if base is seen else _more(seen.values("first"), base.values("first"))
         rows.append([label, *figures, more, _figure(seen, "clean"), _figure(seen, "cpu")])
     return rows, (
-        "Milliseconds from the request to the first instruction inside; more: than the first, or than the first that the "
-        "same executor starts; ≈ where a rank test says that it may be chance. clean and CPU are medians."
+        "Milliseconds from the request to the first instruction inside; more: than the first, or the first by the same "
+        "executor; ≈ where a rank test says that it may be chance. clean and CPU are medians."
     )
 
 

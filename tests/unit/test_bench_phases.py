@@ -4,6 +4,7 @@ import ctypes
 
 from harness import elf
 from harness.bench import phases
+from harness.bench.series import Round, Series
 from harness.runtime import stub
 from harness.runtime.config import read
 from harness.runtime.plan import plan
@@ -70,3 +71,34 @@ def test_steps_of_one_name_are_one_phase() -> None:
     assert sum(found.values()) == 20
     labels = phases.labels(made_up("mount:/a", "other", "mount:/a", "execute"))
     assert labels == list(found)
+
+
+def test_each_start_has_its_own_phases_and_a_failed_one_none() -> None:
+    starts = Series([Round(30), None, Round(7)], [(1, "it has failed")])
+    warmed_up = {"clone": 1000, "one": 1000}
+    found = phases.by_phase(["clone", "one"], starts, [warmed_up, {"clone": 10, "one": 20}, {"clone": 3, "one": 4}])
+    assert found["clone"].rounds == [Round(first=10), None, Round(first=3)]
+    assert found["one"].rounds == [Round(first=20), None, Round(first=4)]
+    assert found["clone"].failures == found["one"].failures == [(1, "it has failed")]
+
+
+def series(**milliseconds: list[int]) -> dict[str, Series]:
+    return {label: Series([Round(first=one * 1_000_000) for one in several]) for label, several in milliseconds.items()}
+
+
+def test_the_words_say_what_the_clock_readings_cost() -> None:
+    found = series(clone=[1, 2, 9], one=[9, 2, 1]) | {phases.WHOLE: Series([Round(first=5_000_000)] * 3)}
+    *_, last = phases.words(found)
+    assert last == ("The phases of a start add up to 10.00 ms (median), 2.00 times a start without the clock readings.")
+
+
+def test_where_all_starts_have_failed_nothing_is_said_of_them() -> None:
+    failed = Series([None], [(0, "why")])
+    assert len(phases.words({"clone": failed, phases.WHOLE: failed})) == 1
+
+
+def test_the_phase_that_grows_most_comes_first() -> None:
+    before = series(clone=[5], one=[1], two=[3]) | {phases.WHOLE: Series([Round(first=1)])}
+    after = series(clone=[5], one=[8], two=[2]) | {phases.WHOLE: Series([Round(first=9)])}
+    assert phases.growth(before, after) == {"one": 7, "clone": 0, "two": -1}
+    assert phases.growth(before, {}) == {}
