@@ -30,17 +30,15 @@ DEADLINE = 20.0  # seconds for all commands that are run side by side
 
 def main() -> None:
     """Serve; the only argument is how many MB of memory are to be there besides, and in use."""
-    memory = in_use(int(sys.argv[1]))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each container that is kept has a descriptor here
-    with Launcher() as launcher:
+    with Containers(in_use(int(sys.argv[1]))) as containers:
         for line in sys.stdin:
             try:
-                answer = launcher.answer(json.loads(line))
+                answer = containers.answer(json.loads(line))
             except (IsoproofError, OSError) as error:
                 answer = {"error": str(error)}
             print(json.dumps(answer), flush=True)
-    del memory
 
 
 def in_use(megabytes: int) -> mmap.mmap | None:
@@ -57,17 +55,18 @@ def in_use(megabytes: int) -> mmap.mmap | None:
     return memory
 
 
-class Launcher:
-    """The containers that can be started, and those that are alive; use it as a context."""
+class Containers:
+    """Those that can be started, and those that are alive; use it as a context. The `ballast` is only kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, ballast: mmap.mmap | None) -> None:
+        self._ballast = ballast
         self._undo = contextlib.ExitStack()
         self._null = os.open(os.devnull, os.O_RDWR)
         self._undo.callback(os.close, self._null)
-        self._containers: list[Prepared] = []
+        self._prepared: list[Prepared] = []
         self._alive: list[tuple[Cell, contextlib.ExitStack]] = []
 
-    def __enter__(self) -> "Launcher":
+    def __enter__(self) -> "Containers":
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -80,17 +79,17 @@ class Launcher:
             case {"prepare": config, "bundle": bundle, "forked": forked, "pooled": pooled}:
                 alter = _forked if forked else None
                 container = launch.prepared(read(config), Path(bundle), alter, pooled)
-                self._containers.append(self._undo.enter_context(container))
-                return {"container": len(self._containers) - 1, "executor": executor(self._containers[-1])}
+                self._prepared.append(self._undo.enter_context(container))
+                return {"container": len(self._prepared) - 1, "executor": executor(self._prepared[-1])}
             case {"start": int(index)}:
-                if pool := self._containers[index].pool:
+                if pool := self._prepared[index].pool:
                     pool.fill()
-                requested, first, ended, cpu = cells.start(self._containers[index])
+                requested, first, ended, cpu = cells.start(self._prepared[index])
                 return {"first": first - requested, "clean": ended - requested, "cpu": cpu}
             case {"spawn": list(commands)}:
                 return spawn(commands)
             case {"alive": int(wanted), "container": int(index)}:
-                self.have_alive(wanted, self._containers[index])
+                self.have_alive(wanted, self._prepared[index])
             case _:
                 raise HarnessError(f"launcher: nothing is known of {request}")
         return {}

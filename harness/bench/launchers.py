@@ -44,7 +44,8 @@ class Launcher:
             try:
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
-                process.wait(PATIENCE)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
             finally:
                 process.kill()
 
