@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,18 +68,26 @@ class Finished:
         return Round(first, clean, self.cpu, self.memory)
 
 
-def run(stopwatch: Path, command: Sequence[str], within: Sequence[str] = (), deadline: float = DEADLINE) -> Finished:
+def run(
+    stopwatch: Path,
+    command: Sequence[str],
+    within: Sequence[str] = (),
+    deadline: float = DEADLINE,
+    removal: Callable[[], object] = bool,
+) -> Finished:
     """Run a command, whose first word is a path, to its end and to that of all that it has started.
 
     `within` is a command that enters another place first, before the stopwatch runs. Raises HangError, and HarnessError
-    where it could not be started or has left something running; in every case nothing of it goes on. Orphans must be
-    `adopted`, and this process may get no other children meanwhile.
+    where it could not be started or has left something running; in every case nothing of it goes on: the command is
+    killed, `removal` called, and then killed what is left. Orphans must be `adopted`, and this process may get no other
+    children meanwhile.
     """
     end = time.monotonic() + deadline
     known = orphans.children()
     words = [*within, str(stopwatch), *command]
     with contextlib.ExitStack() as stack:
         readers, writers = _pipes(stack)
+        pid = 0
         try:
             pid = os.posix_spawnp(
                 words[0],
@@ -97,10 +105,14 @@ def run(stopwatch: Path, command: Sequence[str], within: Sequence[str] = (), dea
         except OSError as error:
             raise HarnessError(f"start {words[0]}: {error.strerror}") from None
         finally:
-            left = orphans.end_all(known)
+            left = orphans.names(known)
+            if left:
+                _kill_group(pid)
+                removal()
+                orphans.end_all(known)
     output, complaint, report = written
     if left:
-        raise HarnessError(f"it has left {', '.join(sorted(set(left)))} running")
+        raise HarnessError(f"it has left {', '.join(left)} running")
     if len(report) != elf.TIMES_AND_USAGE.size:
         raise HarnessError(last_words(complaint) or f"{words[0]} has ended before it came to {command[0]}")
     told = elf.TIMES_AND_USAGE.unpack(report)
@@ -115,6 +127,12 @@ def run(stopwatch: Path, command: Sequence[str], within: Sequence[str] = (), dea
         output,
         last_words(complaint),
     )
+
+
+def _kill_group(leader: int) -> None:
+    """Kill a process and those that it has started, but for those that have left its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _pipes(stack: contextlib.ExitStack) -> tuple[list[int], list[int]]:

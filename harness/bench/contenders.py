@@ -65,7 +65,7 @@ class Place:
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
     """Make the place, and remove it with all that was mounted in it."""
-    with tempfile.TemporaryDirectory(prefix="isoproof-", ignore_cleanup_errors=True) as directory:
+    with tempfile.TemporaryDirectory(prefix="isoproof-bench-", ignore_cleanup_errors=True) as directory:
         config = example(os.geteuid(), os.getegid())
         config["process"]["args"] = ["/clock"]
         held = config["process"]["capabilities"]["bounding"]
@@ -126,8 +126,8 @@ class Command(Contender):
     """A contender that is a command; of the ways in which it may be started the first is taken that works here.
 
     CPU time and memory are those of the command and of all that it has waited for; the CPU time is also that of what
-    has outlived it. `removal` is run after a failed start, and in the end; then cgroups of such names and `leavings`,
-    which are paths, are removed if they were not there before.
+    has outlived it. `preparation` is run once, `removal` after a failed start, and in the end; then cgroups of such
+    names and `leavings`, which are paths, are removed if they were not there before.
     """
 
     place: Place
@@ -135,6 +135,7 @@ class Command(Contender):
     what: str
     package: str
     ways: Sequence[Way]
+    preparation: Sequence[str] = ()
     removal: Sequence[str] = ()
     cgroups: Sequence[str] = ()
     leavings: Sequence[str] = ()
@@ -166,6 +167,7 @@ class Command(Contender):
         """Find out which of its ways works here, if any does."""
         with leavings.removed([f"*{NAME}*", *self.cgroups], self.leavings):
             try:
+                said(self.preparation)
                 self._find_way()
                 yield
             finally:
@@ -189,15 +191,14 @@ class Command(Contender):
         program, *arguments = self.way.command
         try:
             words = [found(program) or program, *arguments]
-            finished = commands.run(self.place.stopwatch, words, self.way.within, self.deadline)
+            finished = commands.run(self.place.stopwatch, words, self.way.within, self.deadline, self._remove)
             return finished.round(ahead, self.silent)
         except HarnessError:
             self._remove()
             raise
 
     def _remove(self) -> None:
-        if self.removal:
-            said(self.removal)
+        said(self.removal)
 
 
 def found(program: str) -> str | None:
@@ -206,7 +207,9 @@ def found(program: str) -> str | None:
 
 
 def said(command: Sequence[str]) -> str:
-    """Run a command and return its output, nothing where it cannot be run or hangs."""
+    """Run a command, if it is one, and return its output, nothing where it cannot be run or hangs."""
+    if not command:
+        return ""
     words = [found(command[0]) or command[0], *command[1:]]
     try:
         done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, timeout=DEADLINE, check=False)

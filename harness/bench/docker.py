@@ -95,15 +95,13 @@ class Docker(Command):
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             tar.add(self.place.root("docker"), ".")
-        done = subprocess.run(
-            [found("docker") or "docker", *self._client[1:], "import", "-", IMAGE],
-            input=archive.getvalue(),
-            capture_output=True,
-            timeout=READY,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise HarnessError(f"docker import: {last_words(done.stderr)}")
+        words = [found("docker") or "docker", *self._client[1:], "import", "-", IMAGE]
+        try:
+            subprocess.run(words, input=archive.getvalue(), capture_output=True, timeout=READY, check=True)
+        except subprocess.CalledProcessError as error:
+            raise HarnessError(f"docker import: {last_words(error.stderr)}") from None
+        except subprocess.TimeoutExpired:
+            raise HarnessError("docker import: it has not ended in time") from None
 
     @contextlib.contextmanager
     def _daemon(self) -> Iterator[None]:

@@ -54,21 +54,24 @@ def await_all(known: set[int], end: float) -> tuple[int, int]:
     return cpu, last
 
 
-def end_all(known: set[int]) -> list[str]:
-    """Kill all children but the known ones, and what becomes a child by that; return the names of the programs.
+def names(known: set[int]) -> list[str]:
+    """Return the names of the programs of all children but the known ones, each once."""
+    return sorted({_name(pid) for pid in children() - known})
+
+
+def end_all(known: set[int]) -> None:
+    """Kill all children but the known ones, and what becomes a child by that.
 
     One that does not die within seconds is frozen, or waits for a device for ever: it is not waited for any longer.
     """
-    names, stubborn = [], set(known)
+    stubborn = set(known)
     while new := children() - stubborn:
         for pid in new:
-            names.append(_name(pid))
             os.kill(pid, signal.SIGKILL)  # a child that nobody else waits for, so the number is still its own
             if _has_ended(pid, DEATH):
                 os.waitpid(pid, 0)
             else:
                 stubborn.add(pid)
-    return names
 
 
 def _has_ended(pid: int, seconds: float) -> bool:

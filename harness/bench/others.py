@@ -47,12 +47,20 @@ def bubblewrap(place: Place) -> Command:
 
 def crun(place: Place) -> Command:
     """Return crun."""
-    return _oci(place, "crun", "crun", "in C; it makes cgroups, too", [Way([]), Way([], HIDDEN, WITHOUT_VERSION_2)])
+    ways = [Way([]), Way([], HIDDEN, WITHOUT_VERSION_2)]
+    return _oci(place, "crun", "crun, in C; it makes cgroups, too", ways)
+
+
+def crun_without_cgroups(place: Place) -> Command:
+    """Return crun as it is when it makes no cgroups, as our own runtime makes none for this bundle."""
+    option = ["--cgroup-manager=disabled"]
+    ways = [Way(option), Way(option, HIDDEN, WITHOUT_VERSION_2)]
+    return _oci(place, "crun", "crun, without cgroups", ways, name="crun-no-cgroups")
 
 
 def runc(place: Place) -> Command:
     """Return runc."""
-    return _oci(place, "runc", "runc", "in Go, the reference; it makes cgroups, too", [Way([])])
+    return _oci(place, "runc", "runc, in Go, the reference; it makes cgroups, too", [Way([])])
 
 
 def runsc(place: Place) -> Command:
@@ -64,24 +72,26 @@ def runsc(place: Place) -> Command:
         Way(offline, "without its network"),
         Way(traced, "without network and cgroups, by ptrace(2)"),
     ]
-    return _oci(place, "runsc", "gVisor", "a kernel of its own in user space", ways, calendar=True)
+    return _oci(place, "runsc", "gVisor, a kernel of its own in user space", ways, calendar=True)
 
 
-def _oci(place: Place, program: str, name: str, what: str, ways: list[Way], calendar: bool = False) -> Command:
+def _oci(place: Place, program: str, what: str, ways: Sequence[Way], name: str = "", calendar: bool = False) -> Command:
     """Return a runtime that takes bundles; its ways are its own options, before the command."""
-    bundle = place.copy(program, time.CLOCK_REALTIME) if calendar else place.bundle
-    state = ["--root", str(place.directory / f"{program}-state")]
+    name = name or program
+    bundle = place.copy(name, time.CLOCK_REALTIME) if calendar else place.bundle
+    state = ["--root", str(place.directory / f"{name}-state")]
+    container = f"{NAME}-{name}"
 
     def whole(way: Way) -> Way:
-        return Way([program, *state, *way.command, "run", "--bundle", str(bundle), NAME], way.words, way.within)
+        return Way([program, *state, *way.command, "run", "--bundle", str(bundle), container], way.words, way.within)
 
     return Command(
         place=place,
-        name=program,
-        what=f"{name}, {what}; the same bundle as ours",
+        name=name,
+        what=f"{what}; the same bundle as ours",
         package=f"Debian's package {program}",
         ways=[whole(way) for way in ways],
-        removal=[program, *state, "delete", "--force", NAME],
+        removal=[program, *state, "delete", "--force", container],
         calendar=calendar,
     )
 
@@ -140,6 +150,7 @@ def podman(place: Place) -> Command:
             way(*lowered, words="with lower limits than it asks for"),
             way(*lowered, words=f"{HIDDEN}, and with lower limits than it asks for", within=WITHOUT_VERSION_2),
         ],
+        preparation=[*store, "ps"],  # an ordinary user's first call leaves a process that all later ones need
         removal=[*store, "rm", "--all", "--force"],
         cgroups=["libpod_parent"],
     )

@@ -1,6 +1,7 @@
 """The first section: how long each runtime takes from the request to the first instruction inside, and to the end."""
 
 import contextlib
+import signal
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
     others.unshare,
     others.bubblewrap,
     others.crun,
+    others.crun_without_cgroups,
     others.runc,
     others.runsc,
     others.nspawn,
@@ -45,18 +47,12 @@ class Contest:
 
     def sections(self) -> dict[str, Section]:
         """Return what has been found."""
-        return {
-            TITLE: Section(
-                "Runtimes",
-                "How long does a start take, from the request to the first instruction inside and until all is gone?",
-                self.turns.series(),
-            ),
-            "pool": Section(
-                "Filling the pool",
-                "What does it cost to make the parts of one container beforehand, which builtin-pooled then takes?",
-                {"pool-fill": self.fills},
-            ),
-        }
+        starts = "How long does a start take, from the request to the first instruction inside and until all is gone?"
+        found = {TITLE: Section("Runtimes", starts, self.turns.series())}
+        if self.fills.rounds:
+            filling = "What does it cost to make the parts of a container beforehand, which builtin-pooled then takes?"
+            found["pool"] = Section("Filling the pool", filling, {"pool-fill": self.fills})
+        return found
 
 
 @contextlib.contextmanager
@@ -65,7 +61,10 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
 
     Our own runtime is the one that starts last in each round.
     """
-    with orphans.adopted(), contenders.place() as place, contextlib.ExitStack() as stack:
+    with _cleared_up_in_peace() as stack:
+        stack.enter_context(orphans.adopted())
+        stack.callback(orphans.end_all, orphans.children())
+        place = stack.enter_context(contenders.place())
         told: dict[str, Told] = {}
         present: dict[str, Contender] = {}
         for make in CONTENDERS:
@@ -75,7 +74,7 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
             tell(f"{TITLE}: making {contender.name} ready")
             absent = contender.absent() or _made_ready(contender, stack)
             version = "" if absent else contender.version()
-            told[contender.name] = Told(contender.what, version, contender.command, absent)
+            told[contender.name] = Told(contender.what, version, "" if absent else contender.command, absent)
             if not absent:
                 present[contender.name] = contender
         starts = {name: contender.start for name, contender in present.items()}
@@ -83,6 +82,21 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
         pooled = [contender for contender in present.values() if isinstance(contender, own.Pooled)]
         fills = pooled[0].fills if pooled else Series()
         yield Contest(told, Turns(TITLE, starts, settings, tell, last), fills)
+
+
+@contextlib.contextmanager
+def _cleared_up_in_peace() -> Iterator[contextlib.ExitStack]:
+    """Have a stack that is undone in the end, whole, also where somebody impatient presses Ctrl-C once more."""
+    previous = signal.getsignal(signal.SIGINT)
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                stack.close()
+            finally:
+                signal.signal(signal.SIGINT, previous)
 
 
 def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:

@@ -1,0 +1,113 @@
+"""The benchmark with real runtimes, for a few rounds: it tells of all, and leaves nothing behind."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from harness import floor
+from harness.bench import runtimes
+from harness.bench.contenders import NAME
+from harness.bench.record import recorded
+from harness.bench.series import Benchmark, Settings, from_json
+from harness.runtime import leftovers
+from tests.kernel.bundles import snapshot
+
+pytestmark = pytest.mark.usefixtures("needs_namespaces")
+
+SHARED = ("/etc/docker", "/run/docker", "/run/containerd", "/run/libpod", "/run/lxc", "/run/systemd/nspawn/propagate/*")
+Missing = Callable[[str], NoReturn]
+
+
+def traces() -> dict[str, object]:
+    """Return what the contenders could leave behind on this host."""
+    cgroups = [path for path, _, _ in os.walk("/sys/fs/cgroup") if NAME in path]
+    return snapshot() | {
+        "shared": sorted(str(path) for pattern in SHARED for path in Path("/").glob(pattern.lstrip("/"))),
+        "named": sorted(cgroups),
+        "temporary": sorted(Path(tempfile.gettempdir()).glob("isoproof-bench-*")),
+        "records": sorted(record for folder in leftovers.folders() for record in folder.glob("*.json") if ours(record)),
+        "signal": signal.getsignal(signal.SIGINT),
+    }
+
+
+def ours(record: Path) -> bool:
+    """Return whether this is a launcher's record of a container that takes part in a benchmark."""
+    try:
+        return "/isoproof-bench-" in record.read_text()
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    before = traces()
+    yield
+    assert traces() == before
+
+
+def measured(directory: Path, rounds: int, names: Collection[str] = ()) -> Benchmark:
+    settings = Settings(rounds, gap_ms=0, warmup=1)
+    with recorded(directory, settings) as found, runtimes.contest(settings, lambda text: None, names) as contest:
+        found.contenders = contest.told
+        contest.turns.all_rounds()
+        found.sections |= contest.sections()
+    return from_json((directory / "benchmark.json").read_bytes())
+
+
+def test_a_short_benchmark_is_whole(tmp_path: Path) -> None:
+    names = {"builtin", "builtin-forked", "posix_spawn", "python", "isoproof-run"}
+    names |= {"runc"} if shutil.which("runc") else set()
+    names |= {"floor", "builtin-pooled"} if floor.compiler() and os.geteuid() == 0 else set()
+    found = measured(tmp_path, 3, names)
+    assert set(found.contenders) == names
+    for name, series in found.sections["runtimes"].series.items():
+        assert not series.failures, name
+        assert not found.contenders[name].absent, name
+        assert found.contenders[name].version, name
+        clean, first = series.values("clean"), series.values("first")
+        assert len(clean) == len(series.values("cpu")) == 3, name
+        assert first == [] if name == "python" else all(one < other for one, other in zip(first, clean, strict=True))
+    if "builtin-pooled" in names:
+        assert found.sections["pool"].series["pool-fill"].summary("clean")
+    assert "| builtin " in (tmp_path / "benchmark.md").read_text()
+
+
+def test_memory_is_that_of_the_command_and_not_of_who_starts_it(tmp_path: Path) -> None:
+    found = measured(tmp_path, 1, {"python", "unshare"}).sections["runtimes"].series
+    python, unshare = (found[name].values("memory")[0] for name in ("python", "unshare"))
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    assert unshare < python < own
+
+
+def test_of_all_that_is_installed_something_is_told(tmp_path: Path) -> None:
+    found = measured(tmp_path, 1)
+    assert len(found.contenders) == len(runtimes.CONTENDERS)
+    series = found.sections["runtimes"].series
+    for name, contender in found.contenders.items():
+        assert contender.absent or series[name].rounds, name
+        assert not contender.absent or name not in series
+        assert all(reason for _, reason in series[name].failures if name in series)
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path, missing: Missing) -> None:
+    """The fixture is the test."""
+    if not shutil.which("runc"):
+        missing("runc is not installed")
+
+    def interrupt_soon(text: str) -> None:
+        if text.endswith("round 2 of 3, runc"):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)  # by when it is in the middle of its start
+
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    settings = Settings(2, gap_ms=0, warmup=1)
+    try:
+        with pytest.raises(KeyboardInterrupt), runtimes.contest(settings, interrupt_soon, {"runc", "builtin"}) as seen:
+            seen.turns.all_rounds()
+    finally:
+        signal.signal(signal.SIGALRM, previous)
