@@ -133,5 +133,5 @@ def spawned(command: Command) -> Iterator[Batch]:
 
 
 def numbered(words: Sequence[str], number: int) -> list[str]:
-    """Return a command with a name of its own for its container."""
-    return [f"{NAME}-{number}" if word == NAME else word for word in words]
+    """Return a command with a name of its own for its container, where that has one."""
+    return [f"{word}-{number}" if word.startswith(NAME) else word for word in words]

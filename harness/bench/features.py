@@ -20,8 +20,8 @@ QUESTION = "What does each feature of a config cost, taken out of the default on
 VOLUMES = 20
 WORDS = [
     "All are started from a small process; from a large one those that are forked take longer, the others do not.",
-    "The hook is a createRuntime of /bin/true. The host's end of the cable is removed in the end, and for that the kernel "
-    "waits until nobody can be using it any more: that is in clean.",
+    "The hook is a createRuntime of /bin/true.",
+    "Before the host's end of a cable is gone the kernel waits until nobody can be using it: that is in clean.",
 ]
 
 

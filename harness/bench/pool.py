@@ -15,8 +15,9 @@ from harness.runtime.pool import Pool, discard
 TITLE = "The pool"
 QUESTION = "How much faster is a start that finds its network and IPC namespaces and their mounts ready?"
 WORDS = [
+    "fill: how long it takes to make the parts of one container.",
     "What is ready serves one container and is never used again, so each pooled start is paid for by one fill, at some "
-    "other time."
+    "other time.",
 ]
 
 

@@ -70,8 +70,8 @@ def test_a_batch_takes_as_long_as_its_last_divided_by_its_size() -> None:
 
 
 def test_each_container_of_a_batch_has_a_name_of_its_own() -> None:
-    command = ["runc", "--root", f"/tmp/{NAME}", "run", NAME]
-    assert concurrency.numbered(command, 3) == ["runc", "--root", f"/tmp/{NAME}", "run", f"{NAME}-3"]
+    command = ["runc", "--root", f"/tmp/{NAME}", "run", f"{NAME}-runc"]
+    assert concurrency.numbered(command, 3) == ["runc", "--root", f"/tmp/{NAME}", "run", f"{NAME}-runc-3"]
 
 
 def test_batches_of_all_sizes_take_turns_and_failures_are_told() -> None:
