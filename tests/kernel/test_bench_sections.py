@@ -157,9 +157,9 @@ def test_a_launcher_is_as_large_as_asked_for() -> None:
 
 
 def memory_of(pid: int) -> int:
-    """Return how much of its memory nobody shares, in KiB: proc_pid_smaps(5)."""
+    """Return how much of its memory is no file's, in KiB: a fork copies no other page tables. proc_pid_smaps(5)."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    (found,) = re.findall(r"^Private_Dirty: +(\d+) kB$", text, re.MULTILINE)
+    (found,) = re.findall(r"^Anonymous: +(\d+) kB$", text, re.MULTILINE)
     return int(found)
 
 
@@ -195,7 +195,13 @@ def test_commands_that_do_not_end_are_ended(monkeypatch: pytest.MonkeyPatch) -> 
     assert orphans.children() == set()
 
 
-@pytest.mark.usefixtures("needs_root")
+@pytest.fixture
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for the kernel."""
+    monkeypatch.setattr(alive, "SETTLE", 0)
+
+
+@pytest.mark.usefixtures("needs_root", "_settled")
 def test_starts_among_sleepers_are_measured_on_both_ways() -> None:
     section = alive.section(silent, FEW, levels=(0, 5))
     names = [name for name in ("builtin", "unshare") if f"{name}, 0 alive" in section.series]
@@ -204,6 +210,23 @@ def test_starts_among_sleepers_are_measured_on_both_ways() -> None:
     told = " ".join(section.words)
     assert "To kill and reap 5 sleepers took" in told
     assert "KiB less memory" in told
+
+
+@pytest.mark.usefixtures("needs_root", "_settled")
+def test_where_so_many_cannot_be_had_that_is_told_and_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    become = Sleepers.become
+
+    def limited(sleepers: Sleepers, wanted: int) -> None:
+        if wanted > 3:
+            raise HarnessError("clone: EAGAIN")
+        become(sleepers, wanted)
+
+    monkeypatch.setattr(Sleepers, "become", limited)
+    section = alive.section(silent, FEW, levels=(0, 2, 4, 6))
+    assert {label.partition(", ")[2] for label in section.series} == {"0 alive", "2 alive"}
+    assert [words for words in section.words if "Not measured with" in words] == [
+        "Not measured with 4 alive: clone: EAGAIN"
+    ]
 
 
 def sleeping(asked: int) -> set[int]:
@@ -218,12 +241,6 @@ def gone(pids: set[int]) -> bool:
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end:
         os.sched_yield()
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
-
-
-@pytest.fixture
-def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait for the kernel."""
-    monkeypatch.setattr(alive, "SETTLE", 0)
 
 
 @pytest.mark.usefixtures("_settled")

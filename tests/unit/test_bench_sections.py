@@ -1,12 +1,15 @@
 """What the sections compare, their arithmetic and their tables: all that needs no container."""
 
+import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.bench import concurrency, features, layouts, namespaces, phases, tables
+from harness import elf
+from harness.bench import cells, concurrency, features, layouts, namespaces, phases, tables
 from harness.bench.concurrency import Batch
 from harness.bench.contenders import NAME
 from harness.bench.sections import SECTIONS
@@ -107,12 +110,41 @@ def test_who_takes_too_long_gets_fewer_turns(monkeypatch: pytest.MonkeyPatch) ->
     assert counts == {"slow, 1 at once": 5, "slow, 2 at once": 3, "fast, 1 at once": 20, "fast, 2 at once": 20}
 
 
+@dataclass
+class StandIn:
+    """A container that writes what a clock would have written."""
+
+    output: bytes
+    config: dict[str, Any]
+    status: int = 0
+
+    def run(self, streams: tuple[int, int, int], deadline: float) -> int:
+        os.write(streams[1], self.output)
+        return self.status
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_time_is_the_same_through_a_terminal(terminal: bool) -> None:
+    output = elf.TIMESPEC.pack(0x0D0A0A, 0x0A0D)
+    stand_in = StandIn(output.replace(b"\n", b"\r\n") if terminal else output, {"process": {"terminal": terminal}})
+    requested, first, ended, _ = cells.start(stand_in)  # type: ignore[arg-type]
+    assert first == 0x0D0A0A * 1_000_000_000 + 0x0A0D
+    assert requested < ended
+
+
+def test_a_container_that_fails_or_says_nothing_has_no_time() -> None:
+    with pytest.raises(HarnessError, match=r"^exit status 3$"):
+        cells.start(StandIn(b"", {"process": {}}, 3))  # type: ignore[arg-type]
+    with pytest.raises(HarnessError, match="written nothing"):
+        cells.start(StandIn(b"", {"process": {}}))  # type: ignore[arg-type]
+
+
 def rendered(name: str, section: Section) -> str:
     known = {"load": [1.0], "governor": None, "cpu": "", "cpus": 2}
     return tables.shown(name, section, Benchmark("", 0, known, Settings(1, 0, 0), {}, {}))
 
 
-def cells(text: str, label: str) -> list[str]:
+def row(text: str, label: str) -> list[str]:
     line = next(line for line in text.splitlines() if line.startswith(f"| {label} "))
     return [cell.strip() for cell in line.split("|")[2:-1]]
 
@@ -120,9 +152,9 @@ def cells(text: str, label: str) -> list[str]:
 def test_phases_are_told_with_their_share() -> None:
     found = {"clone": series(0.5, 0.5), "one": series(0.125, 0.3), phases.WHOLE: series(0.7, 0.8)}
     text = rendered("phases", Section("Phases", "Where?", found, ["Words."]))
-    assert cells(text, "clone") == ["500.0", "500.0", "80.0%"]
-    assert cells(text, "one") == ["125.0", "300.0", "20.0%"]
-    assert cells(text, phases.WHOLE) == ["700.0", "800.0", ""]
+    assert row(text, "clone") == ["500.0", "500.0", "80.0%"]
+    assert row(text, "one") == ["125.0", "300.0", "20.0%"]
+    assert row(text, phases.WHOLE) == ["700.0", "800.0", ""]
     assert text.endswith("\n\nWords.")
 
 
@@ -137,17 +169,17 @@ def test_features_are_told_with_what_they_cost_more_than_the_default_by_the_same
         "with d (forked)": Series([None], [(0, "d <fails>")]),
     }
     text = rendered("features", Section("Features", "What?", found))
-    assert cells(text, default) == ["2.00", "2.00", "", "3.00", "1.00"]
-    assert cells(text, "with a (replay)") == ["2.50", "2.50", "+0.50", "", ""]
-    assert cells(text, "with b (forked)") == ["6.00", "6.00", "-1.00", "", ""]
-    assert cells(text, "with c (replay)") == ["2.00", "2.00", "≈ +0.00", "", ""]
-    assert cells(text, "with d (forked)") == [""] * 5
+    assert row(text, default) == ["2.00", "2.00", "", "3.00", "1.00"]
+    assert row(text, "with a (replay)") == ["2.50", "2.50", "+0.50", "", ""]
+    assert row(text, "with b (forked)") == ["6.00", "6.00", "-1.00", "", ""]
+    assert row(text, "with c (replay)") == ["2.00", "2.00", "≈ +0.00", "", ""]
+    assert row(text, "with d (forked)") == [""] * 5
     assert "- failed: with d (forked): 1 of 1 starts, the last: d <fails>" in text
 
 
 def test_without_the_default_nothing_is_told_to_cost_more() -> None:
     found = {"with a (replay)": series(2.5)}
-    assert cells(rendered("features", Section("Features", "What?", found)), "with a (replay)")[2] == ""
+    assert row(rendered("features", Section("Features", "What?", found)), "with a (replay)")[2] == ""
 
 
 def test_batches_are_told_by_contender_and_size() -> None:
@@ -158,9 +190,9 @@ def test_batches_are_told_by_contender_and_size() -> None:
         "runc, 32 at once": Series([None], [(0, "too many")]),
     }
     text = rendered("concurrency", Section("Several at once", "How long?", found))
-    assert cells(text, "  ") == ["1 at once", "32 at once"]
-    assert cells(text, "builtin") == ["2.00 (3.00)", "1.00 (1.00)"]
-    assert cells(text, "runc") == ["40.00 (50.00)", ""]
+    assert row(text, "  ") == ["1 at once", "32 at once"]
+    assert row(text, "builtin") == ["2.00 (3.00)", "1.00 (1.00)"]
+    assert row(text, "runc") == ["40.00 (50.00)", ""]
 
 
 @pytest.mark.parametrize("name", SECTIONS)
