@@ -31,10 +31,12 @@ SLOWER = ("crun", "runc")
 
 @pytest.fixture
 def _ended_in_order() -> Iterator[None]:
-    """Clear up also where it is not a person that ends it."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Clear up also where it is not a person at the keyboard that ends it."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
     yield
-    signal.signal(signal.SIGTERM, previous)
+    for number, action in zip(numbers, previous, strict=True):
+        signal.signal(number, action)
 
 
 @pytest.mark.usefixtures("_ended_in_order")

@@ -20,7 +20,7 @@ from harness.runtime import launch
 from harness.runtime.config import read_file
 from harness.runtime.launch import Prepared
 
-DEADLINE = 10.0  # seconds for one start
+DEADLINE = 5.0  # seconds for one start
 ANSWER = struct.Struct("=5Q")  # requested, first, ended, cpu: nanoseconds; memory: KiB
 
 

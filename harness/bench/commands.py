@@ -18,7 +18,7 @@ from harness.bench.series import Round
 from harness.errors import HarnessError
 from harness.runtime.errors import on_one_line
 
-DEADLINE = 10.0  # seconds for one start
+DEADLINE = 5.0  # seconds for one start
 QUIET = 1.0  # seconds of a start in which nothing but its end wakes us
 LINGERING = 2.0  # seconds that what a command has started may outlive it
 LONGEST = 64 * 1024  # bytes of output that are looked at

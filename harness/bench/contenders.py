@@ -193,6 +193,8 @@ class Command(Contender):
             words = [found(program) or program, *arguments]
             finished = commands.run(self.place.stopwatch, words, self.way.within, self.deadline, self._remove)
             return finished.round(ahead, self.silent)
+        except commands.HangError:
+            raise  # and nothing is left of it
         except HarnessError:
             self._remove()
             raise

@@ -18,7 +18,7 @@ from harness.bench.contenders import NAME, Command, Place, Way, found, said, ver
 from harness.bench.series import Round
 from harness.errors import HarnessError
 
-READY = 30.0  # seconds that a daemon may take to answer
+READY = 20.0  # seconds that a daemon may take to answer
 END = 20.0  # seconds that it may take to end
 PAUSE = 0.05  # seconds between two questions
 DAEMONS = ("dockerd", "containerd")
@@ -52,6 +52,8 @@ class Docker(Command):
         """Return that there is no client, or neither a daemon nor the means to have one."""
         if missing := super().absent():
             return missing
+        if not said(["docker", "--version"]):
+            return "docker --version fails or does not end"
         self._server = self._ask()
         if self._server:
             return None
@@ -126,8 +128,10 @@ class Docker(Command):
         try:
             end = time.monotonic() + READY
             while not self._ask():
-                if process.poll() is not None or time.monotonic() > end:
-                    raise HarnessError(f"dockerd: {last_words(log.read_bytes()) or 'it does not answer'}")
+                if process.poll() is not None:
+                    raise HarnessError(f"dockerd: {last_words(log.read_bytes())}")
+                if time.monotonic() > end:
+                    raise HarnessError("dockerd: it does not answer")
                 time.sleep(PAUSE)
             yield
         finally:

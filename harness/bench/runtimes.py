@@ -80,16 +80,19 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
 @contextlib.contextmanager
 def _cleared_up_in_peace() -> Iterator[contextlib.ExitStack]:
     """Have a stack that is undone in the end, whole, also where somebody impatient presses Ctrl-C once more."""
-    previous = signal.getsignal(signal.SIGINT)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = [signal.getsignal(number) for number in numbers]
     with contextlib.ExitStack() as stack:
         try:
             yield stack
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
             try:
                 stack.close()
             finally:
-                signal.signal(signal.SIGINT, previous)
+                for number, action in zip(numbers, previous, strict=True):
+                    signal.signal(number, action)
 
 
 def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:

@@ -13,7 +13,7 @@ from harness.bench.series import Round, Series, Settings
 from harness.errors import IsoproofError
 
 IN_A_ROW = 3  # failures after which a contender is given up
-PATIENCE = 30.0  # seconds that the failures of one contender may take in all
+PATIENCE = 20.0  # seconds that the failures of one contender may take in all
 
 
 class Turns:
