@@ -143,6 +143,16 @@ def test_the_pool_is_measured_with_and_without_and_so_is_its_fill() -> None:
 
 
 @pytest.mark.usefixtures("needs_root")
+def test_what_was_filled_to_be_timed_serves_nobody(made: Place) -> None:
+    with launch.prepared(read(made.config), made.bundle, pooled=True) as container:
+        assert container.pool
+        descriptors = os.listdir("/proc/self/fd")
+        pool.filling(container.pool)()
+        assert container.pool.take() is None
+        assert os.listdir("/proc/self/fd") == descriptors
+
+
+@pytest.mark.usefixtures("needs_root")
 def test_launchers_of_several_sizes_start_by_both_executors() -> None:
     section = launcher_size.section(silent, FEW, sizes=(1, 3))
     measured(section, *(f"{executor}, {size} MB more" for size in (1, 3) for executor in ("replay", "forked")))
