@@ -1,4 +1,4 @@
-"""The smallest programs that tell the time, or who they are: some 300 bytes of ELF, without a libc or a loader.
+"""The smallest programs that tell the time, or who they are, or sleep: some 300 bytes of ELF, no libc, no loader.
 
 The clock reads CLOCK_MONOTONIC with its first instructions, writes the struct timespec (16 bytes) to fd 1 and
 exits. What passes between a request and that clock reading is the time that a runtime takes, and nothing
@@ -56,6 +56,18 @@ def status_program(machine: str) -> bytes:
     if machine == "aarch64":
         return _executable(EM_AARCH64, _with_text(_aarch64_status, STATUS))
     raise HarnessError(f"no status program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+
+
+def pause_program(machine: str) -> bytes:
+    """The program that does nothing until it is killed: pause(2).
+
+    HarnessError for a machine that we have no instructions for.
+    """
+    if machine == "x86_64":
+        return _executable(EM_X86_64, _x86_64_call(34) + b"\xeb\xf7")  # pause; jmp, back by nine bytes
+    if machine == "aarch64":
+        return _executable(EM_AARCH64, _aarch64_pause())
+    raise HarnessError(f"no pause program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
 
 
 def _with_text(instructions: Callable[[int], bytes], text: bytes) -> bytes:
@@ -203,5 +215,14 @@ def _aarch64_stopwatch() -> bytes:
         *(_move(0, 1), on_stack(1, 16), _move(8, 113), SVC),  # clock_gettime(CLOCK_MONOTONIC, sp + 16)
         *(_move(0, 3), on_stack(1, 0), _move(2, TIMES_AND_USAGE.size), _move(8, 64), SVC),  # write(3, sp, size)
         *(_move(0, 0), _move(8, 93), SVC),  # exit(0)
+    ]
+    return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
+def _aarch64_pause() -> bytes:
+    instructions = [
+        *(_move(register, 0) for register in range(5)),
+        *(_move(8, 73), SVC),  # ppoll(NULL, 0, NULL, NULL, 0): there is no pause(2)
+        0x17FFFFF9,  # b, back by seven instructions
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 PERCENTILES = (50, 90, 95, 99)
+SURE = 2.58  # standard deviations of a rank test, above which one alarm in a hundred is false
 
 
 class Comparison(NamedTuple):

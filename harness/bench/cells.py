@@ -30,20 +30,23 @@ def start(container: Prepared) -> tuple[int, int, int, int]:
     All are nanoseconds. The CPU time is this process's own and its children's. Raises IsoproofError.
     """
     reader, writer = os.pipe()
-    null = os.open(os.devnull, os.O_RDONLY)
+    null = os.open(os.devnull, os.O_RDWR)
     try:
         used = _cpu()
         requested = time.monotonic_ns()
-        status = container.run((null, writer, 2), DEADLINE)
+        status = container.run((null, writer, null), DEADLINE)  # a file in their place would be copied to, by a thread
         ended = time.monotonic_ns()
         used = _cpu() - used
         os.set_blocking(reader, False)
         if status:
             raise HarnessError(f"exit status {status}")
         try:
-            first = elf.nanoseconds(os.read(reader, 100))
+            output = os.read(reader, 100)
         except BlockingIOError:
             raise HarnessError("it has written nothing") from None
+        if container.config["process"].get("terminal"):
+            output = output.replace(b"\r\n", b"\n")  # ONLCR: termios(3)
+        first = elf.nanoseconds(output)
     finally:
         for descriptor in (reader, writer, null):
             os.close(descriptor)

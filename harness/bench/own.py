@@ -17,7 +17,7 @@ from harness import backends, elf, floor
 from harness.bench import cells, orphans
 from harness.bench.commands import last_words
 from harness.bench.contenders import Command, Contender, Place, Way, version_of
-from harness.bench.series import Round, Series
+from harness.bench.series import Round
 from harness.errors import HarnessError
 from harness.runtime import launch, quick
 from harness.runtime.config import read
@@ -73,10 +73,6 @@ class Pooled(Builtin):
     what = f"the same, its network and IPC namespaces from a pool that was filled before; {IN_PROCESS}"
     pooled = True
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.fills = Series()
-
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         """Plan the container, and have a pool."""
@@ -88,9 +84,7 @@ class Pooled(Builtin):
     def start(self) -> Round:
         """Fill the pool, and start from it once."""
         assert self._container.pool
-        used, begun = time.process_time_ns(), time.monotonic_ns()
         self._container.pool.fill()
-        self.fills.add(Round(None, time.monotonic_ns() - begun, time.process_time_ns() - used))
         return super().start()
 
 

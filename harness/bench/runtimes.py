@@ -10,7 +10,7 @@ from harness.bench.contenders import Contender, Place
 from harness.bench.docker import Docker
 from harness.bench.progress import Tell
 from harness.bench.series import Contender as Told
-from harness.bench.series import Section, Series, Settings
+from harness.bench.series import Section, Settings
 from harness.bench.turns import Turns
 from harness.errors import IsoproofError
 
@@ -42,19 +42,13 @@ CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
 class Contest:
     """All who were to take part, and the turns of those who can."""
 
-    settings: Settings
     told: dict[str, Told]
     turns: Turns
-    fills: Series
 
-    def sections(self) -> dict[str, Section]:
+    def section(self) -> Section:
         """Return what has been found."""
         starts = "How long does a start take, from the request to the first instruction inside and until all is gone?"
-        found = {TITLE: Section("Runtimes", starts, self.turns.series())}
-        if counted := self.fills.rounds[self.settings.warmup :]:
-            filling = "What does it cost to make the parts of a container beforehand, which builtin-pooled then takes?"
-            found["pool"] = Section("Filling the pool", filling, {"pool-fill": Series(counted)})
-        return found
+        return Section("Runtimes", starts, self.turns.series())
 
 
 @contextlib.contextmanager
@@ -81,9 +75,7 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
                 present[contender.name] = contender
         starts = {name: contender.start for name, contender in present.items()}
         last = OURS if OURS in present else None
-        pooled = [contender for contender in present.values() if isinstance(contender, own.Pooled)]
-        fills = pooled[0].fills if pooled else Series()
-        yield Contest(settings, told, Turns(TITLE, starts, settings, tell, last), fills)
+        yield Contest(told, Turns(TITLE, starts, settings, tell, last))
 
 
 @contextlib.contextmanager

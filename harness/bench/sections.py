@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
+from harness.bench import alive, concurrency, features, launcher_size, namespaces, phases, pool
 from harness.bench.progress import Tell
 from harness.bench.series import Section
 
-SECTIONS: dict[str, Callable[[Tell], Section]] = {}
+SECTIONS: dict[str, Callable[[Tell], Section]] = {
+    "phases": phases.on_demand,
+    "phases-pooled": phases.pooled,
+    "namespaces": namespaces.section,
+    "features": features.section,
+    "pool": pool.section,
+    "launcher-size": launcher_size.section,
+    "concurrency": concurrency.section,
+    "alive": alive.section,
+}

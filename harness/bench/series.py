@@ -66,11 +66,15 @@ class Series(msgspec.Struct):
 
 
 class Section(msgspec.Struct):
-    """The answer to one question: its title, the question as a sentence, and the series by their labels."""
+    """The answer to one question: its title, the question as a sentence, and the series by their labels.
+
+    `words` are sentences for where a reader of the bare figures would misread them.
+    """
 
     title: str
     question: str
     series: dict[str, Series] = {}
+    words: list[str] = []
 
 
 class Contender(msgspec.Struct, frozen=True):

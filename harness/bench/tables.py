@@ -6,13 +6,13 @@ What runtimes have said of themselves is escaped: it must not become markup.
 from collections.abc import Callable, Iterable, Sequence
 
 from harness import environment, latency
+from harness.bench.layouts import LAYOUTS
 from harness.bench.series import Benchmark, Quantity, Section, Series
 from harness.report.markdown import escaped
 from harness.runtime.errors import on_one_line
 
 RUNTIMES = "runtimes"
 BASES = ("floor", "bubblewrap", "crun", "runc")
-SURE = 2.58  # standard deviations of a rank test, above which one alarm in a hundred is false
 UNITS = (
     "p50 to max: milliseconds from the request to the first instruction inside; clean: until nothing is left of it.",
     "clean, CPU (milliseconds) and memory (KiB) are medians. CPU and memory are those of a command and of all that it",
@@ -35,7 +35,9 @@ def shown(name: str, section: Section, benchmark: Benchmark) -> str:
 
 
 def _section(name: str, section: Section, benchmark: Benchmark, safe: Callable[[str], str]) -> list[str]:
-    lines = [*_figures(name, section.series, benchmark, safe), ""]
+    lines = [*_figures(name, section.series, benchmark, safe), ""] if section.series else []
+    for sentence in section.words:
+        lines += [safe(sentence), ""]
     if name == RUNTIMES:
         lines += [*_ratios(section.series), ""]
         absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
@@ -60,6 +62,9 @@ def _machine(benchmark: Benchmark) -> list[str]:
 
 
 def _figures(name: str, series: dict[str, Series], benchmark: Benchmark, safe: Callable[[str], str]) -> list[str]:
+    if name in LAYOUTS:
+        rows, units = LAYOUTS[name](series)
+        return [*aligned(rows), "", units]
     rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", *(["version"] if name == RUNTIMES else [])]]
     for label, found in series.items():
         first = found.summary("first")
@@ -90,7 +95,7 @@ def _ratios(series: dict[str, Series]) -> list[str]:
 
 def _ratio(own: Sequence[int], other: Sequence[int]) -> str:
     found = latency.compare(own, other)
-    return f"{'' if abs(found.deviations) > SURE else '≈ '}{found.ratio:.3g}"
+    return f"{'' if abs(found.deviations) > latency.SURE else '≈ '}{found.ratio:.3g}"
 
 
 def _interpreter(series: dict[str, Series]) -> list[str]:

@@ -103,8 +103,9 @@ def _has_ordinary_memory() -> bool:
 class Child:
     """The table that the child of one container walks; it serves one start at a time, when it is `ready`.
 
-    What only a start knows, descriptors and results of the host's side, is filled in by `clone`. The socket, by which
-    the child finds out that its launcher is dead, is the same for all starts.
+    What only a start knows, descriptors and results of the host's side, is filled in by `clone`; `walk` is the system
+    call itself, and all that the child does. The socket, by which the child finds out that its launcher is dead, is the
+    same for all starts.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -18,6 +18,7 @@ NUMBERS = {
     "capset": (126, 91),
     "chdir": (80, 49),
     "chroot": (161, 51),
+    "clock_gettime": (228, 113),
     "clone3": (435, 435),
     "close": (3, 57),
     "close_range": (436, 436),

@@ -62,7 +62,7 @@ def measured(directory: Path, rounds: int, names: Collection[str] = ()) -> Bench
     with recorded(directory, settings) as found, runtimes.contest(settings, lambda text: None, names) as contest:
         found.contenders = contest.told
         contest.turns.all_rounds()
-        found.sections |= contest.sections()
+        found.sections[runtimes.TITLE] = contest.section()
     return from_json((directory / "benchmark.json").read_bytes())
 
 
@@ -80,8 +80,6 @@ def test_a_short_benchmark_is_whole(tmp_path: Path) -> None:
         clean, first = series.values("clean"), series.values("first")
         assert len(clean) == len(series.values("cpu")) == 3, name
         assert first == [] if name == "python" else all(one < other for one, other in zip(first, clean, strict=True))
-    if "builtin-pooled" in names:
-        assert len(found.sections["pool"].series["pool-fill"].values("clean")) == 3
     assert "| builtin " in (tmp_path / "benchmark.md").read_text()
 
 

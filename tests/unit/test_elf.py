@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -14,6 +15,8 @@ import pytest
 
 from harness import elf
 from harness.errors import HarnessError
+
+SLEEPING = {"x86_64": ("34", "271"), "aarch64": ("73",)}  # pause(2) and ppoll(2), the latter as an emulator makes it
 
 
 def run(program: bytes, directory: Path) -> bytes:
@@ -92,8 +95,32 @@ def test_the_path_stands_where_the_instructions_look_for_it(machine: str, number
     assert loaded == address
 
 
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_sleeper_sleeps_until_it_is_killed(
+    machine: str, tmp_path: Path, missing: Callable[[str], NoReturn]
+) -> None:
+    path = tmp_path / "program"
+    path.write_bytes(elf.pause_program(machine))
+    path.chmod(0o755)
+    foreign, emulator = os.uname().machine != machine, f"qemu-{machine}"
+    if foreign and not shutil.which(emulator):
+        missing(f"{emulator} is not installed; Debian has it in qemu-user")
+    with subprocess.Popen([emulator, path] if foreign else [path]) as process:
+        try:
+            calls, end = Path(f"/proc/{process.pid}/syscall"), time.monotonic() + 20
+            number = SLEEPING[os.uname().machine]
+            while calls.read_text().split()[0] not in number:
+                assert process.poll() is None
+                assert time.monotonic() < end
+        finally:
+            process.terminate()
+    assert process.returncode == -signal.SIGTERM
+
+
 def test_an_unknown_machine_is_named() -> None:
     with pytest.raises(HarnessError, match="no status program for riscv64"):
         elf.status_program("riscv64")
+    with pytest.raises(HarnessError, match="no pause program for riscv64"):
+        elf.pause_program("riscv64")
     with pytest.raises(HarnessError, match="no stopwatch program for riscv64"):
         elf.stopwatch_program("riscv64")

@@ -1,0 +1,29 @@
+"""Starts of our own runtime, by containers that were prepared once, for the sections that look into it."""
+
+from collections.abc import Callable
+
+from harness.bench import cells
+from harness.bench.series import Round, Settings
+from harness.runtime.launch import Prepared
+
+SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
+NOT_REPLAYED = "Not measured: on this machine, or by this user, no start is replayed."
+
+Start = Callable[[], Round]
+
+
+def starting(container: Prepared) -> Start:
+    """Return what starts a container once, from its pool where it has one."""
+
+    def start() -> Round:
+        fill(container)
+        requested, first, ended, cpu = cells.start(container)
+        return Round(first - requested, ended - requested, cpu)
+
+    return start
+
+
+def fill(container: Prepared) -> None:
+    """Make the parts for one start, where there is a pool for them: before anybody asks for it, so in no figure."""
+    if container.pool:
+        container.pool.fill()
