@@ -224,7 +224,7 @@ class Floor(Served):
     def ready(self) -> Iterator[None]:
         """Compile it, and have the process."""
         with launch.prepared(read(self._place.config), self._place.bundle) as container:
-            if not container.host_side:
+            if not container.child:
                 raise HarnessError("our own runtime does not replay this user's containers, so C has nothing to replay")
             self._serving = floor.build(self._place.directory, container.plan)
             with super().ready():
@@ -233,18 +233,20 @@ class Floor(Served):
 
 def isoproof_run(place: Place) -> Command:
     """Return our own runtime as users call it: a process of its own, which finds what the run before it has stored."""
-    return _isoproof_run(place, "isoproof-run", "for a bundle that it has run before", place.bundle)
+    return _isoproof_run(place, "isoproof-run", "for a bundle that it has run before", place.bundle, "")
 
 
 def isoproof_first_run(place: Place) -> Command:
     """Return the same where nothing is stored."""
     bundle = place.copy("isoproof-run-first")
-    forget = ["sh", "-c", f'rm -f {shlex.join(_plans(bundle))}; exec "$@"', "sh"]
+    forget = f"rm -f {shlex.join(_plans(bundle))};"
     return _isoproof_run(place, "isoproof-run-first", "for a bundle that it has never run", bundle, forget)
 
 
-def _isoproof_run(place: Place, name: str, words: str, bundle: Path, within: Sequence[str] = ()) -> Command:
+def _isoproof_run(place: Place, name: str, words: str, bundle: Path, before: str) -> Command:
+    """Return the command with its modules compiled, as pip leaves them: the first, uncounted runs see to that."""
     script = str(Path(sys.executable).with_name("isoproof"))
+    within = ["sh", "-c", f'{before} unset PYTHONDONTWRITEBYTECODE; exec "$@"', "sh"]
     return Command(
         place=place,
         name=name,
