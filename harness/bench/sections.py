@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
+from harness.bench import baseline
 from harness.bench.progress import Tell
 from harness.bench.series import Section
 
-SECTIONS: dict[str, Callable[[Tell], Section]] = {}
+SECTIONS: dict[str, Callable[[Tell], Section]] = {baseline.NAME: baseline.measure}

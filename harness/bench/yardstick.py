@@ -3,13 +3,12 @@
 Between two runs a machine changes by more than what is to be found. What changes a start changes this list as much, for
 it asks the kernel for the same kinds of work in the same numbers; but our own code does not: neither config nor plan
 has a part in it, only the machine instructions that walk the list. It makes no container that anybody should use. A
-change of the list makes stored runs useless, and shows in its version.
+change of the list makes stored runs useless.
 """
 
 import contextlib
 import ctypes
 import errno
-import hashlib
 import os
 import signal
 import struct
@@ -68,8 +67,8 @@ class Yardstick(Contender):
         return None if stub.function() else "no machine instructions can be made here to walk its list"
 
     def version(self) -> str:
-        """Return what is another one as soon as the list is."""
-        return hashlib.sha256("\n".join(map(str, calls("/", 1))).encode()).hexdigest()[:12]
+        """Return the kernel's, which does the work."""
+        return os.uname().release
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:

@@ -1,0 +1,55 @@
+"""The section with which later runs are compared: our own starts, and what they are held against.
+
+It is measured by itself and always in the same way, for whoever else takes part leaves work behind: beside all the
+runtimes of `make bench` our own takes a tenth longer to start.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from harness.bench import contenders, own, runtimes
+from harness.bench.contenders import Contender, Place
+from harness.bench.progress import Tell
+from harness.bench.series import Contender as Told
+from harness.bench.series import Quantity, Section, Settings
+from harness.bench.yardstick import Yardstick, calls
+
+NAME = "baseline"
+SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
+MAKERS: tuple[Callable[[Place], Contender], ...] = (
+    own.Builtin,
+    own.Pooled,
+    own.Forked,
+    own.isoproof_run,
+    own.python,
+    Yardstick,
+)
+# What each is held against: what asks the kernel for the same kind of work. The command takes its time for Python.
+HELD_AGAINST: Mapping[str, tuple[str, Quantity]] = {
+    "builtin": ("yardstick", "first"),
+    "builtin-pooled": ("yardstick", "first"),
+    "builtin-forked": ("yardstick", "first"),
+    "isoproof-run": ("python", "clean"),
+}
+
+
+def measure(tell: Tell) -> Section:
+    """Measure the section."""
+    return measured(tell)[1]
+
+
+def measured(
+    tell: Tell, settings: Settings = SETTINGS, makers: Sequence[Callable[[Place], Contender]] = MAKERS
+) -> tuple[dict[str, Told], Section]:
+    """Measure the section, and tell who has taken part."""
+    with runtimes.contest(settings, tell, makers=makers, title=NAME) as contest:
+        contest.turns.all_rounds()
+    question = "How long do our own starts take when nobody else takes part? Later runs are compared with this."
+    return contest.told, Section("Baseline", question, contest.turns.series())
+
+
+def identity() -> str:
+    """Return what is another one as soon as something else is measured: the bundle, the yardstick or the gap."""
+    measured = (contenders.asked(), list(map(str, calls("/", 1))), SETTINGS.gap_ms)
+    return hashlib.sha256(json.dumps(measured).encode()).hexdigest()[:12]
