@@ -8,7 +8,7 @@ What is slow has a longer plan: more read-only mounts of the same path, each a f
 import copy
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,9 +45,8 @@ def slowed(make: Maker, paths: int, suffix: str) -> Maker:
     return make_slowed
 
 
-def record(settings: Settings, slower: Mapping[tuple[Maker, int], int]) -> Section:
-    """Measure the baseline, and what is slower in turns with it."""
-    makers = [*baseline.MAKERS, *(slowed(make, paths, f"+{share}") for (make, share), paths in slower.items())]
+def measured(settings: Settings, makers: Sequence[Maker]) -> Section:
+    """Let these take turns."""
     return baseline.measured(lambda text: None, settings, makers)[1]
 
 
@@ -69,5 +68,6 @@ def microseconds(seen: Round | None, quantity: Quantity) -> int | None:
 if __name__ == "__main__":
     file = Path(sys.argv[1])
     runs = json.loads(file.read_text()) if file.exists() else []
-    runs.append({"kind": sys.argv[2], "rounds": compact(record(baseline.SETTINGS, SLOWED))})
+    makers = [*baseline.MAKERS, *(slowed(make, paths, f"+{share}") for (make, share), paths in SLOWED.items())]
+    runs.append({"kind": sys.argv[2], "rounds": compact(measured(baseline.SETTINGS, makers))})
     file.write_text(json.dumps(runs, separators=(",", ":")).replace('{"kind"', '\n{"kind"') + "\n")
