@@ -27,9 +27,9 @@ MAKERS: tuple[Callable[[Place], Contender], ...] = (
 )
 # What each is held against: what asks the kernel for the same kind of work. The command takes its time for Python.
 HELD_AGAINST: Mapping[str, tuple[str, Quantity]] = {
-    "builtin": ("yardstick", "first"),
-    "builtin-pooled": ("yardstick", "first"),
-    "builtin-forked": ("yardstick", "first"),
+    "builtin": (Yardstick.name, "first"),
+    "builtin-pooled": (Yardstick.name, "first"),
+    "builtin-forked": (Yardstick.name, "first"),
     "isoproof-run": ("python", "clean"),
 }
 

@@ -16,6 +16,7 @@ from typing import Any
 from harness import latency
 from harness.bench import baseline
 from harness.bench.series import Benchmark, Quantity, Round, Series
+from harness.bench.yardstick import Yardstick
 from harness.errors import BadInput
 
 THRESHOLD = 1.10
@@ -147,9 +148,11 @@ def _trouble(run: Benchmark, label: str) -> str | None:
     held = held_rounds(run, label)
     if len(held) < LEAST:
         return f"only {len(held)} rounds, and it takes {LEAST}"
-    apart = latency.percentile(held, 75) / latency.percentile(held, 25)
-    if apart > SCATTER:
-        return f"the machine was too busy: a quarter of the rounds took {apart:.1f} times as long as another"
+    for name, values in ((label, held), (Yardstick.name, _series(run, Yardstick.name).values("first"))):
+        apart = latency.percentile(values, 75) / latency.percentile(values, 25) if values else 1
+        if apart > SCATTER:
+            rounds = f"a quarter of the rounds of {name} took {apart:.1f} times as long as another"
+            return f"the machine was too busy: {rounds}"
     return None
 
 

@@ -117,8 +117,17 @@ def test_medians_that_are_apart_by_chance_are_no_difference() -> None:
 
 def test_a_busy_machine_gives_no_verdict() -> None:
     busy = run(2, noise=0.5, builtin=3)
-    assert reason(run(1), busy, "builtin").startswith("now: the machine was too busy: a quarter of the rounds took ")
+    assert reason(run(1), busy, "builtin").startswith("now: the machine was too busy: a quarter of the rounds of ")
     assert set(verdicts(run(1), busy, lambda: busy).values()) == {Verdict.NONE}
+
+
+def test_a_busy_machine_shows_in_the_yardstick() -> None:
+    busy = run(2)
+    for index, factor in enumerate([1.0, 1.8] * 50):
+        first = series(busy)["yardstick"].values("first")[index]
+        series(busy)["yardstick"].rounds[index] = Round(round(first * factor))
+    words = "now: the machine was too busy: a quarter of the rounds of yardstick took "
+    assert reason(run(1), busy, "isoproof-run").startswith(words)
 
 
 def test_one_quiet_measurement_is_enough_to_be_at_rest_but_not_for_an_alarm() -> None:
