@@ -3,7 +3,6 @@
 What is above the floor is the runtime's own; what is below it no runtime can reach that makes these calls.
 """
 
-import bisect
 import ctypes
 import shutil
 import struct
@@ -11,14 +10,14 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.runtime.replay import CHANNEL_ENDS, Child
-from harness.runtime.step import Plan, Step
+from harness.runtime.image import Image
+from harness.runtime.replay import CHANNEL_ENDS, Child, undone
+from harness.runtime.step import Plan
 from harness.runtime.table import Table
 
 SOURCE = Path(__file__).with_suffix(".c")
 COMPILERS = ("cc", "gcc", "clang")
 HEADER = struct.Struct("=11Q")
-ALIGNMENT = 16  # bytes
 CLONE_FLAGS = 0xFFFFFFFF  # those that clone(2) takes; it has handlers of signals to clear only where there are any
 
 
@@ -44,31 +43,10 @@ def build(directory: Path, plan: Plan) -> list[str]:
 def imaged(plan: Plan) -> bytes:
     """Return the memory of a plan's tables as the program reads it: a header, the bytes, and where addresses are."""
     child = Child(plan)
-    undo = [Step(f"undo {step.name}", step.why, step.undo) for step in reversed(plan.before)]
-    tables = (Table(plan.before), child.table, Table(undo))
-    memory = sorted((ctypes.addressof(part), bytes(part)) for table in tables for part in [table.words, *table.kept])
-    begins = [address for address, _ in memory]
-    places, size = [], 0
-    for _, content in memory:
-        places.append(size)
-        size += (len(content) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-
-    def moved(address: int) -> int | None:
-        """Return where in the image an address in the tables' memory is, None for any other number."""
-        index = bisect.bisect(begins, address) - 1
-        inside = index >= 0 and address - begins[index] < max(1, len(memory[index][1]))
-        return places[index] + address - begins[index] if inside else None
-
-    image, relocations = bytearray(size), []
-    for place, (_, content) in zip(places, memory, strict=True):
-        image[place : place + len(content)] = content
-        for at in range(place, place + len(content) - 7, 8):
-            target = moved(struct.unpack_from("=Q", image, at)[0])
-            if target is not None:
-                struct.pack_into("=Q", image, at, target)
-                relocations.append(at)
+    tables = (Table(plan.before), child.table, Table(undone(plan.before)))
+    image = Image(tables)
     given = [*child.streams, *(child.table.given[name] for name in CHANNEL_ENDS)]
     words = [*(table.words for table in tables), *(word for word, *_ in given)]
-    offsets = [moved(ctypes.addressof(word)) or 0 for word in words]
-    header = HEADER.pack(size, len(relocations), child.flags & CLONE_FLAGS, *offsets)
-    return header + image + struct.pack(f"={len(relocations)}Q", *relocations)
+    places = [image.place(ctypes.addressof(word)) for word in words]
+    header = HEADER.pack(len(image.memory), len(image.relocations), child.flags & CLONE_FLAGS, *places)
+    return header + image.memory + struct.pack(f"={len(image.relocations)}Q", *image.relocations)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from harness import elf
 from harness.bench import commands, leavings
@@ -89,12 +90,12 @@ def _executable(path: Path, program: bytes) -> None:
     path.chmod(0o755)
 
 
-class Contender:
-    """Who takes part. `what` is told to people in a sentence, with what the figures of it do not cover."""
+class Contender(Protocol):
+    """Who takes part. `what` tells people what it is, and which figures of it are no command's own."""
 
     name: str
     what: str
-    command = ""  # as shells read it
+    command: str = ""  # as shells read it
 
     def absent(self) -> str | None:
         """Return why it cannot take part here, or None."""
@@ -102,7 +103,6 @@ class Contender:
 
     def version(self) -> str:
         """Return the version of what is measured."""
-        raise NotImplementedError
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -111,7 +111,6 @@ class Contender:
 
     def start(self) -> Round:
         """Start the clock once. Raises IsoproofError, with the reason why that has failed."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

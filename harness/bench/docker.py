@@ -43,7 +43,7 @@ class Docker(Command):
         super().__init__(
             place=place,
             name="docker",
-            what="docker run --rm, without a network; CPU time is its daemons', too, memory the client's alone",
+            what="docker run --rm, without a network; memory is the client's alone, CPU time its daemons', too",
             package="Debian's package docker.io",
             ways=[Way(["docker", "run"])],
         )
@@ -71,7 +71,9 @@ class Docker(Command):
     def ready(self) -> Iterator[None]:
         """Have a daemon, and the image."""
         with contextlib.ExitStack() as stack:
-            if not self._server:
+            if self._server:
+                self._words += ", but not its shims'"
+            else:
                 stack.enter_context(leavings.removed(["docker"], LEAVINGS))
                 stack.enter_context(self._daemon())
                 self._words += "; by a daemon of our own, without bridge and firewall"

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import select
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import harness
 from harness import backends, elf, floor
@@ -17,15 +19,28 @@ from harness.bench.commands import last_words
 from harness.bench.contenders import Command, Contender, Place, Way, version_of
 from harness.bench.series import Round, Series
 from harness.errors import HarnessError
-from harness.runtime import launch
+from harness.runtime import launch, quick
 from harness.runtime.config import read
+from harness.runtime.folders import folders
 from harness.runtime.launch import Prepared
 
 END = 2.0  # seconds that a process may take to end by itself
 IN_PROCESS = "CPU time is this process's and its children's, memory is shared with it"
 
 
-class Builtin(Contender):
+class Ours(Contender, Protocol):
+    """A contender that is our own runtime."""
+
+    def absent(self) -> str | None:
+        """Return why no container can be made here, or None."""
+        return backends.load("builtin").available()
+
+    def version(self) -> str:
+        """Return the version of isoproof."""
+        return backends.load("builtin").version()
+
+
+class Builtin(Ours):
     """Our own runtime in this process, prepared once for all its starts."""
 
     name = "builtin"
@@ -35,14 +50,6 @@ class Builtin(Contender):
     def __init__(self, place: Place) -> None:
         self._place = place
         self._container: Prepared
-
-    def absent(self) -> str | None:
-        """Return why no container can be made here, or None."""
-        return backends.load("builtin").available()
-
-    def version(self) -> str:
-        """Return the version of isoproof."""
-        return backends.load("builtin").version()
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -136,6 +143,8 @@ class Served(Contender):
     def _serve(self) -> subprocess.Popen[bytes]:
         """Return the process, a new one where the last was ended for its failure."""
         if not self._process:
+            self._complaints.seek(0)
+            self._complaints.truncate()
             self._process = subprocess.Popen(
                 self._serving,
                 bufsize=0,
@@ -149,13 +158,16 @@ class Served(Contender):
 
     def _end(self) -> None:
         """End the process by the end of its input, so that it can undo what it has done, or else by a signal."""
-        if self._process:
+        if not self._process:
+            return
+        with self._process as process:  # which closes the pipes in the end
+            assert process.stdin
+            process.stdin.close()
             try:
-                self._process.communicate(timeout=END)
+                process.wait(END)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.communicate()
-            self._process = None
+                process.kill()
+        self._process = None
 
     def start(self) -> Round:
         """Have the process make one start."""
@@ -163,40 +175,31 @@ class Served(Contender):
         known = orphans.children()
         assert process.stdin
         assert process.stdout
-        answer = b""
+        answer, reason = b"", "it has not ended in time"
         try:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(b"\n")
             if select.select([process.stdout], [], [], cells.DEADLINE)[0]:
                 answer = process.stdout.read(cells.ANSWER.size) or b""
+                reason = "its process has ended without a word"
         finally:
             if len(answer) != cells.ANSWER.size:
-                hung = process.poll() is None
                 self._end()
                 orphans.end_all(known)
-        if not answer:
+        if len(answer) != cells.ANSWER.size:
             self._complaints.seek(0)
-            words = last_words(self._complaints.read())
-            raise HarnessError("it has not ended in time" if hung else words or "its process has ended without a word")
+            raise HarnessError(last_words(self._complaints.read()) or reason)
         requested, first, ended, cpu, memory = cells.ANSWER.unpack(answer)
         if not requested < first < ended:
-            raise HarnessError("the clock has not told the time")
+            raise HarnessError("the clock inside has told no time")
         return Round(first - requested, ended - requested, cpu, memory)
 
 
-class Forked(Served):
+class Forked(Ours, Served):
     """Our own runtime by the forked executor."""
 
     name = "builtin-forked"
     what = "our own runtime by the forked executor, from a small process; memory is that of the child, a copy of it"
-
-    def absent(self) -> str | None:
-        """Return why no container can be made here, or None."""
-        return backends.load("builtin").available()
-
-    def version(self) -> str:
-        """Return the version of isoproof."""
-        return backends.load("builtin").version()
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -210,7 +213,10 @@ class Floor(Served):
     """The same system calls as our own runtime's, made from C."""
 
     name = "floor"
-    what = "the system calls that our own runtime makes, from a C program that does nothing else"
+    what = (
+        "the system calls that our own runtime makes, from a C program that does nothing else; CPU time and memory are "
+        "this program's and its child's"
+    )
 
     def absent(self) -> str | None:
         """Return that there is no compiler, where there is none."""
@@ -232,16 +238,33 @@ class Floor(Served):
 
 
 def isoproof_run(place: Place) -> Command:
-    """Return our own runtime as users call it: a process of its own, from nothing."""
+    """Return our own runtime as users call it: a process of its own, which finds what the run before it has stored."""
+    return _isoproof_run(place, "isoproof-run", "for a bundle that it has run before", place.bundle)
+
+
+def isoproof_first_run(place: Place) -> Command:
+    """Return the same where nothing is stored."""
+    bundle = place.copy("isoproof-run-first")
+    forget = ["sh", "-c", f'rm -f {shlex.join(_plans(bundle))}; exec "$@"', "sh"]
+    return _isoproof_run(place, "isoproof-run-first", "for a bundle that it has never run", bundle, forget)
+
+
+def _isoproof_run(place: Place, name: str, words: str, bundle: Path, within: Sequence[str] = ()) -> Command:
     script = str(Path(sys.executable).with_name("isoproof"))
     return Command(
         place=place,
-        name="isoproof-run",
-        what="our own runtime as a command, the interpreter's start included",
+        name=name,
+        what=f"our own runtime as a command, the interpreter's start included, {words}",
         package="pip installs it with isoproof",
-        ways=[Way([script, "run", str(place.bundle)])],
+        ways=[Way([script, "run", str(bundle)], within=within)],
+        leavings=_plans(bundle),
         release=backends.load("builtin").version(),
     )
+
+
+def _plans(bundle: Path) -> list[str]:
+    """Return where the command may store what it has planned for a bundle."""
+    return [f"{folder}/{quick.file_name(str(bundle), [])}" for folder in folders()]
 
 
 def python(place: Place) -> Command:

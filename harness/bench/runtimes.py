@@ -22,6 +22,7 @@ CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
     own.Pooled,
     own.Forked,
     own.isoproof_run,
+    own.isoproof_first_run,
     own.python,
     own.PosixSpawn,
     others.unshare,
@@ -41,6 +42,7 @@ CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
 class Contest:
     """All who were to take part, and the turns of those who can."""
 
+    settings: Settings
     told: dict[str, Told]
     turns: Turns
     fills: Series
@@ -49,9 +51,9 @@ class Contest:
         """Return what has been found."""
         starts = "How long does a start take, from the request to the first instruction inside and until all is gone?"
         found = {TITLE: Section("Runtimes", starts, self.turns.series())}
-        if self.fills.rounds:
+        if counted := self.fills.rounds[self.settings.warmup :]:
             filling = "What does it cost to make the parts of a container beforehand, which builtin-pooled then takes?"
-            found["pool"] = Section("Filling the pool", filling, {"pool-fill": self.fills})
+            found["pool"] = Section("Filling the pool", filling, {"pool-fill": Series(counted)})
         return found
 
 
@@ -87,7 +89,7 @@ def contest(
         last = OURS if OURS in present else None
         pooled = [contender for contender in present.values() if isinstance(contender, own.Pooled)]
         fills = pooled[0].fills if pooled else Series()
-        yield Contest(told, Turns(title, starts, settings, tell, last), fills)
+        yield Contest(settings, told, Turns(title, starts, settings, tell, last), fills)
 
 
 @contextlib.contextmanager

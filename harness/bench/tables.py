@@ -15,7 +15,8 @@ BASES = ("floor", "bubblewrap", "crun", "runc")
 SURE = 2.58  # standard deviations of a rank test, above which one alarm in a hundred is false
 UNITS = (
     "p50 to max: milliseconds from the request to the first instruction inside; clean: until nothing is left of it.",
-    "clean, CPU (milliseconds) and memory (KiB) are medians.",
+    "clean, CPU (milliseconds) and memory (KiB) are medians. CPU and memory are those of a command and of all that it",
+    "has waited for; where they are not, the list of contenders says so.",
 )
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 

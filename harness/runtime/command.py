@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from harness.runtime import inspect, launch
+from harness.runtime import inspect, launch, stored
 from harness.runtime.config import Config, powerless, read, read_file
 from harness.runtime.errors import BundleError
 from harness.runtime.plan import explain, plan
@@ -41,4 +41,8 @@ def run(bundle: Path, command: list[str], deadline: float | None = None, strict:
 
     Raises BadInput before anything has been done, StartError for a failed start.
     """
-    return launch.run(load(bundle, command, strict), bundle, (0, 1, 2), deadline, pass_signals=True)
+    known = stored.facts(bundle, command)
+    with launch.prepared(load(bundle, command, strict), bundle) as container:
+        status = container.run((0, 1, 2), deadline, pass_signals=True)
+    stored.keep(container, bundle, command, known)
+    return status

@@ -16,6 +16,7 @@ from harness.runtime.privileges import SEARCH_ON, candidates
 from harness.runtime.step import Call, Packed, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, RESOLVE_NO_MAGICLINKS, STATX_INO, STATX_MNT_ID, O, invoke, open_how
 
+REFUSED = "execute: the program is the launcher's own executable, by a link to /proc/self/exe"
 STATX = struct.Struct("=32xQ96x2IQ")  # stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id
 STATX_SIZE = 256
 

@@ -1,7 +1,7 @@
 """The reference executor: Python that makes the calls of a plan one after the other, in the child and on the host.
 
-The child is a copy of the launcher made by a bare clone3(2), so the launcher should be small and have one thread. All
-arguments are laid out in memory before the clone; the child only makes calls, and reports the first that fails.
+The child is a copy of the launcher made by a bare clone3(2), so the launcher should be small. All arguments are laid
+out in memory before the clone; the child only makes calls, and reports the first that fails.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import struct
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -187,12 +188,17 @@ def left_open(calls: Iterable[Call]) -> set[str]:
 def holder(namespaces: CLONE) -> Iterator[int]:
     """Have a process in new namespaces for a while; yield its process id. Raises OSError."""
     launcher = os.getpid()
-    pid = _clone3(clone_args(flags=namespaces, exit_signal=SIGCHLD))
-    if pid == 0:
-        libc.prctl(PR.SET_PDEATHSIG.value, SIGKILL, 0, 0, 0)
-        while os.getppid() == launcher:
-            signal.pause()
-        os._exit(0)
+
+    def clone_holder(more: CLONE) -> int:
+        pid = _clone3(namespaces | more)
+        if pid == 0:
+            libc.prctl(PR.SET_PDEATHSIG.value, SIGKILL, 0, 0, 0)
+            while os.getppid() == launcher:
+                signal.pause()
+            os._exit(0)
+        return pid
+
+    pid = _cloned(clone_holder, ())
     try:
         yield pid
     finally:
@@ -225,9 +231,7 @@ def clone(
     flags = plan.flags | CLONE.CLEAR_SIGHAND | (CLONE.INTO_CGROUP if into >= 0 else 0)
 
     def clone_child(more: CLONE) -> int:
-        # A child that is cloned for another parent takes its signal from the process that clones it.
-        signal = 0 if more else SIGCHLD
-        pid = _clone3(clone_args(flags=flags | more, exit_signal=signal, cgroup=max(into, 0)))
+        pid = _clone3(flags | more, max(into, 0))
         if pid == 0:
             try:
                 os.close(launchers_end)
@@ -236,12 +240,14 @@ def clone(
                 os._exit(125)
         return pid
 
-    pid = _through_a_go_between(plan.enter, clone_child) if plan.enter else clone_child(CLONE(0))
+    pid = _cloned(clone_child, plan.enter)
     return pid, os.pidfd_open(pid)  # nobody else reaps it, so the number is still its own
 
 
-def _clone3(arguments: clone_args) -> int:
+def _clone3(flags: CLONE, cgroup: int = 0) -> int:
     """Clone this process; return 0 in the child and its process id in the parent. Raises OSError."""
+    # A child that is cloned for another parent takes its signal from the process that clones it.
+    arguments = clone_args(flags=flags, exit_signal=0 if CLONE.PARENT in flags else SIGCHLD, cgroup=cgroup)
     pid: int = _syscall(
         ctypes.c_long(number("clone3")), ctypes.byref(arguments), ctypes.c_long(ctypes.sizeof(arguments))
     )
@@ -251,15 +257,27 @@ def _clone3(arguments: clone_args) -> int:
     return pid
 
 
+def _cloned(clone_child: Callable[[CLONE], int], enter: tuple[Step, ...]) -> int:
+    """Have a child cloned, by this process itself where nothing stands against it; return its process id.
+
+    Where other threads want the interpreter's lock a copy of this process would wait for one of them to take it, and it
+    has none of them. Raises OSError where the clone failed, NotEnteredError for a step before it.
+    """
+    has_threads = len(os.listdir("/proc/self/task")) > 1
+    return _through_a_go_between(enter, clone_child) if enter or has_threads else clone_child(CLONE(0))
+
+
 def _through_a_go_between(steps: tuple[Step, ...], clone_child: Callable[[CLONE], int]) -> int:
     """Have a short-lived process join what is to be joined and clone the child as this process's own: CLONE_PARENT.
 
-    Return the child's process id. Raises OSError where the clone failed, NotEnteredError for a step before it.
+    The interpreter's own fork leaves it with a single thread and a lock that nobody else has asked for. Return the
+    child's process id. Raises OSError where the clone failed, NotEnteredError for a step before it.
     """
     entering = prepare_all(steps)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        between = _clone3(clone_args(exit_signal=SIGCHLD))
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it is for those who go on so
+            between = os.fork()
         if between == 0:
             try:
                 os.write(writer, FAILURE.pack(*_enter_and_clone(entering, clone_child)))

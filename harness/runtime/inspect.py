@@ -217,13 +217,21 @@ def resolve(root: int, path: str, flags: int = O.PATH) -> int:
 def missing_places(config: Config, root: int) -> list[str]:
     """Return the paths in the root that mounting will have to make, outermost first, to be removed again."""
     missing: list[str] = []
+    for place in wanted_places(config):
+        missing += [path for path in _ancestry(place) if path not in missing and not exists(root, path)]
+    return missing
+
+
+def wanted_places(config: Config) -> list[str]:
+    """Return the paths of the root that things are mounted on; what is below another mount is not the root's."""
+    wanted: list[str] = []
     covered: list[str] = []
     for mount in config.get("mounts", []):
         place = destination(mount)
         if not any(place.startswith(above + "/") for above in covered):
-            missing += [path for path in _ancestry(place) if path not in missing and not exists(root, path)]
+            wanted.append(place)
         covered.append(place)
-    return missing
+    return wanted
 
 
 def remove_places(root: int, places: list[str]) -> None:

@@ -32,6 +32,7 @@ from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
 from harness.runtime.pool import Pool, discard
 from harness.runtime.replay import Child, HostSide
+from harness.runtime.signals import PASSED_ON, PassedOn
 from harness.runtime.step import CHANNEL, Host, Meeting, Plan
 from harness.runtime.syscalls import O, socketpair
 
@@ -74,30 +75,37 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A container that was planned for its host as it was then; it may run any number of times, one at a time."""
+    """A container that was planned for its host as it was then; it may run any number of times, one at a time.
+
+    `places` are those for mounts that have to be made in the root.
+    """
 
     config: Config
     host: Host
     plan: Plan
+    places: list[str]
     child: Child | None
     host_side: HostSide | None
     pool: Pool | None
 
     def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
         """Run it to its end, as `run` does."""
+        numbers = PASSED_ON if pass_signals else ()
         if self.child:  # nothing of it is met, and hardly anything stands between the request and the clone
-            with contextlib.ExitStack() as undo:
+            with PassedOn(numbers) as passed_on, contextlib.ExitStack() as undo:
                 child, results = self.child, {}
                 if self.pool and (ready := self.pool.take()):
                     undo.callback(discard, ready)
                     child, results = self.pool.child, ready.copy()
                 cell = _started(self.plan, streams, child, self.host_side, results, undo)
-                with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
-                    return cell.wait(deadline)
+                undo.callback(passed_on.keep)
+                passed_on.to(cell.pidfd)
+                return cell.wait(deadline)
         front = Front(streams)
         try:
             with start(replace(self.plan, meetings=self._meetings(front) | self.plan.meetings), streams) as cell:
-                with supervise.signals_passed_on(cell.pidfd) if pass_signals else contextlib.nullcontext():
+                with PassedOn(numbers) as passed_on:  # not before, for a start with hooks may have to be interrupted
+                    passed_on.to(cell.pidfd)
                     return _attended(cell, front, deadline)
         finally:
             front.close()
@@ -134,7 +142,7 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None, pool
         places = inspect.missing_places(config, root)
         undo.enter_context(leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)))
         undo.callback(leftovers.remove_places, lock, root, host.rootfs, places)
-        yield Prepared(config, host, plan, child, host_side, pool)
+        yield Prepared(config, host, plan, places, child, host_side, pool)
 
 
 def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
@@ -179,11 +187,7 @@ def _started(
         _settle(plan, hostside.walk(plan.before, results), results, undo, cgroups)
         cell = _clone(plan, streams, begin_copying, results, undo, cgroups)
     if not plan.shim and executable.is_our_own(cell.pid):  # a shim is
-        raise StartError(
-            "execute: the program is the launcher's own executable, by a link to /proc/self/exe",
-            "execute",
-            status=126,
-        )
+        raise StartError(executable.REFUSED, "execute", status=126)
     for step in plan.after:
         hostside.run(step, results, undo)
     return cell
@@ -213,7 +217,10 @@ def _replay(
     """Clone the child, which has become the program, or has failed, when this returns."""
     if host_side is None:
         _settle(plan, hostside.walk(plan.before, results), results, undo, cgroups)
-    elif not host_side.walk():
+    elif host_side.walk():
+        undo.callback(_undo_host_side, plan, host_side, results)
+        cgroups += host_side.cgroups
+    else:
         _settle(plan, host_side.outcomes(results), results, undo, cgroups)
     into = os.open(plan.into, O.PATH | O.CLOEXEC) if plan.into else -1
     try:
@@ -223,14 +230,19 @@ def _replay(
     finally:
         if plan.into:
             os.close(into)
-        if host_side:  # the program runs already
-            _settle(plan, host_side.outcomes(results), results, undo, cgroups)
     undo.callback(os.close, pidfd)
     undo.callback(_end, pid, pidfd, cgroups)
     results["pid"] = pid
     if failed:
         raise causes.error(failed)
     return Cell(pid, pidfd, cgroups)
+
+
+def _undo_host_side(plan: Plan, host_side: HostSide, results: Results) -> None:
+    """Undo what a table has done; where that is not enough, step by step."""
+    if not host_side.undo():
+        with contextlib.ExitStack() as undo:
+            _settle(plan, host_side.outcomes(results), results, undo, [])
 
 
 def _not_cloned(plan: Plan, error: OSError) -> StartError:

@@ -11,13 +11,12 @@ import contextlib
 import fcntl
 import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.runtime import inspect, members, rootlock
+from harness.runtime import folders, inspect, members, rootlock
 from harness.runtime.errors import BundleError
 from harness.runtime.step import Plan
 
@@ -53,21 +52,13 @@ def of(plan: Plan, rootfs: str, places: list[str]) -> Record:
     return Record(rootfs, places, made["cgroup"], made["above-cgroup"], enabled)
 
 
-def folders() -> list[Path]:
-    """Return where this user's records may be, best first."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    found = [Path("/run/isoproof")] if os.geteuid() == 0 else []
-    found += [Path(runtime, "isoproof")] if runtime else []
-    return [*found, Path(f"/tmp/isoproof-{os.geteuid()}")]
-
-
 @contextlib.contextmanager
 def recorded(name: str, record: Record) -> Iterator[None]:
     """Keep a record while the context lasts, and longer if something could not be undone.
 
     Where the whole file system is read-only none can be kept, and the container starts without.
     """
-    kept = _create(f"{name}.json", json.dumps(asdict(record)).encode())
+    kept = folders.create(f"{name}.json", json.dumps(asdict(record)).encode())
     undone = False
     try:
         yield
@@ -79,27 +70,8 @@ def recorded(name: str, record: Record) -> Iterator[None]:
             left = record.above if undone else record.cgroups + record.above
             there = [cgroup for cgroup in left if os.path.isdir(cgroup)]
             if not there and not any(_is_enabled(file, controller) for file, controller in record.enabled):
-                path.unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
             os.close(descriptor)
-
-
-def _create(name: str, text: bytes) -> tuple[Path, int] | None:
-    """Make a file in the first folder that takes it; return its path and the descriptor that holds the lock."""
-    for folder in folders():
-        path = folder / name
-        while True:
-            try:
-                if not _ours(folder):
-                    break
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except OSError:
-                break
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.write(descriptor, text)
-            if os.fstat(descriptor).st_nlink:
-                return path, descriptor
-            os.close(descriptor)  # whoever was clearing up has taken the file, still unlocked, for a dead launcher's
-    return None
 
 
 def remove_places(lock: int, root: int, rootfs: str, places: list[str]) -> None:
@@ -108,13 +80,12 @@ def remove_places(lock: int, root: int, rootfs: str, places: list[str]) -> None:
     `lock` is the launcher's own on the root (`harness.runtime.rootlock`). What is left to others is in a record of its
     own, one for each root, which nobody holds: `remove` finds it, should the last of them be killed.
     """
-    found = os.fstat(root)
-    name = f"places-{found.st_dev:x}-{found.st_ino:x}.json"
+    name = folders.record_of(root)
     if not rootlock.alone(lock):
         if places:
             _leave(name, rootfs, places)
         return
-    left = [folder / name for folder in folders() if _is_ours(folder) and (folder / name).exists()]
+    left = list(map(Path, folders.find(name)))
     inspect.remove_places(root, sorted({*places, *(place for path in left for place in _places_in(path))}))
     for path in left:
         with contextlib.suppress(OSError):  # on a file system that is read-only by now
@@ -123,12 +94,12 @@ def remove_places(lock: int, root: int, rootfs: str, places: list[str]) -> None:
 
 def _leave(name: str, rootfs: str, places: list[str]) -> None:
     """Add places to the record of what is left to the last container on a root."""
-    for folder in filter(_is_ours, folders()):
-        others = _places_in(folder / name)
+    for path in map(Path, folders.find(name)):
+        others = _places_in(path)
         with contextlib.suppress(OSError):
-            (folder / name).unlink()
+            path.unlink()
         places = sorted({*places, *others})
-    if kept := _create(name, json.dumps(asdict(Record(rootfs, places, [], []))).encode()):
+    if kept := folders.create(name, json.dumps(asdict(Record(rootfs, places, [], []))).encode()):
         os.close(kept[1])
 
 
@@ -143,25 +114,6 @@ def _places_in(path: Path) -> list[str]:
         finally:
             os.close(descriptor)
     return []
-
-
-def _ours(folder: Path) -> bool:
-    """Make a folder that nobody else may write to, if it is not there; return whether it is such a one.
-
-    Raises OSError where it can be neither found nor made.
-    """
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(0o700)
-    return _is_ours(folder)
-
-
-def _is_ours(folder: Path) -> bool:
-    """Return whether there is a folder that nobody else may write to."""
-    try:
-        found = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def remove() -> Iterator[str]:
@@ -187,12 +139,17 @@ def remove() -> Iterator[str]:
                 path.unlink(missing_ok=True)
 
 
+def take_back(text: bytes) -> None:
+    """Undo what a record is about, by whoever has made it all."""
+    for _ in _removed(Record(**json.loads(text))):
+        pass
+
+
 def _records() -> list[Path]:
     found = []
-    for folder in folders():
+    for folder in filter(folders.is_ours, folders.folders()):
         with contextlib.suppress(OSError):
-            if folder.is_dir() and _ours(folder):
-                found += sorted(folder.glob("*.json"))
+            found += sorted(Path(folder).glob("*.json"))
     return found
 
 

@@ -194,8 +194,8 @@ def protect(config: Config) -> list[Step]:
         calls = (
             Call("mount", ("null", path, None, MS.BIND, None), misfit),
             Call(
-                "mount",
-                ("tmpfs", path, "tmpfs", MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, "size=0k"),
+                "mount",  # the slash tells before one is made whether a file system fits there
+                ("tmpfs", f"{path}/", "tmpfs", MS.RDONLY | MS.NOSUID | MS.NODEV | MS.NOEXEC, "size=0k"),
                 misfit,
             ),
         )

@@ -21,6 +21,11 @@ def instead_of_files(streams: Streams, undo: contextlib.ExitStack) -> tuple[Stre
     has the streams any more. Two streams into one file (`> log 2>&1`) stay one, and so in order. The copiers are
     threads, which a process that clones itself should not have, and which cost nothing until the program runs.
     """
+    for stream in streams:
+        if stat.S_IFMT(os.fstat(stream).st_mode) not in STREAMS:
+            break
+    else:  # as most are
+        return streams, nothing
     pipes: dict[tuple[int, int, bool], int] = {}  # of each file the end that is the program's
     copies: list[tuple[int, int, int]] = []
     given = list(streams)
@@ -34,8 +39,6 @@ def instead_of_files(streams: Streams, undo: contextlib.ExitStack) -> tuple[Stre
             pipes[file] = reader if number == 0 else writer
             copies.append((stream, writer, writer) if number == 0 else (reader, stream, reader))
         given[number] = pipes[file]
-    if not pipes:
-        return streams, nothing
     begin, end = _copiers(copies)
     undo.callback(end)
     for pipe in pipes.values():

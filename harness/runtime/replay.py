@@ -9,10 +9,10 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.runtime import stub
+from harness.runtime import attributes, stub
 from harness.runtime.config import Config
 from harness.runtime.forked import SIGCHLD, Failed, Results, close_opened, left_open
 from harness.runtime.hostside import Outcome
@@ -22,6 +22,7 @@ from harness.runtime.table import Table, may_be_laid_out
 
 STACK = 4096  # bytes; the child calls no function
 DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
+NEEDLESS = attributes.reset_memory({})  # the memory is the launcher's own, and `fits` has found it as it should be
 PRIORITY = os.sched_param(0)
 STREAMS = ("stdin", "stdout", "stderr")
 CHANNEL_ENDS = ("channel", "launchers_end")
@@ -85,19 +86,19 @@ class Child:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.table = Table((ARRANGE, *plan.steps))
+        self.table = Table((ARRANGE, *(step for step in plan.steps if step != NEEDLESS)))
         self.streams = [self.table.given.pop(name) for name in STREAMS]
         self.flags = plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD
-        self._stack = ctypes.create_string_buffer(STACK)
-        self._pidfd = ctypes.c_int(-1)
-        self._arguments = clone_args(
+        self.stack = ctypes.create_string_buffer(STACK)
+        self.pidfd = ctypes.c_int(-1)
+        self.arguments = clone_args(
             flags=self.flags,
-            pidfd=ctypes.addressof(self._pidfd),
+            pidfd=ctypes.addressof(self.pidfd),
             exit_signal=SIGCHLD,
-            stack=ctypes.addressof(self._stack),
+            stack=ctypes.addressof(self.stack),
             stack_size=STACK,
         )
-        self._context = stub.Context(self.table.words, self._arguments)
+        self.context = stub.Context(self.table.words, self.arguments)
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
@@ -121,27 +122,36 @@ class Child:
             words[0].value = stream
         self.table.fill(results)
         if into >= 0:
-            self._arguments.flags |= CLONE.INTO_CGROUP
-            self._arguments.cgroup = into
+            self.arguments.flags |= CLONE.INTO_CGROUP
+            self.arguments.cgroup = into
         ordinary = os.sched_getscheduler(0) == os.SCHED_OTHER
         if ordinary:  # else this thread would run, as soon as it is awake again, before the program
             os.sched_setscheduler(0, os.SCHED_BATCH, PRIORITY)
-        pid, failed = self._context.walk()
+        pid, failed = self.context.walk()
         if ordinary:
             os.sched_setscheduler(0, os.SCHED_OTHER, PRIORITY)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
-        return pid, self._pidfd.value, self.table.failed(failed) if failed else None
+        return pid, self.pidfd.value, self.table.failed(failed) if failed else None
 
 
 class HostSide:
-    """The table of what is done on the host's side before there is a child: walked by the launcher itself."""
+    """The table of what is done on the host's side before there is a child, and that which undoes it.
+
+    Both are walked by the launcher itself.
+    """
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
         self._table = Table(steps)
         self._context = stub.Context(self._table.words)
         self._failed = 0
+        self._undo = Table(undone(steps))
+        self._undo_context = stub.Context(self._undo.words)
+        # Of these calls only one that has done the work itself may be undone.
+        self._makers = [index for index, (_, call) in enumerate(self._table.calls) if call.allowed]
+        self._undoes_all = not any(step.name.startswith("enable:") for step in steps)  # others may rely on that by now
+        self.cgroups = [Path(step.name.partition(":")[2]) for step in steps if step.name.startswith("cgroup:")]
 
     def walk(self) -> bool:
         """Make the calls; return whether none of them has failed."""
@@ -165,6 +175,18 @@ class HostSide:
             if failed:
                 close_opened(made, results)
             yield Outcome(step, failed, all(result >= 0 for result in found))
+
+    def undo(self) -> bool:
+        """Undo all of it, where it was all done here and nobody holds on to it; return whether nothing is left."""
+        if not self._undoes_all or any(self._table.result(index) < 0 for index in self._makers):
+            return False
+        _, failed = self._undo_context.walk()
+        return not failed
+
+
+def undone(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps that undo others, the last of them first."""
+    return [Step(f"undo {step.name}", step.why, step.undo) for step in reversed([*steps])]
 
 
 class _Unreachable:

@@ -13,7 +13,6 @@ goes through them, and always denies it.
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.runtime import listener
@@ -31,12 +30,23 @@ JUMP, JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_OR_EQUAL = 0x05, 0x15, 0x25, 0x35
 FARTHEST = 255  # that a conditional jump can skip
 LONGEST = 4096  # program that the kernel takes: BPF_MAXINSNS
 
+# How the low half of an argument is compared; for which operators a comparison that holds means that the condition does
+# not, and for which the high half decides unless it is equal.
+LAST_COMPARISON = {
+    "SCMP_CMP_EQ": JUMP_EQUAL,
+    "SCMP_CMP_NE": JUMP_EQUAL,
+    "SCMP_CMP_MASKED_EQ": JUMP_EQUAL,
+    "SCMP_CMP_GT": JUMP_GREATER,
+    "SCMP_CMP_LE": JUMP_GREATER,
+    "SCMP_CMP_GE": JUMP_GREATER_OR_EQUAL,
+    "SCMP_CMP_LT": JUMP_GREATER_OR_EQUAL,
+}
+NEGATED = ("SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE")
+ORDERED = ("SCMP_CMP_GT", "SCMP_CMP_GE", "SCMP_CMP_LT", "SCMP_CMP_LE")
+
 # Offsets in struct seccomp_data; of each argument the low half comes first.
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 LOW = 0xFFFFFFFF
-
-# Where a comparison goes that is not yet placed in its rule.
-NEXT, MATCH, MISS = 0, -1, -2
 
 EPERM = 1
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
@@ -71,6 +81,11 @@ class Condition:
     value: int
     mask: int = 0
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether the high half counts, where there is one."""
+        return self.operator != "SCMP_CMP_MASKED_EQ" or self.mask > LOW
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -78,6 +93,14 @@ class Rule:
 
     conditions: tuple[Condition, ...]
     action: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Rules to be tried in turn, the last without conditions; whether both halves of an argument count is `wide`."""
+
+    rules: tuple[Rule, ...]
+    wide: bool = False
 
 
 def install_with_privilege(config: Config, host: Host) -> list[Step]:
@@ -142,14 +165,106 @@ def compile_filter(section: Config, machine: str) -> Code:
     rules = _rules(section, default)
     listed = {NATIVE[machine], *section.get("architectures", [])}
     native = ARCHITECTURES[NATIVE[machine]].audit
-    code: Code = _return(ACTIONS["SCMP_ACT_KILL_THREAD"])
+    assembly = Assembly()
+    entrance = assembly.answer(_always_answer(ACTIONS["SCMP_ACT_KILL_THREAD"]))
     for audit in (*sorted({ARCHITECTURES[name].audit for name in listed} - {native}), native):
-        found = ((LOAD, 0, 0, NUMBER), *_tree(_ranges(audit, listed, rules, default)))
-        code = _branch(JUMP_EQUAL, audit, found, code)  # built from its end, so that the machine's own comes first
-    code = ((LOAD, 0, 0, ARCHITECTURE), *code)
+        tree = assembly.tree(_ranges(audit, listed, rules, default))
+        found = assembly.add((LOAD, 0, 0, NUMBER), tree)
+        entrance = assembly.branch(JUMP_EQUAL, audit, found, entrance)  # so that the machine's own comes first
+    assembly.add((LOAD, 0, 0, ARCHITECTURE), entrance)
+    code = assembly.code()
     if len(code) > LONGEST:
         raise _wrong("syscalls", f"{len(code)} instructions when compiled, and the kernel takes {LONGEST}")
     return code
+
+
+class Assembly:
+    """A program that is written from its end to its beginning, because it may only jump forward.
+
+    A place in it is told by the number of instructions that follow. What is there already and near is not written
+    again: it is length above all that costs the kernel time when the program is installed, for it is compiled in
+    several passes.
+    """
+
+    def __init__(self) -> None:
+        self._reversed: list[Instruction] = []
+        self._answers: dict[Answer, int] = {}
+
+    def code(self) -> Code:
+        """Return the program."""
+        return tuple(reversed(self._reversed))
+
+    def add(self, instruction: Instruction, goal: int) -> int:
+        """Write an instruction that is to be followed by what is at a place; return its own place."""
+        if self._distance(goal):
+            self._jump(goal)
+        self._reversed.append(instruction)
+        return len(self._reversed) - 1
+
+    def branch(self, operation: int, operand: int, yes: int, no: int) -> int:
+        """Write a comparison that goes on at one of two places; return its own place."""
+        if self._distance(no) >= FARTHEST:  # one less than can be, for the other goal may want a jump, too
+            no = self._jump(no)
+        if self._distance(yes) >= FARTHEST:
+            yes = self._jump(yes)
+        self._reversed.append((operation, self._distance(yes), self._distance(no), operand))
+        return len(self._reversed) - 1
+
+    def tree(self, ranges: list[tuple[int, Answer]]) -> int:
+        """Write a binary search for the range of the number that has been loaded; return its place."""
+        if len(ranges) == 1:
+            return self.answer(ranges[0][1])
+        middle = len(ranges) // 2
+        halves = ranges[middle:], ranges[:middle]
+        if len(halves[0]) == 1:  # it comes last, and so is near: what is written before may be long
+            no, yes = self.tree(halves[1]), self.tree(halves[0])
+        else:
+            yes, no = self.tree(halves[0]), self.tree(halves[1])
+        return self.branch(JUMP_GREATER_OR_EQUAL, ranges[middle][0], yes, no)
+
+    def answer(self, answer: Answer) -> int:
+        """Write what tries the rules in turn; return its place, which may be that of the same answer to others."""
+        place = self._answers.get(answer)
+        if place is None or self._distance(place) > FARTHEST:
+            *others, last = answer.rules
+            if others:
+                place = self.answer(_always_answer(last.action))
+            else:
+                self._reversed.append((RETURN, 0, 0, last.action))
+                place = len(self._reversed) - 1
+            for rule in reversed(others):
+                goal, otherwise = self.answer(_always_answer(rule.action)), place
+                for condition in reversed(rule.conditions):
+                    goal = self._compare(condition, answer.wide, goal, otherwise)
+                place = goal
+            self._answers[answer] = place
+        return place
+
+    def _compare(self, condition: Condition, wide: bool, match: int, miss: int) -> int:
+        """Write the comparison of an argument: the high half first, which decides unless it is equal."""
+        high, low = condition.value >> 32, condition.value & LOW
+        mask_high, mask_low = condition.mask >> 32, condition.mask & LOW
+        yes, no = (miss, match) if condition.operator in NEGATED else (match, miss)
+        place = self.branch(LAST_COMPARISON[condition.operator], low, yes, no)
+        if condition.operator == "SCMP_CMP_MASKED_EQ" and mask_low != LOW:
+            place = self.add((AND, 0, 0, mask_low), place)
+        place = self.add((LOAD, 0, 0, ARGUMENTS + 8 * condition.index), place)
+        if not (wide and condition.is_wide):
+            return place
+        place = self.branch(JUMP_EQUAL, high, place, no)
+        if condition.operator in ORDERED:
+            place = self.branch(JUMP_GREATER, high, yes, place)
+        if condition.operator == "SCMP_CMP_MASKED_EQ":
+            place = self.add((AND, 0, 0, mask_high), place)
+        return self.add((LOAD, 0, 0, ARGUMENTS + 8 * condition.index + 4), place)
+
+    def _distance(self, place: int) -> int:
+        """Return how many instructions are to be skipped to get there from the one that is written next."""
+        return len(self._reversed) - 1 - place
+
+    def _jump(self, place: int) -> int:
+        self._reversed.append((JUMP, 0, 0, self._distance(place)))
+        return len(self._reversed) - 1
 
 
 def _rules(section: Config, default: int) -> dict[str, list[Rule]]:
@@ -195,24 +310,25 @@ def _wrong(field: str, sentence: str) -> ConfigError:
     return ConfigError(f"config.json: linux.seccomp.{field}: {sentence}")
 
 
-def _ranges(audit: int, listed: set[str], rules: dict[str, list[Rule]], default: int) -> list[tuple[int, Code]]:
-    """Return the answer for every number: where each range begins, and the code for the numbers in it."""
-    ranges: list[tuple[int, Code]] = [(0, _return(ACTIONS["SCMP_ACT_KILL_THREAD"]))]
+def _ranges(audit: int, listed: set[str], rules: dict[str, list[Rule]], default: int) -> list[tuple[int, Answer]]:
+    """Return the answer for every number: where each range begins, and the answer to the numbers in it."""
+    usual = _always_answer(default)
+    killed = _always_answer(ACTIONS["SCMP_ACT_KILL_THREAD"])
+    ranges = [(0, killed)]
     for name, architecture in ARCHITECTURES.items():
         if architecture.audit != audit:
             continue
         if name not in listed:
-            ranges.append((architecture.first, _return(ACTIONS["SCMP_ACT_KILL_THREAD"])))
+            ranges.append((architecture.first, killed))
             continue
-        ranges.append((architecture.first, _return(default)))
+        ranges.append((architecture.first, usual))
         for number, found in sorted(_by_number(name, rules, default).items()):
-            answer = _answer(found, default, architecture.wide)
-            ranges += [(number, answer), (number + 1, _return(default))]
-    ranges.append((SKIPPED, _return(default)))
-    merged: list[tuple[int, Code]] = []
-    for start, code in dict(ranges).items():  # of two that begin at the same number the later one counts
-        if not merged or merged[-1][1] != code:
-            merged.append((start, code))
+            ranges += [(number, _answer(found, default, architecture.wide)), (number + 1, usual)]
+    ranges.append((SKIPPED, usual))
+    merged: list[tuple[int, Answer]] = []
+    for start, answer in dict(ranges).items():  # of two that begin at the same number the later one counts
+        if not merged or merged[-1][1] != answer:
+            merged.append((start, answer))
     return merged
 
 
@@ -253,69 +369,13 @@ def _always(condition: Condition, halves: int) -> bool:
     return condition.operator == "SCMP_CMP_MASKED_EQ" and not condition.mask & halves
 
 
-def _return(action: int) -> Code:
-    return ((RETURN, 0, 0, action),)
+def _always_answer(action: int) -> Answer:
+    return Answer((Rule((), action),))
 
 
-def _branch(operation: int, operand: int, yes: Code, no: Code) -> Code:
-    """Go on with one of two pieces, each of which ends in a return."""
-    if len(no) <= FARTHEST:
-        return ((operation, len(no), 0, operand), *no, *yes)
-    return ((operation, 0, 1, operand), (JUMP, 0, 0, len(no)), *no, *yes)
-
-
-def _tree(ranges: list[tuple[int, Code]]) -> Code:
-    """Return a binary search for the range of the number that has been loaded."""
-    if len(ranges) == 1:
-        return ranges[0][1]
-    middle = len(ranges) // 2
-    return _branch(JUMP_GREATER_OR_EQUAL, ranges[middle][0], _tree(ranges[middle:]), _tree(ranges[:middle]))
-
-
-def _answer(rules: Iterable[Rule], default: int, wide: bool) -> Code:
-    """Return the code that tries rules in turn; a rule without conditions is the last to be tried."""
-    code: list[Instruction] = []
-    for rule in _effective(list(rules), wide):
-        if not rule.conditions:
-            return (*code, *_return(rule.action))
-        code += _rule(rule, wide)
-    return (*code, *_return(default))
-
-
-def _rule(rule: Rule, wide: bool) -> Code:
-    """Return the code that returns the action where all conditions hold, and runs on past its end otherwise."""
-    code: list[Instruction] = []
-    for condition in rule.conditions:
-        compared = _compare(condition, wide)
-        code += _placed(compared, MATCH, len(compared))
-    code += _return(rule.action)
-    return tuple(_placed(code, MISS, len(code)))
-
-
-def _placed(code: Iterable[Instruction], goal: int, end: int) -> list[Instruction]:
-    """Turn jumps to a goal into jumps past the end."""
-    return [
-        (operation, end - at - 1 if true == goal else true, end - at - 1 if false == goal else false, operand)
-        for at, (operation, true, false, operand) in enumerate(code)
-    ]
-
-
-def _compare(condition: Condition, wide: bool) -> list[Instruction]:
-    """Return the comparison of an argument: the high half first, which decides unless it is equal."""
-    high, low = condition.value >> 32, condition.value & LOW
-    load_low = (LOAD, 0, 0, ARGUMENTS + 8 * condition.index)
-    load_high = (LOAD, 0, 0, ARGUMENTS + 8 * condition.index + 4)
-    negated = condition.operator in ("SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE")
-    yes, no = (MISS, MATCH) if negated else (MATCH, MISS)
-    match condition.operator:
-        case "SCMP_CMP_EQ" | "SCMP_CMP_NE":
-            upper = [load_high, (JUMP_EQUAL, NEXT, no, high)]
-            lower = [load_low, (JUMP_EQUAL, yes, no, low)]
-        case "SCMP_CMP_MASKED_EQ":
-            upper = [load_high, (AND, 0, 0, condition.mask >> 32), (JUMP_EQUAL, NEXT, no, high)]
-            lower = [load_low, (AND, 0, 0, condition.mask & LOW), (JUMP_EQUAL, yes, no, low)]
-        case _:
-            last = JUMP_GREATER if condition.operator in ("SCMP_CMP_GT", "SCMP_CMP_LE") else JUMP_GREATER_OR_EQUAL
-            upper = [load_high, (JUMP_GREATER, yes, NEXT, high), (JUMP_EQUAL, NEXT, no, high)]
-            lower = [load_low, (last, yes, no, low)]
-    return [*upper, *lower] if wide else lower
+def _answer(rules: list[Rule], default: int, wide: bool) -> Answer:
+    """Return the answer that rules give; one without conditions is the last to be tried."""
+    found = [*_effective(rules, wide), Rule((), default)]
+    last = next(index for index, rule in enumerate(found) if not rule.conditions)
+    tried = found[: last + 1]
+    return Answer(tuple(tried), wide and any(condition.is_wide for rule in tried for condition in rule.conditions))

@@ -160,15 +160,15 @@ class Context:
     """What the instructions are given to walk a table, by this thread or by the child that it clones."""
 
     def __init__(self, table: "ctypes.Array[ctypes.c_int64]", arguments: clone_args | None = None) -> None:
-        self._words = (ctypes.c_uint64 * 4)(
+        self.words = (ctypes.c_uint64 * 4)(
             ctypes.addressof(arguments) if arguments else 0, ctypes.sizeof(clone_args), ctypes.addressof(table), 0
         )
-        self._address = ctypes.addressof(self._words)
+        self._address = ctypes.addressof(self.words)
         made = function()
         assert made
         self._function = made
 
     def walk(self) -> tuple[int, int]:
         """Return the child's process id, or a negative errno, or 0 without a child; and the entry that has failed."""
-        self._words[FAILED] = 0
-        return self._function(self._address), self._words[FAILED]
+        self.words[FAILED] = 0
+        return self._function(self._address), self.words[FAILED]

@@ -7,27 +7,17 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.runtime import members
 from harness.runtime.config import Config
+from harness.runtime.signals import PASSED_ON, exit_status
 from harness.runtime.step import CHANNEL
 from harness.runtime.syscalls import PR, invoke, libc
 
 DEADLINE_STATUS = 124  # as timeout(1)
 GLANCE = 1.0  # seconds between two looks at what version 1's freezer may hold up
-PASSED_ON = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGWINCH,
-    signal.SIGCONT,
-)
-FINAL = (signal.SIGINT, signal.SIGTERM)
 
 
 def shim_wanted(config: Config) -> bool:
@@ -69,12 +59,6 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def exit_status(status: int) -> int:
-    """Return a status of wait(2) as shells do: the exit status, or 128 and the number of the signal."""
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
-
-
 def wait(pid: int, pidfd: int, deadline: float | None, cgroups: Sequence[Path] = ()) -> int:
     """Wait for a container's first process and return its exit status as shells do.
 
@@ -102,25 +86,3 @@ def kill(pidfd: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to the process behind a pidfd; one that has ended already is no error."""
     with contextlib.suppress(ProcessLookupError):
         invoke("pidfd_send_signal", pidfd, number, 0, 0)
-
-
-@contextlib.contextmanager
-def signals_passed_on(pidfd: int) -> Iterator[None]:
-    """Pass the launcher's signals on to the container while the context lasts.
-
-    A program that runs as PID 1 does not get a signal for which it has no handler, SIGINT and SIGTERM included; so the
-    second of these two kills it.
-    """
-    seen = 0
-
-    def handler(number: int, _frame: object) -> None:
-        nonlocal seen
-        seen += number in FINAL
-        kill(pidfd, signal.SIGKILL if seen > 1 else number)
-
-    previous = {number: signal.signal(number, handler) for number in PASSED_ON}
-    try:
-        yield
-    finally:
-        for number, action in previous.items():
-            signal.signal(number, action)

@@ -26,6 +26,7 @@ NUMBERS = {
     "fchdir": (81, 50),
     "fchmodat": (268, 53),
     "fchownat": (260, 54),
+    "flock": (73, 32),
     "fcntl": (72, 25),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
@@ -71,6 +72,7 @@ NUMBERS = {
     "setresuid": (117, 147),
     "setsid": (112, 157),
     "socket": (41, 198),
+    "socketpair": (53, 199),
     "statfs": (137, 43),
     "symlinkat": (266, 36),
     "umask": (95, 166),
@@ -330,6 +332,7 @@ IO_CLASSES = ("IOPRIO_CLASS_NONE", "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO
 PERSONALITIES = {"LINUX": 0x0, "LINUX32": 0x8}
 
 AF_UNIX, SOCK_STREAM, SOCK_CLOEXEC = 1, 1, 0o2000000
+LOCK_SH, LOCK_NB = 1, 4  # flock(2)
 
 libc = ctypes.PyDLL(
     None, use_errno=True

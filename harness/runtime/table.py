@@ -25,19 +25,20 @@ def may_be_laid_out(step: Step) -> bool:
 class Table:
     """The calls of some steps, in memory; one process walks them at a time.
 
-    `words` are the entries, `kept` is what they point to, `given` are the words that want a result which none of the
-    calls has.
+    `words` are the entries, `kept` is what they point to, `pointers` are the addresses of all words that hold an
+    address, `given` are the words that want a result which none of the calls has.
     """
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self.calls = [(step, call) for step in steps for call in step.calls]
         self.words = (ctypes.c_int64 * (stub.ENTRY * len(self.calls) + 1))()
         self.kept: list[ctypes.Array[Any]] = []
+        self.pointers: list[int] = []
         self._inherited: dict[str, list[int]] = {}  # the addresses that want a result which no call here has
         users: dict[str, list[int]] = {}  # those that want the result of the latest call that left one
         lists = [self._lay_out(index, call, users) for index, (_, call) in enumerate(self.calls)]
         for index, wanting in enumerate(lists):
-            self.words[stub.ENTRY * index + stub.USERS] = self._addresses(wanting)
+            self._point(stub.ENTRY * index + stub.USERS, self._addresses(wanting))
         self.words[stub.ENTRY * len(self.calls)] = END
         self.given = {
             name: [ctypes.c_int32.from_address(address) for address in addresses]
@@ -71,9 +72,12 @@ class Table:
         for at, argument in enumerate(call.arguments, start=first + 1):
             if isinstance(argument, Saved):
                 self._wanting(argument.name, users).append(ctypes.addressof(self.words) + 8 * at)
+            elif argument is None or isinstance(argument, int):
+                self.words[at] = _number(argument)
             else:
-                self.words[at] = self._value(argument, users)
-        self.words[first + stub.ERRNOS] = self._addresses([-code for code in call.allowed])
+                self._point(at, self._value(argument, users))
+        allowed = (ctypes.c_int64 * (len(call.allowed) + 1))(*(-code for code in call.allowed))
+        self._point(first + stub.ERRNOS, self._keep(allowed))
         if not call.saves:
             return []
         users[call.saves] = []
@@ -83,12 +87,8 @@ class Table:
         return users[name] if name in users else self._inherited.setdefault(name, [])
 
     def _value(self, argument: Argument, users: dict[str, list[int]]) -> int:
-        """Return the word for an argument: a number, or the address of what was laid out in memory."""
+        """Lay an argument out in memory; return its address."""
         match argument:
-            case None:
-                return 0
-            case int():
-                return argument if argument < 2**63 else argument - 2**64
             case str():
                 return self._keep(ctypes.create_string_buffer(argument.encode(errors="surrogateescape")))
             case Packed():
@@ -96,7 +96,9 @@ class Table:
             case Program():
                 count, instructions = len(argument.instructions) // 8, argument.instructions
                 address = self._keep(ctypes.create_string_buffer(instructions, len(instructions)))
-                return self._keep(ctypes.create_string_buffer(SOCK_FPROG.pack(count, address), SOCK_FPROG.size))
+                program = self._keep(ctypes.create_string_buffer(SOCK_FPROG.pack(count, address), SOCK_FPROG.size))
+                self.pointers.append(program + 8)
+                return program
             case Strings():
                 return self._addresses([self._keep(ctypes.create_string_buffer(text)) for text in argument.values])
             case Record():
@@ -109,17 +111,31 @@ class Table:
         for letters, value in record.members:
             if isinstance(value, Saved):
                 self._wanting(value.name, users).append(address + at)
+            elif isinstance(value, Packed | Record):
+                struct.pack_into(f"={letters}", buffer, at, self._value(value, users))
+                self.pointers.append(address + at)
             elif value is not None:
-                inner = self._value(value, users) if isinstance(value, Packed | Record) else value
-                struct.pack_into(f"={letters}", buffer, at, inner)
+                struct.pack_into(f"={letters}", buffer, at, value)
             at += struct.calcsize(f"={letters}")
         return address
 
-    def _addresses(self, words: list[int]) -> int:
-        """Lay out a list that ends with a zero."""
-        return self._keep((ctypes.c_int64 * (len(words) + 1))(*words))
+    def _addresses(self, found: list[int]) -> int:
+        """Lay out a list of addresses that ends with a zero."""
+        address = self._keep((ctypes.c_int64 * (len(found) + 1))(*found))
+        self.pointers += range(address, address + 8 * len(found), 8)
+        return address
+
+    def _point(self, at: int, address: int) -> None:
+        """Have a word hold an address."""
+        self.words[at] = address
+        self.pointers.append(ctypes.addressof(self.words) + 8 * at)
 
     def _keep(self, kept: "ctypes.Array[Any]") -> int:
         """Keep what the table points to for as long as there is a table; return its address."""
         self.kept.append(kept)
         return ctypes.addressof(kept)
+
+
+def _number(argument: int | None) -> int:
+    """Return the word for a number, which is signed."""
+    return 0 if argument is None else argument if argument < 2**63 else argument - 2**64

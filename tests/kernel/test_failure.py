@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from harness.runtime import inspect, leftovers
+from harness.runtime import folders, inspect, leftovers
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.launch import prepared, run
@@ -344,7 +344,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypat
     folder = tmp_path / "isoproof"
     folder.mkdir(0o777)
     folder.chmod(0o777)
-    monkeypatch.setattr(leftovers, "folders", lambda: [folder, tmp_path / "own"])
+    monkeypatch.setattr(folders, "folders", lambda: [str(folder), str(tmp_path / "own")])
     record = leftovers.Record("/nowhere", [], [], [])
     with leftovers.recorded("name", record):
         assert os.listdir(folder) == []
@@ -354,6 +354,6 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path, monkeypat
 
 
 def test_without_a_folder_a_container_starts_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "is/not/there"])
+    monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "is/not/there")])
     with leftovers.recorded("name", leftovers.Record("/nowhere", [], [], [])):
         assert list(leftovers.remove()) == []

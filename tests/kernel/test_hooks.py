@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.runtime import leftovers
+from harness.runtime import folders, leftovers
 from harness.runtime.config import Config, read
 from harness.runtime.errors import StartError
 from tests.kernel.bundles import bundle, output_of, snapshot
@@ -210,7 +210,7 @@ def test_nobody_waits_for_what_a_hook_leaves_running(tmp_path: Path) -> None:
 def test_a_launcher_that_is_killed_takes_its_hook_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "records")])
     where = tmp_path / "bundle/rootfs" if point == "startContainer" else tmp_path
     path = "" if point == "startContainer" else str(tmp_path)
     hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo > {path}/running; exec sleep 600.25"]}

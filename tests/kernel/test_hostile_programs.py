@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from harness.runtime import leftovers
+from harness.runtime import folders, leftovers
 from harness.runtime.config import read
 from harness.runtime.launch import run
 from tests.kernel.bundles import bundle, output_of, snapshot
@@ -159,7 +159,7 @@ def test_a_set_user_id_program_outlives_a_killed_launcher_until_doctor_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel drops the order to die with a parent when execve(2) gives new rights: README, Limits."""
-    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "records")])
     directory, config = bundle(tmp_path / "bundle", "/bin/sh", "-c", "echo there; read line")
     (directory / "rootfs/bin/busybox").chmod(0o4755)
     config["process"] |= {"noNewPrivileges": False, "user": {"uid": 1000, "gid": 1000}}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness import cli
-from harness.runtime import hostside, inspect, leftovers
+from harness.runtime import folders, hostside, inspect, leftovers
 from harness.runtime.config import read
 from harness.runtime.errors import BadInput, BundleError, StartError
 from harness.runtime.launch import run
@@ -177,7 +177,7 @@ def test_the_program_is_reaped_for_by_the_init_shim_if_one_is_asked_for(tmp_path
 
 
 def test_a_container_dies_with_its_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "records")])
     directory, config = bundle(tmp_path / "bundle", "sh", "-c", "echo up; while :; do sleep 60; done")
     reader, writer = os.pipe()
     launcher = os.fork()

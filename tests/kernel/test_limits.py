@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from harness.runtime import cgroup, inspect, leftovers, members
+from harness.runtime import cgroup, folders, inspect, leftovers, members
 from harness.runtime.config import Config, read
 from harness.runtime.errors import ConfigError, StartError
 from harness.runtime.launch import run, start
@@ -294,7 +294,7 @@ def contents(path: Path) -> bytes:
 def test_a_cgroup_around_two_containers_stays_until_both_have_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "records")])
     around = f"isoproof-test-{os.getpid()}"
     there = [Path(hierarchy.parent, around) for hierarchy in inspect.hierarchies(set())]
     (first, asked), (second, also) = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.runtime import leftovers, members
+from harness.runtime import folders, leftovers, members
 from harness.runtime.config import Config, read
 from harness.runtime.errors import StartError
 from harness.runtime.launch import run
@@ -24,7 +24,7 @@ PLACES = ["dev", "proc", "sys"]
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder of the test's own for the records."""
-    monkeypatch.setattr(leftovers, "folders", lambda: [tmp_path / "records"])
+    monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "records")])
     return tmp_path / "records"
 
 

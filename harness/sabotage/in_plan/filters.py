@@ -8,8 +8,8 @@ from dataclasses import replace
 from harness.runtime.forked import perform, prepare
 from harness.runtime.seccomp import ARCHITECTURE, ARCHITECTURES, JUMP_EQUAL, LOAD, NATIVE, RETURN, pack
 from harness.runtime.seccomp_numbers import ACTIONS
+from harness.runtime.signals import exit_status
 from harness.runtime.step import CHANNEL, Call, Plan, Program, Saved, Step
-from harness.runtime.supervise import exit_status
 from harness.runtime.syscalls import SECCOMP, SECCOMP_FILTER_FLAG
 from harness.sabotage.editing import before, without
 

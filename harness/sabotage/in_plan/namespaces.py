@@ -3,8 +3,8 @@
 import os
 from dataclasses import replace
 
+from harness.runtime.signals import exit_status
 from harness.runtime.step import CHANNEL, Call, Plan, Step
-from harness.runtime.supervise import exit_status
 from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, OPEN_TREE
 from harness.sabotage.editing import before, without
 from harness.sabotage.in_plan.roots import chroot_instead_of_pivot
