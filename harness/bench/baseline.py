@@ -22,6 +22,7 @@ MAKERS: tuple[Callable[[Place], Contender], ...] = (
     own.Pooled,
     own.Forked,
     own.isoproof_run,
+    own.isoproof_first_run,
     own.python,
     Yardstick,
 )
@@ -31,6 +32,7 @@ HELD_AGAINST: Mapping[str, tuple[str, Quantity]] = {
     "builtin-pooled": (Yardstick.name, "first"),
     "builtin-forked": (Yardstick.name, "first"),
     "isoproof-run": ("python", "clean"),
+    "isoproof-run-first": ("python", "clean"),
 }
 
 
