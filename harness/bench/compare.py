@@ -26,8 +26,8 @@ REPORTS = Path("reports")
 STORE = "`make bench` stores one"
 EXPLANATION = (
     "then, now: milliseconds from the request to the first instruction, medians; ratio: the one by the other.",
-    f"held: the same ratio when each round is held against {' or '.join(dict(baseline.HELD_AGAINST.values()))}, which",
-    "our own runtime has no part in: what is left when the machine itself has become slower or faster.",
+    "held: the same ratio when each round is held against a yardstick that our own runtime has no part in: a fixed",
+    "list of system calls, or Python for the command. It is what is left when the machine itself has changed.",
     f"A difference is one of more than {comparison.THRESHOLD - 1:.0%} of this that is no chance, in two measurements.",
 )
 

@@ -23,6 +23,7 @@ THRESHOLD = 1.10
 SURE = 2.58  # standard deviations of the rank test, above which one alarm in a hundred is false
 NEIGHBOURS = 3  # rounds before and after, whose median of the yardstick a round is held against
 SCATTER = 1.4  # the most by which the quartiles of a run may be apart
+COMPANY = 0.2  # the most by which what others used of the processors may differ
 LEAST = 50  # rounds; with fewer, medians move by more than what is to be told apart
 FAILED = 0.05  # the most of a run that may have failed
 UNIT = 1_000_000  # of the ratios, so that they are integers
@@ -94,7 +95,7 @@ def compare(then: Benchmark, now: Benchmark, again: Callable[[], Benchmark]) -> 
 
 def judged(then: Benchmark, now: Benchmark) -> list[Finding]:
     """Say of each series what these two runs alone say of it; of one that neither has there is nothing to say."""
-    labels = [label for label in baseline.HELD_AGAINST if _series(then, label).rounds or _series(now, label).rounds]
+    labels = [label for label in baseline.HELD if _series(then, label).rounds or _series(now, label).rounds]
     return [_judged(label, then, now) for label in labels]
 
 
@@ -103,6 +104,8 @@ def _judged(label: str, then: Benchmark, now: Benchmark) -> Finding:
     for run, words in ((then, "then"), (now, "now")):
         if trouble := _trouble(run, label):
             return replace(found, reason=f"{words}: {trouble}", lasting=run is then)
+    if baseline.HELD[label].alone and (trouble := _company(then, now)):
+        return replace(found, reason=trouble)
     held, deviations = latency.compare(held_rounds(now, label), held_rounds(then, label))
     verdict = Verdict.SAME
     if held > THRESHOLD and deviations > SURE:
@@ -125,7 +128,7 @@ def confirmed(first: Finding, second: Finding) -> Finding:
 
 def held_rounds(run: Benchmark, label: str) -> list[int]:
     """Return of each round what it took as a share of what the yardstick took around it, in millionths."""
-    yardstick, quantity = baseline.HELD_AGAINST[label]
+    yardstick, quantity, _ = baseline.HELD[label]
     marks = [_nanoseconds(seen, quantity) for seen in _series(run, yardstick).rounds]
     found = []
     for index, seen in enumerate(_series(run, label).rounds):
@@ -138,7 +141,7 @@ def held_rounds(run: Benchmark, label: str) -> list[int]:
 
 def _trouble(run: Benchmark, label: str) -> str | None:
     """Return why nothing can be said of a series of a run, or None."""
-    for name in (label, baseline.HELD_AGAINST[label][0]):
+    for name in (label, baseline.HELD[label].yardstick):
         series = _series(run, name)
         if not series.rounds:
             who = run.contenders.get(name)
@@ -152,8 +155,18 @@ def _trouble(run: Benchmark, label: str) -> str | None:
         apart = latency.percentile(values, 75) / latency.percentile(values, 25) if values else 1
         if apart > SCATTER:
             rounds = f"a quarter of the rounds of {name} took {apart:.1f} times as long as another"
-            return f"the machine was too busy: {rounds}"
+            return f"the machine was too busy: {rounds}; measure again when it is quiet"
     return None
+
+
+def _company(then: Benchmark, now: Benchmark) -> str | None:
+    """Return why who needs a processor beside its own cannot be compared in these two runs, or None."""
+    shares = [run.sections[baseline.NAME].others for run in (then, now)]
+    one, other = (share if isinstance(share, float) else 0.0 for share in shares)
+    if abs(one - other) <= COMPANY:
+        return None
+    used = f"others used {one:.0%} of the processors' time then, and {other:.0%} now"
+    return f"{used}; measure again when it is as quiet as then"
 
 
 def _series(run: Benchmark, label: str) -> Series:
