@@ -2,10 +2,12 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove bench test lint format environment clean
+.PHONY: help verify prove bench bench-compare test lint format environment clean
 
 VENV := .venv
 ARGS :=
+# The stored run with which `make bench-compare` compares.
+BASE := reports/benchmark.json
 # Tried in this order; the first that is Python 3.11 or later makes the environment.
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11
 
@@ -13,7 +15,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 STAMP := $(VENV)/.complete
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 verify: environment ## run every check on this machine: pytest scenarios/
 	$(PYTEST) scenarios/ $(ARGS)
@@ -23,6 +25,9 @@ prove: environment ## the same, and prove that each check goes red when its isol
 
 bench: environment ## measure the start-up latency of the runtimes
 	$(PYTEST) scenarios/test_startup_latency.py --benchmark-only $(ARGS)
+
+bench-compare: environment ## measure our own starts again, and say whether they have become slower: BASE=FILE
+	$(VENV)/bin/python -m harness.bench.compare --base $(BASE) $(ARGS)
 
 test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ $(ARGS)

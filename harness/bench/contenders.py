@@ -67,17 +67,22 @@ class Place:
 def place() -> Iterator[Place]:
     """Make the place, and remove it with all that was mounted in it."""
     with tempfile.TemporaryDirectory(prefix="isoproof-bench-", ignore_cleanup_errors=True) as directory:
-        config = example(os.geteuid(), os.getegid())
-        config["process"]["args"] = ["/clock"]
-        held = config["process"]["capabilities"]["bounding"]
-        config["linux"]["seccomp"] = profile(held, os.uname().machine)
-        made = Place(Path(directory), config)
+        made = Place(Path(directory), asked())
         _executable(made.stopwatch, elf.stopwatch_program(os.uname().machine))
         made.copy("bundle")
         try:
             yield made
         finally:
             leavings.unmount_below(made.directory)
+
+
+def asked() -> Config:
+    """Return what is asked of all that run bundles."""
+    config = example(os.geteuid(), os.getegid())
+    config["process"]["args"] = ["/clock"]
+    held = config["process"]["capabilities"]["bounding"]
+    config["linux"]["seccomp"] = profile(held, os.uname().machine)
+    return config
 
 
 def _executable(path: Path, program: bytes) -> None:

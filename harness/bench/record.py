@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness import environment
-from harness.bench import tables
+from harness.bench import baseline, rows, tables
 from harness.bench.series import Benchmark, Settings, to_json
 from harness.errors import HarnessError
 
@@ -18,38 +19,53 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 @contextlib.contextmanager
 def recorded(directory: Path, settings: Settings) -> Iterator[Benchmark]:
-    """Have a benchmark to fill, and write benchmark.json and benchmark.md in the end.
+    """Have a benchmark to fill, and write its reports in the end.
 
     Where something fails they hold what was found before; where somebody interrupts it they stay what they were. Raises
     HarnessError, before anything is measured, where the directory cannot be written to.
     """
+    check_writable(directory)
+    try:
+        with begun(settings) as found:
+            yield found
+    except Exception:
+        _write_all(directory, found)
+        raise
+    _write_all(directory, found)
+
+
+@contextlib.contextmanager
+def begun(settings: Settings) -> Iterator[Benchmark]:
+    """Have a benchmark to fill that knows its machine, and in the end how long it took."""
+    since = time.monotonic()
+    found = Benchmark(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=0.0,
+        environment=surroundings() | {"load": [os.getloadavg()[0]]},
+        settings=settings,
+        contenders={},
+        sections={},
+    )
+    try:
+        yield found
+    finally:
+        found.seconds = round(time.monotonic() - since, 3)
+        found.environment["load"].append(os.getloadavg()[0])
+
+
+def surroundings() -> dict[str, Any]:
+    """Return what decides how long starts take here: machine, kernel, configuration, and what is measured."""
+    measured = {"cpu": processor(), "governor": governor(), "baseline": baseline.identity()}
+    return environment.facts() | measured
+
+
+def check_writable(directory: Path) -> None:
+    """Make a directory for reports. Raises HarnessError where it cannot be written to."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
         raise HarnessError(f"write to {directory}: {error.strerror}; --reports DIR names another folder") from None
-    begun = time.monotonic()
-    found = Benchmark(
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=0.0,
-        environment=environment.facts() | {"cpu": processor(), "governor": governor(), "load": [os.getloadavg()[0]]},
-        settings=settings,
-        contenders={},
-        sections={},
-    )
-
-    def write() -> None:
-        found.seconds = round(time.monotonic() - begun, 3)
-        found.environment["load"].append(os.getloadavg()[0])
-        _write(directory / "benchmark.json", to_json(found))
-        _write(directory / "benchmark.md", tables.render(found))
-
-    try:
-        yield found
-    except Exception:
-        write()
-        raise
-    write()
 
 
 def processor(text: str | None = None) -> str:
@@ -68,7 +84,14 @@ def governor() -> str | None:
         return None
 
 
-def _write(path: Path, text: str) -> None:
+def _write_all(directory: Path, found: Benchmark) -> None:
+    write(directory / "benchmark.json", to_json(found))
+    write(directory / "benchmark.md", tables.render(found))
+    write(directory / "benchmark-rows.json", rows.to_json(found))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a report; whoever reads it meanwhile finds the old one or the new one, whole."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.bench import contenders, orphans, others, own
@@ -52,10 +52,16 @@ class Contest:
 
 
 @contextlib.contextmanager
-def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iterator[Contest]:
+def contest(
+    settings: Settings,
+    tell: Tell,
+    names: Collection[str] = (),
+    makers: Sequence[Callable[[Place], Contender]] = CONTENDERS,
+    title: str = TITLE,
+) -> Iterator[Contest]:
     """Have the contenders ready, all or those of the names, and remove everything in the end.
 
-    Our own runtime is the one that starts last in each round.
+    Our own runtime is the one that starts last in each round. The title is what is told meanwhile.
     """
     with _cleared_up_in_peace() as stack:
         stack.enter_context(orphans.adopted())
@@ -63,11 +69,11 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
         place = stack.enter_context(contenders.place())
         told: dict[str, Told] = {}
         present: dict[str, Contender] = {}
-        for make in CONTENDERS:
+        for make in makers:
             contender = make(place)
             if names and contender.name not in names:
                 continue
-            tell(f"{TITLE}: making {contender.name} ready")
+            tell(f"{title}: making {contender.name} ready")
             absent = contender.absent() or _made_ready(contender, stack)
             version = "" if absent else contender.version()
             told[contender.name] = Told(contender.what, version, "" if absent else contender.command, absent)
@@ -75,7 +81,7 @@ def contest(settings: Settings, tell: Tell, names: Collection[str] = ()) -> Iter
                 present[contender.name] = contender
         starts = {name: contender.start for name, contender in present.items()}
         last = OURS if OURS in present else None
-        yield Contest(told, Turns(TITLE, starts, settings, tell, last))
+        yield Contest(told, Turns(title, starts, settings, tell, last))
 
 
 @contextlib.contextmanager

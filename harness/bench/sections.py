@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-from harness.bench import alive, concurrency, features, launcher_size, namespaces, phases, pool
+from harness.bench import alive, baseline, concurrency, features, launcher_size, namespaces, phases, pool
 from harness.bench.progress import Tell
 from harness.bench.series import Section
 
 SECTIONS: dict[str, Callable[[Tell], Section]] = {
+    baseline.NAME: baseline.measure,
     "phases": phases.on_demand,
     "phases-pooled": phases.pooled,
     "namespaces": namespaces.section,

@@ -49,7 +49,7 @@ def test_both_reports_are_written(tmp_path: Path) -> None:
     assert read.environment["cpu"]
     assert read.environment["machine"] == os.uname().machine
     assert (tmp_path / "new" / "benchmark.md").read_text() == tables.render(found)
-    assert sorted(os.listdir(tmp_path / "new")) == ["benchmark.json", "benchmark.md"]
+    assert sorted(os.listdir(tmp_path / "new")) == ["benchmark-rows.json", "benchmark.json", "benchmark.md"]
 
 
 def test_what_was_found_before_a_failure_is_written(tmp_path: Path) -> None:

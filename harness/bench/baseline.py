@@ -1,0 +1,93 @@
+"""The section with which later runs are compared: our own starts, and what they are held against.
+
+It is measured by itself and always in the same way, for whoever else takes part leaves work behind: beside all the
+runtimes of `make bench` our own takes a tenth longer to start.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.bench import contenders, own, runtimes
+from harness.bench.contenders import Contender, Place
+from harness.bench.progress import Tell
+from harness.bench.series import Contender as Told
+from harness.bench.series import Quantity, Section, Settings
+from harness.bench.yardstick import Yardstick, calls
+
+NAME = "baseline"
+SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
+MAKERS: tuple[Callable[[Place], Contender], ...] = (
+    own.Builtin,
+    own.Pooled,
+    own.Forked,
+    own.isoproof_run,
+    own.isoproof_first_run,
+    own.python,
+    Yardstick,
+)
+
+
+class Held(NamedTuple):
+    """What the rounds of a series are held against, and whether it needs a processor that is free beside its own."""
+
+    yardstick: str
+    quantity: Quantity
+    alone: bool = False
+
+
+# Against what asks the kernel for the same kind of work; the command takes most of its time for Python. Whoever is more
+# than one process at a time waits, where others keep a processor busy, and the yardstick does not.
+HELD: Mapping[str, Held] = {
+    "builtin": Held(Yardstick.name, "first"),
+    "builtin-pooled": Held(Yardstick.name, "first"),
+    "builtin-forked": Held(Yardstick.name, "first", alone=True),
+    "isoproof-run": Held("python", "clean", alone=True),
+    "isoproof-run-first": Held("python", "clean"),
+}
+
+
+def measure(tell: Tell) -> Section:
+    """Measure the section."""
+    return measured(tell)[1]
+
+
+def measured(
+    tell: Tell, settings: Settings = SETTINGS, makers: Sequence[Callable[[Place], Contender]] = MAKERS
+) -> tuple[dict[str, Told], Section]:
+    """Measure the section, and tell who has taken part."""
+    before = Usage.now()
+    with runtimes.contest(settings, tell, makers=makers, title=NAME) as contest:
+        contest.turns.all_rounds()
+    question = "How long do our own starts take when nobody else takes part? Later runs are compared with this."
+    return contest.told, Section("Baseline", question, contest.turns.series(), others=Usage.now().others(before))
+
+
+class Usage(NamedTuple):
+    """What the processors have been doing until now, in seconds: in all, busily, and for us. proc_stat(5)"""
+
+    total: float
+    busy: float
+    ours: float
+
+    @classmethod
+    def now(cls) -> "Usage":
+        """Return what it is now; of our children, those that have been waited for."""
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        total, idle = sum(ticks), ticks[3] + ticks[4]
+        second = os.sysconf("SC_CLK_TCK")
+        return cls(total / second, (total - idle) / second, sum(os.times()[:4]))
+
+    def others(self, before: "Usage") -> float:
+        """Return the share of the time since then that somebody else has used."""
+        total, busy, ours = (one - other for one, other in zip(self, before, strict=True))
+        return round(min(1.0, max(0.0, busy - ours) / total), 3) if total else 0.0
+
+
+def identity() -> str:
+    """Return what is another one as soon as something else is measured: the bundle, the yardstick or the gap."""
+    measured = (contenders.asked(), list(map(str, calls("/", 1))), SETTINGS.gap_ms)
+    return hashlib.sha256(json.dumps(measured).encode()).hexdigest()[:12]
