@@ -1,8 +1,8 @@
 """The host role: what stands outside the container under test, inside the outer sandbox.
 
-It is the first process of the sandbox. For every request, one JSON object on a line, it places the canaries, observes
-the host, has a launcher start the container, reads what the probes say, acts when a probe waits for it, observes the
-host once more and answers with one line. The request and the answer:
+It is the first process of the sandbox, and says that it is there by an empty answer. For every request, one JSON object
+on a line, it places the canaries, observes the host, has a launcher start the container, reads what the probes say,
+acts when a probe waits for it, observes the host once more and answers with one line. The request and the answer:
 
     {"runtime", "config", "image", "canaries": {name: {"kind", …}}, "sabotage": [knob], "kit", "deadline",
      "inside": {name: {"probe", "args", "meanwhile": canary, "deadline"}},
@@ -58,6 +58,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     _settle()
+    answers.write(b"{}\n")
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:

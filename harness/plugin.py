@@ -14,6 +14,7 @@ public names of pytest are used.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import time
@@ -236,11 +237,13 @@ def _function(case: Case) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def outer_sandbox() -> Start:
+def outer_sandbox() -> Iterator[Start]:
     """How an outer sandbox is started. Override it to carry runs out elsewhere, in a virtual machine for instance."""
-    from harness import outer
+    from harness import outer, rootfs
 
-    return outer.start
+    kit = functools.cache(rootfs.build_kit)
+    with outer.Zygote() as zygote:
+        yield lambda: outer.Outer(kit(), zygote)
 
 
 @pytest.fixture(scope="session")
