@@ -9,7 +9,11 @@ acts when a probe waits for it, observes the host once more and answers with one
      "host": {name: {"probe", "args", "during": name inside}}, "host_after": {name: {"probe", "args"}}}
 
     {"inside": {name: {"facts"} | {"error"}}, "host", "host_after", "canary": {name: facts}, "config": as asked,
-     "start": {"ran", "refused", "message", "status"}, "container": {…}, "milliseconds", "error"}
+     "start": {"ran", "refused", "message", "status"}, "container": {…}, "error",
+     "milliseconds": {"prepare", "observe", "start", "probes", "end"}}
+
+Its time goes to bundle and canaries (prepare), to what the host sees and does (observe), to the container until its
+first line (start), to the other probes inside, and to what is left to be ended.
 """
 
 import contextlib
@@ -34,6 +38,7 @@ from typing import Any
 from harness import canaries, rootfs, sabotage
 from harness.backends import Exit, load
 from harness.canaries.base import Canary
+from harness.clock import Clock
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
@@ -104,16 +109,18 @@ class Run:
         self.stderr = ""
         self.crashed = False  # a launcher that nobody has sabotaged
         self.collector = Collector(self.nonce, request["inside"], self._handshakes())
+        self.clock = Clock("prepare")
 
     def carry_out(self) -> Facts:
         """Do the run and return the answer; nothing of it is left in the sandbox."""
-        begin = time.monotonic()
         with contextlib.ExitStack() as undo:
             undo.callback(_reap)
             self._prepare(undo)
             asked = self._asked()
             self.host.update(self._observe(self._host_probes(None)))
+            self.clock.turn("start")
             ended = self._launch(asked)
+            self.clock.turn("end")
             survivors = self._survivors()
             self.known["canary"] = {name: canary.facts() for name, canary in self.canaries.items()}
             after = self._observe(self.request.get("host_after", {}))
@@ -132,7 +139,7 @@ class Run:
                 "status": ended.status,
             },
             "container": self.known["container"] | {"survivors": survivors},
-            "milliseconds": (time.monotonic() - begin) * 1000,
+            "milliseconds": self.clock.milliseconds(),
             # Where the container has run, all may look well, and the runtime is broken nevertheless.
             "error": self.stderr.strip() if self.crashed and ran else None,
         }
@@ -220,8 +227,12 @@ class Run:
                 if not data:
                     open_pipes.discard(pipe)
                 elif pipe == stdout:
-                    for ready in self.collector.feed(data):
-                        self._shake_hands(ready, replies)
+                    waiting = self.collector.feed(data)
+                    if self.collector.begun():
+                        self.clock.turn("end" if self.collector.complete() else "probes")
+                    for ready in waiting:
+                        with self.clock.counting("observe"):
+                            self._shake_hands(ready, replies)
                 elif pipe == stderr:
                     said = (said + data)[:STDERR_LIMIT]
                 else:
@@ -268,7 +279,8 @@ class Run:
         def emit(line: Facts) -> None:
             seen[line["name"]] = {key: line[key] for key in ("facts", "error") if key in line}
 
-        _runner().observe_all(requests, emit, lambda _name: {})
+        with self.clock.counting("observe"):
+            _runner().observe_all(requests, emit, lambda _name: {})
         return seen
 
     def _resolved(self, value: Any) -> Any:

@@ -7,8 +7,8 @@ outer sandbox, a sabotaged run has a fresh one: what it breaks, nobody else shal
 
 import json
 import os
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from harness import backends, environment, sabotage, shapes, verdict
@@ -16,6 +16,7 @@ from harness.errors import HarnessError
 from harness.language import Container, Known
 from harness.runtime.config import Config
 from harness.scenario import Check
+from harness.timing import RunClock
 
 START = 30.0  # seconds that a launch gets besides the deadlines of its probes
 SIDES = ("inside", "host", "host_after")
@@ -63,6 +64,7 @@ class Launch:
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.request: dict[str, Any] = {**request, **{side: {} for side in SIDES}}
+        self.checks: list[str] = []
         self.answer: Answer | HarnessError | None = None
 
     def takes(self, observations: dict[str, dict[str, Any]]) -> bool:
@@ -86,8 +88,9 @@ class Launch:
 class Launches:
     """The launches of one session, each made when the first of those who share it asks for its answer."""
 
-    def __init__(self, start: Start, cases: Iterable[Case]) -> None:
+    def __init__(self, start: Start, cases: Iterable[Case], clock: RunClock | None = None) -> None:
         self._start = start
+        self._clock = clock or RunClock()
         self._good = ExitStack()
         self._host: Host | None = None
         self._shared: dict[str, list[Launch]] = {}
@@ -104,7 +107,8 @@ class Launches:
 
     def close(self) -> None:
         self._host = None
-        self._good.close()
+        with self._clock.session("sandboxes"):
+            self._good.close()
 
     def _assign(self, case: Case) -> tuple[Launch, ...]:
         check = case.check
@@ -114,6 +118,8 @@ class Launches:
             launches = [self._launch(case.request(check.container), observations, check.alone)]
             if check.twin:
                 launches.append(self._launch(case.request(check.twin), {}, alone=False))
+            for launch in launches:
+                launch.checks.append(check.name)
             self._of_case[key] = tuple(launches)
         return self._of_case[key]
 
@@ -140,15 +146,37 @@ class Launches:
 
     def _carry_out(self, launch: Launch) -> Answer:
         if launch.request["sabotage"]:
-            with self._start() as fresh:
-                return fresh.run(launch.request, launch.deadline())
+            with self._fresh() as host:
+                return self._run(host, launch)
         if self._host is None:
-            self._host = self._good.enter_context(self._start())
+            with self._clock.session("sandboxes"):
+                self._host = self._good.enter_context(self._start())
         try:
-            return self._host.run(launch.request, launch.deadline())
+            return self._run(self._host, launch)
         except HarnessError:
             self.close()  # a sandbox that gives no answer is of no use to the next
             raise
+
+    @contextmanager
+    def _fresh(self) -> Iterator[Host]:
+        """A sandbox that nobody else has used or will use."""
+        with ExitStack() as sandbox:
+            with self._clock.part("sandboxes"):
+                host = sandbox.enter_context(self._start())
+            try:
+                yield host
+            finally:
+                with self._clock.part("sandboxes"):
+                    sandbox.close()
+
+    def _run(self, host: Host, launch: Launch) -> Answer:
+        request = launch.request
+        return self._clock.launch(
+            launch.checks,
+            request["runtime"],
+            " + ".join(request["sabotage"]),
+            lambda: host.run(request, launch.deadline()),
+        )
 
 
 def config(container: Container) -> Config:

@@ -10,6 +10,7 @@ import re
 from harness import environment
 from harness.report.terminal import OUTCOMES, again
 from harness.results import Result, Results, printable
+from harness.timing import PARTS, Timing
 
 FILE = "isolation.md"
 LARGEST = 900 * 1024
@@ -24,7 +25,8 @@ SIGNS = {
 
 
 def render(results: Results) -> str:
-    text = "\n".join([*_heading(results), *_matrix(results), *_findings(results), *_reasons(results)]) + "\n"
+    parts = (_heading(results), _matrix(results), _findings(results), _reasons(results), _time(results.timing))
+    text = "\n".join(line for part in parts for line in part) + "\n"
     if len(text.encode()) <= LARGEST:
         return text
     cut = text.encode()[:LARGEST].decode(errors="ignore")
@@ -92,32 +94,64 @@ def _findings(results: Results) -> list[str]:
 
 def _reasons(results: Results) -> list[str]:
     rows = [
-        _row([_escaped(result.check), _escaped(result.runtime), str(result.outcome), _escaped(result.reason)])
+        [result.check, result.runtime, str(result.outcome), result.reason]
         for result in results.results
         if result.outcome in ("skip", "xfail")
     ]
     rows += [
-        _row(
-            [
-                f"{_escaped(result.check)} ({_escaped(proof.sabotage)})",
-                _escaped(result.runtime),
-                "no proof" if proof.outcome == "skip" else proof.outcome,
-                _escaped(proof.reason),
-            ]
-        )
+        [
+            f"{result.check} ({proof.sabotage})",
+            result.runtime,
+            "no proof" if proof.outcome == "skip" else proof.outcome,
+            proof.reason,
+        ]
         for result in results.results
         for proof in result.missing_proofs()
     ]
     if not rows:
         return []
+    return ["## Skips, known findings and missing proofs", "", *_table(["check", "runtime", "", "reason"], rows)]
+
+
+def _time(timing: Timing | None) -> list[str]:
+    """Where the time went, in seconds, folded away."""
+    if not timing:
+        return []
+    columns = timing.session, timing.of_checks(), timing.of_proofs(), timing.by_part()
+    parts = [[part, *(_seconds(column.get(part)) for column in columns), PARTS.get(part, "")] for part in columns[-1]]
+    total = ["all", *(_seconds(sum(column.values())) for column in columns), ""]
+    areas = [
+        [area, *(_seconds(sum(side.get(area, {}).values())) for side in (timing.checks, timing.proofs))]
+        for area in dict.fromkeys([*timing.checks, *timing.proofs])
+    ]
+    launches = [
+        [
+            _seconds(launch.milliseconds),
+            max(launch.parts, key=lambda part: launch.parts[part], default=""),
+            launch.runtime,
+            launch.sabotage,
+            ", ".join(launch.checks),
+        ]
+        for launch in timing.slowest
+    ]
+    several = f", of {timing.processes} processes added up" if timing.processes > 1 else ""
     return [
-        "## Skips, known findings and missing proofs",
+        f"<details><summary>Time by part: {_seconds(timing.milliseconds)} s{several}</summary>",
         "",
-        _row(["check", "runtime", "", "reason"]),
-        _row(["---"] * 4),
-        *rows,
+        *_table(["part", "session", "checks", "proofs", "together", ""], [*parts, total]),
+        *_table(["area", "checks", "proofs"], areas),
+        *_table(["slowest launches", "most of it", "runtime", "sabotage", "checks"], launches),
+        "</details>",
         "",
     ]
+
+
+def _seconds(milliseconds: float | None) -> str:
+    return f"{milliseconds / 1000:.2f}" if milliseconds else ""
+
+
+def _table(heading: list[str], rows: list[list[str]]) -> list[str]:
+    return [_row(heading), _row(["---"] * len(heading)), *(_row(list(map(_escaped, row))) for row in rows), ""]
 
 
 def _row(cells: list[str]) -> str:
