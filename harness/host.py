@@ -360,7 +360,7 @@ def _runner() -> Any:
     if "probe_runner" not in sys.modules:
         import importlib.util
 
-        spec = importlib.util.spec_from_file_location("probe_runner", f"{KIT}/probes/__main__.py")
+        spec = importlib.util.spec_from_file_location("probe_runner", f"{KIT}/probes/__main__.pyc")
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
