@@ -1,10 +1,11 @@
 """The host role: what stands outside the container under test, inside the outer sandbox.
 
-It is the first process of the sandbox, and says that it is there by an empty answer. For every request, one JSON object
-on a line, it places the canaries, observes the host, has a launcher start the container, reads what the probes say,
-acts when a probe waits for it, observes the host once more and answers with one line. The request and the answer:
+It is the first process of the sandbox. First it is told {"kit": path}, and says by an empty answer that it is ready.
+For every request, one JSON object on a line, it places the canaries, observes the host, has a launcher start the
+container, reads what the probes say, acts when a probe waits for it, observes the host once more and answers with one
+line. The request and the answer:
 
-    {"runtime", "config", "image", "canaries": {name: {"kind", …}}, "sabotage": [knob], "kit", "deadline",
+    {"runtime", "config", "image", "canaries": {name: {"kind", …}}, "sabotage": [knob], "deadline",
      "inside": {name: {"probe", "args", "meanwhile": canary, "deadline"}},
      "host": {name: {"probe", "args", "during": name inside}}, "host_after": {name: {"probe", "args"}}}
 
@@ -63,8 +64,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     _settle()
+    requests = sys.stdin.buffer
+    _install_kit(Path(json.loads(requests.readline())["kit"]))
     answers.write(b"{}\n")
-    for line in sys.stdin.buffer:
+    for line in requests:
         request = json.loads(line)
         try:
             answer = Run(request).carry_out()
@@ -152,7 +155,6 @@ class Run:
         root.mkdir()
         invoke("mount", b"tmpfs", str(root).encode(), b"tmpfs", 0, b"mode=755,size=64m")
         undo.callback(invoke, "umount2", str(root).encode(), 2)
-        _install_kit(Path(self.request["kit"]))
         self.known["container"] |= {"rootfs": str(root), "bundle": str(self.directory), "kit": KIT}
         for name, wanted in self.request.get("canaries", {}).items():
             arguments = {key: value for key, value in wanted.items() if key != "kind"}
@@ -350,9 +352,9 @@ def _drop_capabilities() -> None:
 
 
 def _install_kit(source: Path) -> None:
-    """Copy the kit to its own tmpfs, once, so that no path of the machine shows where it is mounted."""
-    if not os.listdir(KIT):
-        shutil.copytree(source, KIT, symlinks=True, dirs_exist_ok=True)
+    """Copy the kit to its own tmpfs, so that no path of the machine shows where it is mounted; load its runner."""
+    shutil.copytree(source, KIT, symlinks=True, dirs_exist_ok=True, copy_function=shutil.copy)
+    _runner()
 
 
 def _runner() -> Any:

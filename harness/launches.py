@@ -2,7 +2,9 @@
 
 A launch costs a thousand times what a probe costs. So checks with equal containers share one, which makes the
 observations of all of them; a check that spoils its container (`alone: true`) has its own. Good runs share one
-outer sandbox, a sabotaged run has a fresh one: what it breaks, nobody else shall see.
+outer sandbox, a sabotaged run has a fresh one: what it breaks, nobody else shall see. While a sabotaged run goes on,
+the sandbox of the next one is being started; runs are made one after the other, in the order in which they are asked
+for.
 """
 
 import json
@@ -93,6 +95,8 @@ class Launches:
         self._clock = clock or RunClock()
         self._good = ExitStack()
         self._host: Host | None = None
+        self._spare: AbstractContextManager[Host] | None = None
+        self._proofs = 0  # launches that are still to be made in a sandbox of their own
         self._shared: dict[str, list[Launch]] = {}
         self._of_case: dict[tuple[str, str, str, str], tuple[Launch, ...]] = {}
         for case in cases:
@@ -106,9 +110,12 @@ class Launches:
         return tuple(self._answer(launch) for launch in self._assign(case))
 
     def close(self) -> None:
-        self._host = None
-        with self._clock.session("sandboxes"):
-            self._good.close()
+        """End the sandboxes, also one that was started and is not wanted any more."""
+        with self._clock.session("sandboxes"), self._good:
+            self._host = None
+            if self._spare:
+                self._good.enter_context(self._spare)
+                self._spare = None
 
     def _assign(self, case: Case) -> tuple[Launch, ...]:
         check = case.check
@@ -131,6 +138,7 @@ class Launches:
         else:
             launch = Launch(request)
             known.append(launch)
+            self._proofs += bool(request["sabotage"])
         launch.add(observations)
         return launch
 
@@ -154,15 +162,19 @@ class Launches:
         try:
             return self._run(self._host, launch)
         except HarnessError:
-            self.close()  # a sandbox that gives no answer is of no use to the next
+            self._host = None
+            self._good.close()  # a sandbox that gives no answer is of no use to the next
             raise
 
     @contextmanager
     def _fresh(self) -> Iterator[Host]:
-        """A sandbox that nobody else has used or will use."""
+        """A sandbox that nobody else has used or will use; the next one is being started as soon as it is there."""
         with ExitStack() as sandbox:
             with self._clock.part("sandboxes"):
-                host = sandbox.enter_context(self._start())
+                spare, self._spare = self._spare, None
+                host = sandbox.enter_context(spare or self._start())
+                self._proofs -= 1
+                self._spare = self._start() if self._proofs else None
             try:
                 yield host
             finally:

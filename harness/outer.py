@@ -65,12 +65,12 @@ class Zygote:
                 start_new_session=True,
             )
 
-    def launch(self, config: Config, bundle: Path, streams: tuple[int, int, int]) -> int:
-        """Have a sandbox launched and return a pidfd of its launcher, which ends when the sandbox has ended.
+    def launch(self, config: Config, root: Path, streams: tuple[int, int, int]) -> int:
+        """Have a sandbox launched and return a pidfd of its launcher, which ends with it and removes its root.
 
         Raises HarnessError where the zygote gives no answer.
         """
-        request = json.dumps({"config": config, "bundle": str(bundle)}).encode()
+        request = json.dumps({"config": config, "root": str(root)}).encode()
         pidfds: list[int] = []
         with contextlib.suppress(OSError):
             socket.send_fds(self._requests, [request], streams)
@@ -80,10 +80,15 @@ class Zygote:
         return pidfds[0]
 
     def close(self) -> None:
-        """End the zygote; its sandboxes must have ended."""
+        """End the zygote, which waits for all of its sandboxes to end; no other may have been left open."""
         self._requests.close()
-        self._process.wait()
         self._log.close()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()  # which its launchers are told of, and end what they have launched
+            self._process.wait()
+            raise HarnessError("end outer sandboxes: a launcher does not end; see `isoproof doctor --clean`") from None
 
     def __enter__(self) -> Zygote:
         return self
@@ -96,31 +101,29 @@ class Outer:
     """One outer sandbox. It is being started when it is made; to enter its context is to wait until it is there."""
 
     def __init__(self, kit: Path, zygote: Zygote) -> None:
-        self._kit = kit
         self._buffer = b""
         self._busy = True
-        self._directory = Path(tempfile.mkdtemp(prefix="isoproof-"))
-        self._directory.chmod(0o755)
+        root = Path(tempfile.mkdtemp(prefix="isoproof-"))
+        root.chmod(0o755)
         with contextlib.ExitStack() as undo:
-            undo.callback(self._remove)
-            for name, target in _symlinks().items():
-                (self._directory / name).symlink_to(target)
             self._log = undo.enter_context(tempfile.TemporaryFile())
             stdin, requests = os.pipe()
             answers, stdout = os.pipe()
-            self._requests = os.fdopen(requests, "wb")
+            self._requests = undo.enter_context(os.fdopen(requests, "wb", buffering=0))
             self._answers = undo.enter_context(os.fdopen(answers, "rb", buffering=0))
             try:
-                streams = stdin, stdout, self._log.fileno()
-                self._launcher = zygote.launch(config(self._directory), self._directory, streams)
+                for name, target in _symlinks().items():
+                    (root / name).symlink_to(target)
+                self._launcher = zygote.launch(config(root), root, (stdin, stdout, self._log.fileno()))
             except BaseException:
-                self._requests.close()
+                remove_root(root)
                 raise
             finally:
                 os.close(stdin)
                 os.close(stdout)
             undo.callback(os.close, self._launcher)
             undo.callback(self._end)
+            self._send({"kit": str(kit)})
             self._undo = undo.pop_all()
 
     def run(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -128,18 +131,19 @@ class Outer:
 
         `deadline` is in seconds. Raises HarnessError where there is no answer; the sandbox is of no use then.
         """
-        line = json.dumps(request | {"kit": str(self._kit), "deadline": deadline}).encode() + b"\n"
         self._busy = True
+        self._send(request | {"deadline": deadline})
+        return self._receive(time.monotonic() + deadline + GRACE)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        view = memoryview(json.dumps(message).encode() + b"\n")
         try:
-            self._requests.write(line)
-            self._requests.flush()
+            while view:
+                view = view[self._requests.write(view) :]
         except BrokenPipeError:
             raise self._no_answer("has ended") from None
-        answer = self._read_line(time.monotonic() + deadline + GRACE)
-        result: dict[str, Any] = json.loads(answer)
-        return result
 
-    def _read_line(self, end: float) -> bytes:
+    def _receive(self, end: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self._answers], [], [], left)[0]:
@@ -150,45 +154,36 @@ class Outer:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         self._busy = False
-        return line
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def _no_answer(self, how: str) -> HarnessError:
-        """End the sandbox and return how it failed, with what it has said last."""
+        """End the sandbox, wait for that, and return how it failed, with what it has said last."""
         self._end()
+        ended = select.poll()
+        ended.register(self._launcher, select.POLLIN)
+        ended.poll(PATIENCE * 1000)
         said = _said(self._log)
         self.close()
         return HarnessError(f"run in outer sandbox: it {how}{said}")
 
     def close(self) -> None:
-        """End the sandbox, and with it everything that was started in it; closing twice is no error."""
+        """Have the sandbox end, and with it everything that was started in it; closing twice is no error.
+
+        Nobody waits for that here, but the zygote does at its own end: the next sandbox need not.
+        """
         self._undo.close()
 
     def _end(self) -> None:
-        """Let the sandbox end, for nobody makes requests any more; have its launcher end it where it is busy."""
-        with contextlib.suppress(OSError):
-            self._requests.close()
-        ended = select.poll()
-        ended.register(self._launcher, select.POLLIN)
-        if not self._busy and ended.poll(PATIENCE * 1000):
-            return
-        for _ in range(2):  # the first is handed on to the host role, the second kills it
+        """Let the host role end, for nobody makes requests any more; where it is busy have its launcher tell it."""
+        self._requests.close()
+        if self._busy:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._launcher, signal.SIGTERM)
-            if ended.poll(PATIENCE * 1000):
-                return
-        raise HarnessError("end outer sandbox: its launcher does not end; see `isoproof doctor --clean`")
-
-    def _remove(self) -> None:
-        """Remove the sandbox's root, which holds nothing but symlinks; never a tree, for a tree could be a mount."""
-        with contextlib.suppress(OSError):
-            for entry in self._directory.iterdir():
-                if entry.is_symlink():
-                    entry.unlink()
-            self._directory.rmdir()
 
     def __enter__(self) -> Outer:
         try:
-            self._read_line(time.monotonic() + PATIENCE)  # the host role's first says that it is there
+            self._receive(time.monotonic() + PATIENCE)  # the first answer says that it is there
         except BaseException:
             self.close()
             raise
@@ -206,6 +201,15 @@ def start() -> Iterator[Outer]:
     """
     with Zygote() as zygote, Outer(build_kit(), zygote) as outer:
         yield outer
+
+
+def remove_root(root: Path) -> None:
+    """Remove the root of a sandbox, which holds nothing but symlinks; never a tree, for a tree could be a mount."""
+    with contextlib.suppress(OSError):
+        for entry in root.iterdir():
+            if entry.is_symlink():
+                entry.unlink()
+        root.rmdir()
 
 
 def _said(log: IO[bytes]) -> str:

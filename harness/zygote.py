@@ -6,7 +6,8 @@ launcher; what that clones as the first process of the sandbox is a copy once mo
 would execute a program. The namespaces, mounts and cgroups of a sandbox are as fresh as those of any container.
 
 A request is one message on the zygote's standard input, a socket (unix(7)): a JSON object with the `config` of the
-sandbox and its `bundle`, and the three standard streams. The answer brings a pidfd of the launcher.
+sandbox and its `root`, and the three standard streams. The answer brings a pidfd of the launcher. When there are no
+more requests the zygote waits for all sandboxes to end, and ends.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harness import backends, host
+from harness.outer import remove_root
 from harness.runtime import launch
 from harness.runtime.config import Config, read
 from harness.runtime.errors import IsoproofError
@@ -35,7 +37,7 @@ LONGEST = 1 << 20  # bytes of a request
 
 
 def main() -> None:
-    """Answer requests until there are no more, or whoever makes them is gone."""
+    """Answer requests until there are no more, or whoever makes them is gone; then wait for what has been launched."""
     libc.prctl(PR.SET_PDEATHSIG.value, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
     for name in backends.names():
         backends.load(name)  # in its own module each, which no copy should have to load
@@ -44,8 +46,8 @@ def main() -> None:
         while True:
             message, streams, _flags, _address = socket.recv_fds(requests, LONGEST, 3)
             if not message:
-                return
-            _reap()
+                break
+            _reap(os.WNOHANG)
             launcher = os.fork()
             if launcher == 0:
                 _be_the_launcher(json.loads(message), streams)
@@ -53,20 +55,22 @@ def main() -> None:
             socket.send_fds(requests, [b"."], [pidfd])
             for descriptor in (pidfd, *streams):
                 os.close(descriptor)
+        _reap(0)
 
 
-def _reap() -> None:
+def _reap(options: int) -> None:
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
+        while os.waitpid(-1, options)[0]:
             pass
 
 
 def _be_the_launcher(request: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Launch a sandbox, and undo everything when it has ended, or when this process is told to end it.
+    """Launch a sandbox, and undo everything and remove its root when it has ended, or this process is told to end it.
 
     Told so, it tells the host role. Before that can be heard, and while everything is undone, there is nothing to tell:
     a signal must not come between a deed and its undoing, and the host role ends by itself when nobody makes requests.
     """
+    root = Path(request["root"])
     try:
         zygote = os.getppid()
         os.setsid()
@@ -77,13 +81,14 @@ def _be_the_launcher(request: dict[str, Any], streams: list[int]) -> NoReturn:
             os.dup2(stream, target)
             os.close(stream)
         if os.getppid() == zygote:  # else it died before we asked to be told
-            config, bundle = read(request["config"]), Path(request["bundle"])
-            launch.run(config, bundle, (0, 1, 2), alter=partial(_with_host_role, config), pass_signals=True)
+            config = read(request["config"])
+            launch.run(config, root, (0, 1, 2), alter=partial(_with_host_role, config), pass_signals=True)
     except IsoproofError as error:
         print(error, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:
+        remove_root(root)
         os._exit(0)
 
 

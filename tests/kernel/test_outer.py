@@ -125,12 +125,13 @@ def cgroups_of_everybody() -> set[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_nothing_stays_when_the_holder_of_a_sandbox_is_ended(number: signal.Signals) -> None:
+def test_nothing_stays_when_the_holder_of_a_sandbox_is_ended(number: signal.Signals, tmp_path: Path) -> None:
     def story() -> Traces:
         mounts = Path("/proc/self/mountinfo").read_text()
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLD],
             cwd=ROOT,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -145,6 +146,7 @@ def test_nothing_stays_when_the_holder_of_a_sandbox_is_ended(number: signal.Sign
         return cgroups, [str(own) for own in bait.own_cgroups(set()).values()]
 
     assert_gone(story)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_probe_that_fails_is_an_error_and_never_a_fact(
 
 def test_a_sandbox_that_is_gone_is_an_error_with_a_sentence(checks: list[Check]) -> None:
     with start() as sandbox:
-        signal.pidfd_send_signal(sandbox._launcher, signal.SIGKILL)
+        signal.pidfd_send_signal(sandbox._launcher, signal.SIGTERM)
         with pytest.raises(HarnessError, match="run in outer sandbox: it has ended"):
             answer(sandbox, checks[0])
 
