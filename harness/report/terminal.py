@@ -86,14 +86,15 @@ def _matrix(results: Results, runtimes: list[str], width: int, cell: int, brief:
 
 
 def _time(timing: Timing) -> str:
-    """Where the time went: what took a tenth of a second and more, the most first."""
-    shares = sorted(timing.by_part().items(), key=lambda part: -part[1])
-    text = ", ".join(
-        [f"{timing.milliseconds / 1000:.1f} s", *(f"{n} {ms / 1000:.1f}" for n, ms in shares if ms >= 100)]
-    )
+    """Where the time went, in one line: the parts that took a twentieth of it and more, the most first."""
+    total = timing.milliseconds
+    parts = sorted(timing.by_part().items(), key=lambda part: -part[1])
+    told = {name: length for name, length in parts if length >= total / 20}
+    told["others"] = total - sum(told.values())
     proofs = sum(timing.of_proofs().values())
-    shared = f", of {timing.processes} processes" if timing.processes > 1 else ""
-    return text + (f"; proofs {proofs / 1000:.1f}" if proofs else "") + shared
+    text = f"{total / 1000:.1f} s: " + ", ".join(f"{name} {length / 1000:.1f}" for name, length in told.items())
+    text += f"; proofs {proofs / 1000:.1f}" if proofs else ""
+    return text + (f"; {timing.processes} processes" if timing.processes > 1 else "")
 
 
 def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
