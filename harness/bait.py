@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -187,7 +188,8 @@ def file_on_disk(smallest: int) -> tuple[Path, tuple[int, int]]:
 
     Raises HarnessError where there is none.
     """
-    for parent, _, names in os.walk("/usr"):
+    # Programs and libraries first: all of /usr is a walk of a fifth of a second.
+    for parent, _, names in chain.from_iterable(map(os.walk, ("/usr/bin", "/usr/lib", "/usr"))):
         for path in (Path(parent, name) for name in names):
             with contextlib.suppress(OSError):
                 found = path.lstat()

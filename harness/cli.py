@@ -260,7 +260,8 @@ def examine(options: argparse.Namespace) -> int:
     begun = time.monotonic()
     status = 0
     try:
-        outer.start().close()
+        with outer.start():
+            pass
         rows.append(("outer sandbox", f"started and ended in {time.monotonic() - begun:.2f} s"))
     except IsoproofError as error:
         status = 1

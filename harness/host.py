@@ -1,15 +1,20 @@
 """The host role: what stands outside the container under test, inside the outer sandbox.
 
-It is the first process of the sandbox. For every request, one JSON object on a line, it places the canaries, observes
-the host, has a launcher start the container, reads what the probes say, acts when a probe waits for it, observes the
-host once more and answers with one line. The request and the answer:
+It is the first process of the sandbox. First it is told {"kit": path}, and says by an empty answer that it is ready.
+For every request, one JSON object on a line, it places the canaries, observes the host, has a launcher start the
+container, reads what the probes say, acts when a probe waits for it, observes the host once more and answers with one
+line. The request and the answer:
 
-    {"runtime", "config", "image", "canaries": {name: {"kind", …}}, "sabotage": [knob], "kit", "deadline",
+    {"runtime", "config", "image", "canaries": {name: {"kind", …}}, "sabotage": [knob], "deadline",
      "inside": {name: {"probe", "args", "meanwhile": canary, "deadline"}},
      "host": {name: {"probe", "args", "during": name inside}}, "host_after": {name: {"probe", "args"}}}
 
     {"inside": {name: {"facts"} | {"error"}}, "host", "host_after", "canary": {name: facts}, "config": as asked,
-     "start": {"ran", "refused", "message", "status"}, "container": {…}, "milliseconds", "error"}
+     "start": {"ran", "refused", "message", "status"}, "container": {…}, "error",
+     "milliseconds": {"prepare", "observe", "start", "probes", "end"}}
+
+Its time goes to bundle and canaries (prepare), to what the host sees and does (observe), to the container until its
+first line (start), to the other probes inside, and to what is left to be ended.
 """
 
 import contextlib
@@ -34,6 +39,7 @@ from typing import Any
 from harness import canaries, rootfs, sabotage
 from harness.backends import Exit, load
 from harness.canaries.base import Canary
+from harness.clock import Clock
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
@@ -58,7 +64,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     _settle()
-    for line in sys.stdin.buffer:
+    requests = sys.stdin.buffer
+    _install_kit(Path(json.loads(requests.readline())["kit"]))
+    answers.write(b"{}\n")
+    for line in requests:
         request = json.loads(line)
         try:
             answer = Run(request).carry_out()
@@ -103,16 +112,18 @@ class Run:
         self.stderr = ""
         self.crashed = False  # a launcher that nobody has sabotaged
         self.collector = Collector(self.nonce, request["inside"], self._handshakes())
+        self.clock = Clock("prepare")
 
     def carry_out(self) -> Facts:
         """Do the run and return the answer; nothing of it is left in the sandbox."""
-        begin = time.monotonic()
         with contextlib.ExitStack() as undo:
             undo.callback(_reap)
             self._prepare(undo)
             asked = self._asked()
             self.host.update(self._observe(self._host_probes(None)))
+            self.clock.turn("start")
             ended = self._launch(asked)
+            self.clock.turn("end")
             survivors = self._survivors()
             self.known["canary"] = {name: canary.facts() for name, canary in self.canaries.items()}
             after = self._observe(self.request.get("host_after", {}))
@@ -131,7 +142,7 @@ class Run:
                 "status": ended.status,
             },
             "container": self.known["container"] | {"survivors": survivors},
-            "milliseconds": (time.monotonic() - begin) * 1000,
+            "milliseconds": self.clock.milliseconds(),
             # Where the container has run, all may look well, and the runtime is broken nevertheless.
             "error": self.stderr.strip() if self.crashed and ran else None,
         }
@@ -144,7 +155,6 @@ class Run:
         root.mkdir()
         invoke("mount", b"tmpfs", str(root).encode(), b"tmpfs", 0, b"mode=755,size=64m")
         undo.callback(invoke, "umount2", str(root).encode(), 2)
-        _install_kit(Path(self.request["kit"]))
         self.known["container"] |= {"rootfs": str(root), "bundle": str(self.directory), "kit": KIT}
         for name, wanted in self.request.get("canaries", {}).items():
             arguments = {key: value for key, value in wanted.items() if key != "kind"}
@@ -219,8 +229,12 @@ class Run:
                 if not data:
                     open_pipes.discard(pipe)
                 elif pipe == stdout:
-                    for ready in self.collector.feed(data):
-                        self._shake_hands(ready, replies)
+                    waiting = self.collector.feed(data)
+                    if self.collector.begun():
+                        self.clock.turn("end" if self.collector.complete() else "probes")
+                    for ready in waiting:
+                        with self.clock.counting("observe"):
+                            self._shake_hands(ready, replies)
                 elif pipe == stderr:
                     said = (said + data)[:STDERR_LIMIT]
                 else:
@@ -267,7 +281,8 @@ class Run:
         def emit(line: Facts) -> None:
             seen[line["name"]] = {key: line[key] for key in ("facts", "error") if key in line}
 
-        _runner().observe_all(requests, emit, lambda _name: {})
+        with self.clock.counting("observe"):
+            _runner().observe_all(requests, emit, lambda _name: {})
         return seen
 
     def _resolved(self, value: Any) -> Any:
@@ -337,9 +352,9 @@ def _drop_capabilities() -> None:
 
 
 def _install_kit(source: Path) -> None:
-    """Copy the kit to its own tmpfs, once, so that no path of the machine shows where it is mounted."""
-    if not os.listdir(KIT):
-        shutil.copytree(source, KIT, symlinks=True, dirs_exist_ok=True)
+    """Copy the kit to its own tmpfs, so that no path of the machine shows where it is mounted; load its runner."""
+    shutil.copytree(source, KIT, symlinks=True, dirs_exist_ok=True, copy_function=shutil.copy)
+    _runner()
 
 
 def _runner() -> Any:
@@ -347,7 +362,7 @@ def _runner() -> Any:
     if "probe_runner" not in sys.modules:
         import importlib.util
 
-        spec = importlib.util.spec_from_file_location("probe_runner", f"{KIT}/probes/__main__.py")
+        spec = importlib.util.spec_from_file_location("probe_runner", f"{KIT}/probes/__main__.pyc")
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)

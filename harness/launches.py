@@ -2,13 +2,15 @@
 
 A launch costs a thousand times what a probe costs. So checks with equal containers share one, which makes the
 observations of all of them; a check that spoils its container (`alone: true`) has its own. Good runs share one
-outer sandbox, a sabotaged run has a fresh one: what it breaks, nobody else shall see.
+outer sandbox, a sabotaged run has a fresh one: what it breaks, nobody else shall see. While a sabotaged run goes on,
+the sandbox of the next one is being started; runs are made one after the other, in the order in which they are asked
+for.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from harness import backends, environment, sabotage, shapes, verdict
@@ -16,6 +18,7 @@ from harness.errors import HarnessError
 from harness.language import Container, Known
 from harness.runtime.config import Config
 from harness.scenario import Check
+from harness.timing import RunClock
 
 START = 30.0  # seconds that a launch gets besides the deadlines of its probes
 SIDES = ("inside", "host", "host_after")
@@ -63,6 +66,7 @@ class Launch:
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.request: dict[str, Any] = {**request, **{side: {} for side in SIDES}}
+        self.checks: list[str] = []
         self.answer: Answer | HarnessError | None = None
 
     def takes(self, observations: dict[str, dict[str, Any]]) -> bool:
@@ -86,10 +90,13 @@ class Launch:
 class Launches:
     """The launches of one session, each made when the first of those who share it asks for its answer."""
 
-    def __init__(self, start: Start, cases: Iterable[Case]) -> None:
+    def __init__(self, start: Start, cases: Iterable[Case], clock: RunClock | None = None) -> None:
         self._start = start
+        self._clock = clock or RunClock()
         self._good = ExitStack()
         self._host: Host | None = None
+        self._spare: AbstractContextManager[Host] | None = None
+        self._proofs = 0  # launches that are still to be made in a sandbox of their own
         self._shared: dict[str, list[Launch]] = {}
         self._of_case: dict[tuple[str, str, str, str], tuple[Launch, ...]] = {}
         for case in cases:
@@ -103,8 +110,12 @@ class Launches:
         return tuple(self._answer(launch) for launch in self._assign(case))
 
     def close(self) -> None:
-        self._host = None
-        self._good.close()
+        """End the sandboxes, also one that was started and is not wanted any more."""
+        with self._clock.session("sandboxes"), self._good:
+            self._host = None
+            if self._spare:
+                self._good.enter_context(self._spare)
+                self._spare = None
 
     def _assign(self, case: Case) -> tuple[Launch, ...]:
         check = case.check
@@ -114,6 +125,8 @@ class Launches:
             launches = [self._launch(case.request(check.container), observations, check.alone)]
             if check.twin:
                 launches.append(self._launch(case.request(check.twin), {}, alone=False))
+            for launch in launches:
+                launch.checks.append(check.name)
             self._of_case[key] = tuple(launches)
         return self._of_case[key]
 
@@ -125,6 +138,7 @@ class Launches:
         else:
             launch = Launch(request)
             known.append(launch)
+            self._proofs += bool(request["sabotage"])
         launch.add(observations)
         return launch
 
@@ -140,15 +154,41 @@ class Launches:
 
     def _carry_out(self, launch: Launch) -> Answer:
         if launch.request["sabotage"]:
-            with self._start() as fresh:
-                return fresh.run(launch.request, launch.deadline())
+            with self._fresh() as host:
+                return self._run(host, launch)
         if self._host is None:
-            self._host = self._good.enter_context(self._start())
+            with self._clock.session("sandboxes"):
+                self._host = self._good.enter_context(self._start())
         try:
-            return self._host.run(launch.request, launch.deadline())
+            return self._run(self._host, launch)
         except HarnessError:
-            self.close()  # a sandbox that gives no answer is of no use to the next
+            self._host = None
+            self._good.close()  # a sandbox that gives no answer is of no use to the next
             raise
+
+    @contextmanager
+    def _fresh(self) -> Iterator[Host]:
+        """A sandbox that nobody else has used or will use; the next one is being started as soon as it is there."""
+        with ExitStack() as sandbox:
+            with self._clock.part("sandboxes"):
+                spare, self._spare = self._spare, None
+                host = sandbox.enter_context(spare or self._start())
+                self._proofs -= 1
+                self._spare = self._start() if self._proofs else None
+            try:
+                yield host
+            finally:
+                with self._clock.part("sandboxes"):
+                    sandbox.close()
+
+    def _run(self, host: Host, launch: Launch) -> Answer:
+        request = launch.request
+        return self._clock.launch(
+            launch.checks,
+            request["runtime"],
+            " + ".join(request["sabotage"]),
+            lambda: host.run(request, launch.deadline()),
+        )
 
 
 def config(container: Container) -> Config:

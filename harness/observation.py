@@ -81,9 +81,17 @@ class Collector:
             self.spoil(f"a line longer than {MAX_LINE >> 10} KiB")
         return waiting
 
+    def begun(self) -> bool:
+        """Whether any observation has been made."""
+        return bool(self.facts or self.errors)
+
+    def complete(self) -> bool:
+        """Whether all of the observations have been made."""
+        return all(name in self.facts or name in self.errors for name in self.expected)
+
     def finish(self) -> dict[str, dict[str, Any]]:
         """For each expected name {"facts": {…}} or {"error": "…"}, once the output has ended."""
-        if self.line and all(name in self.facts or name in self.errors for name in self.expected):
+        if self.line and self.complete():
             self.spoil("more after the last observation")
         if self.stray:
             return {name: {"error": f"the container wrote {self.stray}"} for name in self.expected}
@@ -104,7 +112,7 @@ class Collector:
             name, kind, content = parse_line(line, self.nonce)
             if name not in self.expected:
                 raise NotAnObservation(f"an observation that was not asked for: {escaped(name, 80)!r}")
-            if not self.facts and not self.errors and name != "init":
+            if not self.begun() and name != "init":
                 raise NotAnObservation(f"the observation {name!r} before the one of init")
         except NotAnObservation as error:
             self.spoil(str(error))

@@ -5,7 +5,8 @@ tmpfs that goes with it. Its first process is the host role (`harness.host`), wh
 gives one answer per line. Every run goes through an outer sandbox, a good one like a sabotaged one: the check and its
 proof differ by the knob alone.
 
-The sandbox is launched by a small process of its own, because a launcher is copied by clone3(2) and pytest is big.
+The sandbox is launched by a small process of its own, because a launcher is copied by clone3(2) and pytest is big; and
+that is a copy of another (`harness.zygote`), because an interpreter takes long to start.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from harness.errors import HarnessError, StartError
+from harness.rootfs import build_kit
 from harness.runtime.config import Config
 from harness.runtime.fields import CAPABILITIES
 from harness.runtime.inspect import hierarchies
@@ -39,110 +42,181 @@ OWN = (
     KIT.strip("/"),
     WORK.strip("/"),
 )  # what is not taken over from the machine's root
+HANDED_ON = ("PATH", "HOME", "LANG")  # of the environment
 GRACE = 5.0  # seconds beyond the deadline of a request that the host role gets to answer
-PATIENCE = 10.0  # seconds that a sandbox gets to end
+PATIENCE = 10.0  # seconds that a sandbox gets to start, and to end
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-class Outer:
-    """One outer sandbox; use it as a context, or close it."""
+class Zygote:
+    """The process that launchers of outer sandboxes are copies of; its context is around those of the sandboxes."""
 
-    def __init__(self, kit: Path) -> None:
-        self._kit = kit
-        self._directory = Path(tempfile.mkdtemp(prefix="isoproof-"))
-        self._directory.chmod(0o755)
-        self._buffer = b""
+    def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests.settimeout(PATIENCE)
+        with theirs:
+            self._process = subprocess.Popen(
+                command("harness.zygote"),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,
+                env={name: value for name, value in os.environ.items() if name in (*HANDED_ON, "XDG_RUNTIME_DIR")},
+                start_new_session=True,
+            )
+
+    def launch(self, config: Config, root: Path, streams: tuple[int, int, int]) -> int:
+        """Have a sandbox launched and return a pidfd of its launcher, which ends with it and removes its root.
+
+        Raises HarnessError where the zygote gives no answer.
+        """
+        request = json.dumps({"config": config, "root": str(root)}).encode()
+        pidfds: list[int] = []
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._requests, [request], streams)
+            pidfds = socket.recv_fds(self._requests, 1, 1)[1]
+        if not pidfds:
+            raise HarnessError(f"start outer sandbox: the process that launches it gives no answer{_said(self._log)}")
+        return pidfds[0]
+
+    def close(self) -> None:
+        """End the zygote, which waits for all of its sandboxes to end; no other may have been left open."""
+        self._requests.close()
+        self._log.close()
         try:
-            for name, target in _symlinks().items():
-                (self._directory / name).symlink_to(target)
-            self._process = _spawn(config(self._directory), self._directory, self._log)
-        except BaseException:
-            self._remove()
-            raise
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()  # which its launchers are told of, and end what they have launched
+            self._process.wait()
+            raise HarnessError("end outer sandboxes: a launcher does not end; see `isoproof doctor --clean`") from None
+
+    def __enter__(self) -> Zygote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Outer:
+    """One outer sandbox. It is being started when it is made; to enter its context is to wait until it is there."""
+
+    def __init__(self, kit: Path, zygote: Zygote) -> None:
+        self._buffer = b""
+        self._busy = True
+        root = Path(tempfile.mkdtemp(prefix="isoproof-"))
+        root.chmod(0o755)
+        with contextlib.ExitStack() as undo:
+            self._log = undo.enter_context(tempfile.TemporaryFile())
+            stdin, requests = os.pipe()
+            answers, stdout = os.pipe()
+            self._requests = undo.enter_context(os.fdopen(requests, "wb", buffering=0))
+            self._answers = undo.enter_context(os.fdopen(answers, "rb", buffering=0))
+            try:
+                for name, target in _symlinks().items():
+                    (root / name).symlink_to(target)
+                self._launcher = zygote.launch(config(root), root, (stdin, stdout, self._log.fileno()))
+            except BaseException:
+                remove_root(root)
+                raise
+            finally:
+                os.close(stdin)
+                os.close(stdout)
+            undo.callback(os.close, self._launcher)
+            undo.callback(self._end)
+            self._send({"kit": str(kit)})
+            self._undo = undo.pop_all()
 
     def run(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Have the host role do one run and return its answer (see `harness.host`).
 
         `deadline` is in seconds. Raises HarnessError where there is no answer; the sandbox is of no use then.
         """
-        assert self._process.stdin
-        line = json.dumps(request | {"kit": str(self._kit), "deadline": deadline}).encode() + b"\n"
+        self._busy = True
+        self._send(request | {"deadline": deadline})
+        return self._receive(time.monotonic() + deadline + GRACE)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        view = memoryview(json.dumps(message).encode() + b"\n")
         try:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
+            while view:
+                view = view[self._requests.write(view) :]
         except BrokenPipeError:
             raise self._no_answer("has ended") from None
-        answer = self._read_line(time.monotonic() + deadline + GRACE)
-        result: dict[str, Any] = json.loads(answer)
-        return result
 
-    def _read_line(self, end: float) -> bytes:
-        assert self._process.stdout
-        descriptor = self._process.stdout.fileno()
+    def _receive(self, end: float) -> dict[str, Any]:
         while b"\n" not in self._buffer:
             left = end - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
                 raise self._no_answer("did not answer in time")
-            data = os.read(descriptor, 1 << 16)
+            data = self._answers.read(1 << 16)
             if not data:
                 raise self._no_answer("has ended")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        self._busy = False
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def _no_answer(self, how: str) -> HarnessError:
-        """End the sandbox and return how it failed, with what it has said last."""
+        """End the sandbox, wait for that, and return how it failed, with what it has said last."""
         self._end()
-        self._log.seek(0)
-        said = self._log.read().decode(errors="backslashreplace").strip().splitlines()
-        self._log.close()
-        return HarnessError(f"run in outer sandbox: it {how}" + (f"; it said: {said[-1]}" if said else ""))
+        ended = select.poll()
+        ended.register(self._launcher, select.POLLIN)
+        ended.poll(PATIENCE * 1000)
+        said = _said(self._log)
+        self.close()
+        return HarnessError(f"run in outer sandbox: it {how}{said}")
 
     def close(self) -> None:
-        """End the sandbox, and with it everything that was started in it; closing twice is no error."""
-        self._end()
-        self._log.close()
+        """Have the sandbox end, and with it everything that was started in it; closing twice is no error.
+
+        Nobody waits for that here, but the zygote does at its own end: the next sandbox need not.
+        """
+        self._undo.close()
 
     def _end(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-            self._process.wait(PATIENCE)
-        finally:
-            self._process.stdout.close()
-            self._remove()
-
-    def _remove(self) -> None:
-        """Remove the sandbox's root, which holds nothing but symlinks; never a tree, for a tree could be a mount."""
-        with contextlib.suppress(OSError):
-            for entry in self._directory.iterdir():
-                if entry.is_symlink():
-                    entry.unlink()
-            self._directory.rmdir()
+        """Let the host role end, for nobody makes requests any more; where it is busy have its launcher tell it."""
+        self._requests.close()
+        if self._busy:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._launcher, signal.SIGTERM)
 
     def __enter__(self) -> Outer:
+        try:
+            self._receive(time.monotonic() + PATIENCE)  # the first answer says that it is there
+        except BaseException:
+            self.close()
+            raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def start() -> Outer:
-    """Start an outer sandbox with the probe kit in it.
+@contextlib.contextmanager
+def start() -> Iterator[Outer]:
+    """Start an outer sandbox with the probe kit in it, and with a zygote of its own.
 
     Raises HarnessError where no sandbox or no kit can be made here.
     """
-    from harness.rootfs import build_kit
+    with Zygote() as zygote, Outer(build_kit(), zygote) as outer:
+        yield outer
 
-    return Outer(build_kit())
+
+def remove_root(root: Path) -> None:
+    """Remove the root of a sandbox, which holds nothing but symlinks; never a tree, for a tree could be a mount."""
+    with contextlib.suppress(OSError):
+        for entry in root.iterdir():
+            if entry.is_symlink():
+                entry.unlink()
+        root.rmdir()
+
+
+def _said(log: IO[bytes]) -> str:
+    """Return the end of a message: what has been written to a log last, if anything."""
+    log.seek(0)
+    lines = log.read().decode(errors="backslashreplace").strip().splitlines()
+    return f"; it said: {lines[-1]}" if lines else ""
 
 
 def config(root: Path) -> Config:
@@ -181,10 +255,10 @@ def config(root: Path) -> Config:
         "hostname": f"outer-{os.getpid()}",
         "domainname": "outer.example",
         "process": {
-            "args": command("harness.host"),
+            "args": [sys.executable],  # which its first process is a copy of
             "cwd": "/",
             "env": [
-                *(f"{name}={value}" for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")),
+                *(f"{name}={value}" for name, value in os.environ.items() if name in HANDED_ON),
                 f"XDG_RUNTIME_DIR={WORK}",
             ],
             "user": {"uid": uid, "gid": gid},
@@ -217,23 +291,8 @@ def _controllers(uid: int) -> Config:
 def command(module: str) -> list[str]:
     """Return the command that runs `main` of one of our modules in an interpreter that loads nothing else."""
     text = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from {module} import main; main()"
-    return [sys.executable, "-I", "-S", "-B", "-c", text]
-
-
-def _spawn(config: Config, directory: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    reader, writer = os.pipe()
-    process = subprocess.Popen(
-        [*command("harness.outer"), str(directory), str(reader)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        pass_fds=[reader],
-        start_new_session=True,
-    )
-    os.close(reader)
-    with os.fdopen(writer, "wb") as pipe, contextlib.suppress(BrokenPipeError):
-        pipe.write(json.dumps(config).encode())
-    return process
+    flags = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
+    return [sys.executable, *flags, "-c", text]
 
 
 def _bind(path: str) -> Config:
@@ -252,27 +311,3 @@ def _own_capabilities(uid: int) -> list[str]:
     status = Path("/proc/self/status").read_text()
     mask = int(status.partition("CapPrm:")[2].split()[0], 16)
     return [name for number, name in enumerate(CAPABILITIES) if mask >> number & 1]
-
-
-def main() -> None:
-    """Be the small process that launches a sandbox and undoes everything when it ends or is told to end."""
-    import ctypes
-
-    from harness.runtime import launch
-    from harness.runtime.config import read
-    from harness.runtime.errors import IsoproofError
-    from harness.runtime.syscalls import PR, libc
-
-    def leave(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, leave)
-    libc.prctl(PR.SET_PDEATHSIG.value, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0)
-    directory, descriptor = Path(sys.argv[1]), int(sys.argv[2])
-    with os.fdopen(descriptor) as pipe:
-        wanted = read(json.load(pipe))
-    try:
-        sys.exit(launch.run(wanted, directory, (0, 1, 2)))
-    except IsoproofError as error:
-        sys.exit(str(error))

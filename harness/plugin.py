@@ -14,6 +14,7 @@ public names of pytest are used.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from harness.language import Known
     from harness.launches import Case, Launches, Start
     from harness.results import Result, Results
+    from harness.timing import RunClock, Timing
 
 SEVERITIES = {
     "escape": "crosses the boundary, or removes a barrier that another check relies on",
@@ -38,6 +40,8 @@ SEVERITIES = {
     "hygiene": "wrong, but not directly usable",
 }
 PROPERTY = "isoproof"
+BEGUN = pytest.StashKey[float]()
+CLOCK = pytest.StashKey["RunClock"]()
 
 
 class CheckFailed(Exception):
@@ -62,6 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[BEGUN] = time.monotonic()
     for severity, meaning in SEVERITIES.items():
         config.addinivalue_line("markers", f"{severity}: a check whose failure {meaning}")
     if chosen := config.getoption("runtimes"):
@@ -72,6 +77,15 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise pytest.UsageError(f"--runtime {name}: no such runtime; there are {', '.join(backends.names())}")
     if not hasattr(config, "workerinput"):  # with xdist the controller writes the report
         config.pluginmanager.register(Recorder(config), "isoproof-recorder")
+
+
+def clock(config: pytest.Config) -> RunClock:
+    """The clock of this process, from when pytest was configured; made when the first scenario asks for it."""
+    from harness.timing import RunClock
+
+    if CLOCK not in config.stash:
+        config.stash[CLOCK] = RunClock(config.stash[BEGUN])
+    return config.stash[CLOCK]
 
 
 def runtimes(config: pytest.Config) -> list[str]:
@@ -88,7 +102,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 class ScenarioFile(pytest.File):
     """A scenario; its items are its checks on each runtime, and with --prove their proofs."""
 
-    def collect(self) -> Iterator[CheckItem]:
+    def collect(self) -> list[CheckItem]:
+        with clock(self.config).session("collect"):
+            return list(self.checks())
+
+    def checks(self) -> Iterator[CheckItem]:
+        """Read the file and make its items."""
         from harness import scenario
         from harness.language import Known
         from harness.launches import Case
@@ -178,12 +197,13 @@ class CheckItem(pytest.Function):
             self.note("error", str(error))
             return
         twin = twins[0] if twins else None
-        if self.case.knob:
-            self.note(*verdict.prove(self.case.check, answer, twin))
-        else:
-            judged = verdict.judge(self.case.check, answer, environment.facts(), twin)
-            self.result.failures = judged.failures
-            self.note(judged.outcome, judged.reason)
+        with clock(self.config).part("judge"):
+            if self.case.knob:
+                self.note(*verdict.prove(self.case.check, answer, twin))
+            else:
+                judged = verdict.judge(self.case.check, answer, environment.facts(), twin)
+                self.result.failures = judged.failures
+                self.note(judged.outcome, judged.reason)
 
     def note(self, outcome: Any, reason: str) -> None:
         """Take down an outcome, of the check or of its proof, and raise what it means to pytest."""
@@ -236,11 +256,17 @@ def _function(case: Case) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def outer_sandbox() -> Start:
+def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
     """How an outer sandbox is started. Override it to carry runs out elsewhere, in a virtual machine for instance."""
-    from harness import outer
+    from harness import outer, rootfs
 
-    return outer.start
+    @functools.cache
+    def kit() -> Path:
+        with clock(request.config).session("kit"):
+            return rootfs.build_kit()
+
+    with outer.Zygote() as zygote:
+        yield lambda: outer.Outer(kit(), zygote)
 
 
 @pytest.fixture(scope="session")
@@ -248,10 +274,20 @@ def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[L
     """The launches of this session; what they have started ends with it, also when it is interrupted."""
     from harness.launches import Launches, obstacle
 
-    items = [item for item in request.session.items if isinstance(item, CheckItem)]
-    shared = Launches(outer_sandbox, [item.case for item in items if not obstacle(item.case, item.known)])
+    with clock(request.config).session("collect"):
+        items = [item for item in request.session.items if isinstance(item, CheckItem)]
+        possible = [item.case for item in items if not obstacle(item.case, item.known)]
+        shared = Launches(outer_sandbox, possible, clock(request.config))
     yield shared
     shared.close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    if not isinstance(item, CheckItem):
+        return (yield)
+    with clock(item.config).item(item.result.area, bool(item.case.knob)):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -266,6 +302,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist, say where its time went: the controller has none of it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and CLOCK in session.config.stash:
+        from harness.timing import timing_to_text
+
+        output[PROPERTY] = timing_to_text(clock(session.config).timing())
+
+
 def _decides(report: pytest.TestReport) -> bool:
     """Whether a report is the one that tells the outcome; there is one for each phase of an item."""
     return report.when == "call" or (report.when == "setup" and not report.passed)
@@ -276,7 +322,7 @@ class Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.begun = time.monotonic()
+        self.timings: list[Timing] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.entries: list[str] = []
         self.results: Results | None = None
@@ -286,6 +332,14 @@ class Recorder:
         if _decides(report):
             self.entries += [str(value) for name, value in report.user_properties if name == PROPERTY]
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a worker of pytest-xdist has said at its end."""
+        from harness.timing import timing_from_text
+
+        if text := getattr(node, "workeroutput", {}).get(PROPERTY):
+            self.timings.append(timing_from_text(text))
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self.entries:
@@ -293,20 +347,31 @@ class Recorder:
         from harness import environment, report
         from harness.results import Results, Runtime, merge, result_from_text
 
-        self.results = Results(
-            environment=environment.facts(),
-            runtimes=[Runtime(*_version(name)) for name in runtimes(self.config)],
-            results=merge([result_from_text(entry) for entry in self.entries]),
-            started=self.started,
-            milliseconds=round((time.monotonic() - self.begun) * 1000, 3),
-        )
-        directory = self.config.getoption("reports") or self.config.rootpath / "reports"
-        try:
-            paths = report.write_all(self.results, Path(directory))
-            self.written = ", ".join(os.path.relpath(path) for path in paths)
-        except OSError as error:
-            self.written = f"not written: open {error.filename}: {error.strerror}; --reports DIR names another folder"
-            session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
+        with clock(self.config).session("report"):
+            self.results = Results(
+                environment=environment.facts(),
+                runtimes=[Runtime(*_version(name)) for name in runtimes(self.config)],
+                results=merge([result_from_text(entry) for entry in self.entries]),
+                started=self.started,
+                milliseconds=round((time.monotonic() - self.config.stash[BEGUN]) * 1000, 3),
+                timing=self.timing(),
+            )
+            directory = self.config.getoption("reports") or self.config.rootpath / "reports"
+            try:
+                paths = report.write_all(self.results, Path(directory))
+                self.written = ", ".join(os.path.relpath(path) for path in paths)
+            except OSError as error:
+                self.written = (
+                    f"not written: open {error.filename}: {error.strerror}; --reports DIR names another folder"
+                )
+                session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
+        self.results.timing = self.timing()  # for the terminal, which comes after the writing, and may count it
+
+    def timing(self) -> Timing:
+        """What the workers have counted; without any, what this process has."""
+        from harness.timing import merged
+
+        return merged(self.timings) if self.timings else clock(self.config).timing()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.results:

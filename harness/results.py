@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from harness.errors import BadInput
+from harness.timing import Timing
 
 FORMAT = 1
 LONGEST_TEXT = 16 * 1024
@@ -75,7 +76,10 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Results(msgspec.Struct, forbid_unknown_fields=True):
-    """All that one run found out. `started` is UTC in ISO 8601, `milliseconds` the wall time."""
+    """All that one run found out.
+
+    `started` is UTC in ISO 8601, `milliseconds` the wall time; `timing` says where it went, and is not in older files.
+    """
 
     environment: dict[str, Any]
     runtimes: list[Runtime]
@@ -83,6 +87,7 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
     started: str
     milliseconds: float
     format: int = FORMAT
+    timing: Timing | None = None
 
     def areas(self) -> dict[str, dict[str, dict[str, Result]]]:
         """The results as a matrix: area -> check -> runtime, in the order in which they were found."""

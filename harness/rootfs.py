@@ -14,7 +14,6 @@ import atexit
 import errno
 import functools
 import hashlib
-import importlib.util
 import json
 import os
 import py_compile
@@ -202,10 +201,7 @@ def _fill(kit: Path) -> None:
         raise HarnessError(f"build probe kit: {inventory['executable']} has no dynamic loader; use another Python")
 
     for source in sources:
-        target = kit / "probes" / source.name
-        _copy(source, target, 0o644)
-        _compile(source, Path(importlib.util.cache_from_source(str(target))))
-    _compile(_probe_directory() / "__main__.py", kit / "probes" / "__main__.pyc")
+        _compile(source, kit / "probes" / f"{source.stem}.pyc")
 
 
 def _take_inventory(modules: Iterable[str]) -> dict[str, Any]:
@@ -219,7 +215,7 @@ def _take_inventory(modules: Iterable[str]) -> dict[str, Any]:
 
 def _imported(sources: Iterable[Path]) -> set[str]:
     """The names of all modules that the sources import, wherever they do."""
-    names = {"encodings.idna"}  # which `socket` asks for when it is given a host name
+    names: set[str] = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_bytes(), str(source))):
             if isinstance(node, ast.Import):

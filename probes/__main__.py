@@ -22,8 +22,9 @@ import os
 import select
 import sys
 import time
-from importlib.machinery import SourceFileLoader
-from types import ModuleType
+
+# What importlib.machinery hands on; to import that would load importlib and warnings, too.
+from _frozen_importlib_external import SourceFileLoader, SourcelessFileLoader
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Searched last, and only for _kernel: a probe may bear the name of a standard module (signal).
@@ -34,6 +35,7 @@ import _kernel  # noqa: E402 (found through the line above)
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from types import ModuleType
     from typing import Any
 
     Facts = dict[str, Any]
@@ -180,9 +182,11 @@ def load(probe: str) -> ModuleType:
         raise ValueError(f"{probe!r} cannot be the name of a probe")
     name = f"{HERE}/{probe}"
     if name not in sys.modules:
-        module = ModuleType(name)
-        code = SourceFileLoader(name, f"{HERE}/{probe}.py").get_code(name)
-        exec(code, module.__dict__)  # type: ignore[arg-type]
+        compiled = f"{HERE}/{probe}.pyc"  # which is all that the kit has
+        is_there = os.path.exists(compiled)
+        loader = SourcelessFileLoader(name, compiled) if is_there else SourceFileLoader(name, f"{HERE}/{probe}.py")
+        module = type(sys)(name)
+        exec(loader.get_code(name), module.__dict__)  # type: ignore[arg-type]
         sys.modules[name] = module
     return sys.modules[name]
 

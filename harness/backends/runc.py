@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -68,13 +69,16 @@ def run(config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
             close_fds=False,
             process_group=0,
         )
+        pidfd = os.pidfd_open(
+            process.pid
+        )  # which tells the end at once; wait with a timeout looks, naps and looks again
         try:
             if front:
-                front.copy(os.pidfd_open(process.pid), end)
-            status = process.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            status = 124
+                front.copy(pidfd, end)
+            ended = select.select([pidfd], [], [], max(0.0, end - time.monotonic()))[0]
+            status = process.wait() if ended else 124
         finally:
+            os.close(pidfd)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

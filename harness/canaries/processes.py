@@ -28,7 +28,7 @@ class Process(Canary):
         def become_bait(ready: int) -> None:
             os.set_inheritable(ready, True)
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            program = f"import os, signal; os.write({ready}, b'.'); os.close({ready}); signal.pause()"
+            program = f"import os, _signal; os.write({ready}, b'.'); os.close({ready}); _signal.pause()"
             arguments = [sys.executable, "-I", "-S", "-c", program, f"--isoproof-canary={self.token}"]
             os.execve(sys.executable, arguments, {"ISOPROOF": f"isoproof-canary={self.token}"})
 

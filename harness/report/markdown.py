@@ -10,6 +10,7 @@ import re
 from harness import environment
 from harness.report.terminal import OUTCOMES, again
 from harness.results import Result, Results, printable
+from harness.timing import PARTS, Timing
 
 FILE = "isolation.md"
 LARGEST = 900 * 1024
@@ -24,7 +25,8 @@ SIGNS = {
 
 
 def render(results: Results) -> str:
-    text = "\n".join([*_heading(results), *_matrix(results), *_findings(results), *_reasons(results)]) + "\n"
+    parts = (_heading(results), _matrix(results), _findings(results), _reasons(results), _time(results.timing))
+    text = "\n".join(line for part in parts for line in part) + "\n"
     if len(text.encode()) <= LARGEST:
         return text
     cut = text.encode()[:LARGEST].decode(errors="ignore")
@@ -46,17 +48,17 @@ def _heading(results: Results) -> list[str]:
 
 def _matrix(results: Results) -> list[str]:
     runtimes = [runtime.name for runtime in results.runtimes]
-    rows = [row(["check", "severity", *runtimes]), row(["---"] * (len(runtimes) + 2))]
+    rows = [_row(["check", "severity", *runtimes]), _row(["---"] * (len(runtimes) + 2))]
     for area, checks in results.areas().items():
-        rows.append(row([f"**{escaped(area)}**", "", *("" for _ in runtimes)]))
+        rows.append(_row([f"**{escaped(area)}**", "", *("" for _ in runtimes)]))
         for check, by_runtime in checks.items():
             severity = next(iter(by_runtime.values())).severity
             cells = [_cell(by_runtime.get(name)) for name in runtimes]
-            rows.append(row([escaped(check), escaped(severity), *cells]))
+            rows.append(_row([escaped(check), escaped(severity), *cells]))
     for outcome in OUTCOMES:
-        rows.append(row([outcome, "", *(str(results.outcomes(name)[outcome]) for name in runtimes)]))
+        rows.append(_row([outcome, "", *(str(results.outcomes(name)[outcome]) for name in runtimes)]))
     proofs = [results.proofs(name) for name in runtimes]
-    rows.append(row(["proven", "", *(f"{proven} of {tried}" if tried else "" for proven, tried in proofs)]))
+    rows.append(_row(["proven", "", *(f"{proven} of {tried}" if tried else "" for proven, tried in proofs)]))
     return [*rows, ""]
 
 
@@ -89,35 +91,67 @@ def _findings(results: Results) -> list[str]:
 
 def _reasons(results: Results) -> list[str]:
     rows = [
-        row([escaped(result.check), escaped(result.runtime), str(result.outcome), escaped(result.reason)])
+        [result.check, result.runtime, str(result.outcome), result.reason]
         for result in results.results
         if result.outcome in ("skip", "xfail")
     ]
     rows += [
-        row(
-            [
-                f"{escaped(result.check)} ({escaped(proof.sabotage)})",
-                escaped(result.runtime),
-                "no proof" if proof.outcome == "skip" else proof.outcome,
-                escaped(proof.reason),
-            ]
-        )
+        [
+            f"{result.check} ({proof.sabotage})",
+            result.runtime,
+            "no proof" if proof.outcome == "skip" else proof.outcome,
+            proof.reason,
+        ]
         for result in results.results
         for proof in result.missing_proofs()
     ]
     if not rows:
         return []
+    return ["## Skips, known findings and missing proofs", "", *_table(["check", "runtime", "", "reason"], rows)]
+
+
+def _time(timing: Timing | None) -> list[str]:
+    """Where the time went, in seconds, folded away."""
+    if not timing:
+        return []
+    columns = timing.session, timing.of_checks(), timing.of_proofs(), timing.by_part()
+    parts = [[part, *(_seconds(column.get(part)) for column in columns), PARTS.get(part, "")] for part in columns[-1]]
+    total = ["all", *(_seconds(sum(column.values())) for column in columns), ""]
+    areas = [
+        [area, *(_seconds(sum(side.get(area, {}).values())) for side in (timing.checks, timing.proofs))]
+        for area in dict.fromkeys([*timing.checks, *timing.proofs])
+    ]
+    launches = [
+        [
+            _seconds(launch.milliseconds),
+            max(launch.parts, key=lambda part: launch.parts[part], default=""),
+            launch.runtime,
+            launch.sabotage,
+            ", ".join(launch.checks),
+        ]
+        for launch in timing.slowest
+    ]
+    several = f", of {timing.processes} processes added up" if timing.processes > 1 else ""
     return [
-        "## Skips, known findings and missing proofs",
+        f"<details><summary>Time by part: {_seconds(timing.milliseconds)} s{several}</summary>",
         "",
-        row(["check", "runtime", "", "reason"]),
-        row(["---"] * 4),
-        *rows,
+        *_table(["part", "session", "checks", "proofs", "together", ""], [*parts, total]),
+        *_table(["area", "checks", "proofs"], areas),
+        *_table(["slowest launches", "most of it", "runtime", "sabotage", "checks"], launches),
+        "</details>",
         "",
     ]
 
 
-def row(cells: list[str]) -> str:
+def _seconds(milliseconds: float | None) -> str:
+    return f"{milliseconds / 1000:.2f}" if milliseconds else ""
+
+
+def _table(heading: list[str], rows: list[list[str]]) -> list[str]:
+    return [_row(heading), _row(["---"] * len(heading)), *(_row(list(map(escaped, row))) for row in rows), ""]
+
+
+def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from harness import environment
 from harness.results import Result, Results, printable
+from harness.timing import Timing
 
 FILE = ""
 WIDTH = 80
@@ -43,8 +44,8 @@ def render(results: Results) -> str:
 def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator[Line]:
     """The matrix by area with its totals, the reasons of what was skipped or known to fail, and what it was run on.
 
-    `brief` leaves out the checks and shows the areas alone. Where not all runtimes fit in the width, the matrix
-    is repeated for the next ones.
+    `brief` leaves out the checks, and where the time went, and shows the areas alone. Where not all runtimes fit in the
+    width, the matrix is repeated for the next ones.
     """
     runtimes = [runtime.name for runtime in results.runtimes]
     cell = max([CELL, *(len(name) + 2 for name in runtimes)])
@@ -55,8 +56,11 @@ def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator
     yield from _reasons(results, width)
     for runtime in results.runtimes:
         yield [Piece(f"{runtime.name}: "), Piece(runtime.missing or runtime.version, "red" if runtime.missing else "")]
-    for text in wrap(f"on {environment.one_line(results.environment)}", width, subsequent_indent="   "):
-        yield [Piece(text)]
+    texts = [f"on {environment.one_line(results.environment)}"]
+    if results.timing and not brief:
+        texts.append(f"time {_time(results.timing)}")
+    for text in texts:
+        yield from ([Piece(line)] for line in wrap(text, width, subsequent_indent="   "))
 
 
 def _matrix(results: Results, runtimes: list[str], width: int, cell: int, brief: bool) -> Iterator[Line]:
@@ -79,6 +83,18 @@ def _matrix(results: Results, runtimes: list[str], width: int, cell: int, brief:
     proofs = [results.proofs(name) for name in runtimes]
     if any(tried for _, tried in proofs):
         yield row("proven", (_proven_cell(proven, tried) for proven, tried in proofs))
+
+
+def _time(timing: Timing) -> str:
+    """Where the time went, in one line: the parts that took a twentieth of it and more, the most first."""
+    total = timing.milliseconds
+    parts = sorted(timing.by_part().items(), key=lambda part: -part[1])
+    told = {name: length for name, length in parts if length >= total / 20}
+    told["others"] = total - sum(told.values())
+    proofs = sum(timing.of_proofs().values())
+    text = f"{total / 1000:.1f} s: " + ", ".join(f"{name} {length / 1000:.1f}" for name, length in told.items())
+    text += f"; proofs {proofs / 1000:.1f}" if proofs else ""
+    return text + (f"; {timing.processes} processes" if timing.processes > 1 else "")
 
 
 def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:

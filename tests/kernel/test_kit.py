@@ -149,6 +149,26 @@ def test_any_user_can_run_it(kit: Path, tmp_path: Path, needs_root: None) -> Non
     assert facts["uid"] == 65534
 
 
+def imported(kit: Path, arguments: list[str]) -> set[str]:
+    """What the kit's interpreter imports from its start on, be it builtin, frozen or a file."""
+    directory = str(kit)
+    loader, *options = [argument.replace(rootfs.KIT, directory) for argument in rootfs.command("")]
+    python = options.index(f"{directory}/bin/python") + 1
+    command = [loader, *options[:python], "-X", "importtime", "-I", "-S", "-B", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, env={}, check=True)
+    return {line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
+
+
+def test_the_runner_imports_no_more_than_it_needs_before_the_first_probe(kit: Path) -> None:
+    """Every start in a container pays for it: ctypes, importlib and signal alone cost a third of the interpreter."""
+    request = json.dumps({"nonce": "0", "observe": []})
+    runner = imported(kit, [f"{kit}/probes/__main__.pyc", request])
+    assert runner - imported(kit, ["-c", "pass"]) == {
+        *("__future__", "_collections_abc", "_ctypes", "_json", "_kernel", "_stat"),
+        *("errno", "genericpath", "os", "posixpath", "select", "stat"),
+    }
+
+
 def test_every_probe_finds_what_it_imports(kit: Path, tmp_path: Path) -> None:
     """A probe that is called with a wrong argument has been loaded, and does nothing."""
     wrong = {"no_such_argument": None}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness import backends
+from harness.timing import Timing
 from tests.plugin.project import GOOD, Project, check
 
 pytest_plugins = ["pytester"]
@@ -114,6 +115,7 @@ def test_quiet_shows_areas_alone(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD)
     run = project.run("-q")
     run.stdout.re_match_lines([r"uts +1 of 1"])
+    run.stdout.no_re_match_line(r"time \d")
     run.stdout.no_re_match_line(r"  uts-name .*")
 
 
@@ -124,6 +126,68 @@ def test_junit_carries_the_result(project: Project) -> None:
     assert case.get("classname") == "scenarios.uts.yaml"
     [value] = [entry.get("value", "") for entry in case.iter("property") if entry.get("name") == "isoproof"]
     assert json.loads(value)["outcome"] == "pass"
+
+
+def counted(timing: Timing) -> float:
+    sides = [timing.session, *timing.checks.values(), *timing.proofs.values()]
+    return sum(length for parts in sides for length in parts.values())
+
+
+def test_where_the_time_went_sums_to_the_whole(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-more") + check("uts-other", "cell-2"))
+    project.write("scenarios/net.yaml", GOOD.replace("uts", "net").replace("cell-1", "cell-3"))
+    run = project.run("--prove")
+    run.assert_outcomes(passed=8)
+    results = project.results()
+    timing = results.timing
+    assert timing
+    assert counted(timing) == pytest.approx(
+        timing.milliseconds, abs=0.1
+    )  # each of some dozens is rounded to a microsecond
+    assert timing.milliseconds == pytest.approx(results.milliseconds, rel=0.5)
+    assert timing.checks.keys() == timing.proofs.keys() == {"net", "uts"}
+    assert {"collect", "rest"} < timing.session.keys()
+    for side in (timing.checks, timing.proofs):
+        assert {"start", "probes", "exchange", "judge", "rest"} <= side["uts"].keys()
+    assert all("sandboxes" in parts for parts in timing.proofs.values())
+    served = {(*launch.checks, launch.sabotage) for launch in timing.slowest}
+    shared = [("uts-name", "uts-more"), ("uts-other",), ("net-name",)]
+    assert served == {(*names, knob) for names in shared for knob in ("", "no-sethostname")}
+    run.stdout.re_match_lines([r"time \d+\.\d s\b"])
+    assert "Time by part" in (project.path / "reports" / "isolation.md").read_text()
+
+
+def test_times_of_workers_arrive_at_the_controller(project: Project) -> None:
+    """What pytest-xdist does, done by hand: a worker's output travels as text in its node."""
+    project.write("scenarios/uts.yaml", GOOD)
+    project.run()
+    alone = project.results().timing
+    assert alone
+    project.write(
+        "conftest.py",
+        (project.path / "conftest.py").read_text()
+        + """
+import types
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    from harness import plugin
+
+    session.config.workeroutput = {}
+    plugin.pytest_sessionfinish(session)
+    recorder = session.config.pluginmanager.get_plugin("isoproof-recorder")
+    for _ in range(2):
+        recorder.pytest_testnodedown(types.SimpleNamespace(workeroutput=session.config.workeroutput))
+    recorder.pytest_testnodedown(types.SimpleNamespace())
+""",
+    )
+    project.run()
+    timing = project.results().timing
+    assert timing
+    assert timing.processes == 2
+    assert counted(timing) == pytest.approx(timing.milliseconds, abs=0.1)
+    assert timing.checks["uts"].keys() == alone.checks["uts"].keys()
 
 
 def test_ordinary_tests_get_no_reports_of_ours(project: Project) -> None:

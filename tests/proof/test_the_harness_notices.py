@@ -1,5 +1,7 @@
 """What `--prove` asks of a check, asked of the harness: would it notice? In a real sandbox, with real containers."""
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,7 @@ def test_a_probe_that_fails_is_an_error_and_never_a_fact(
 
 def test_a_sandbox_that_is_gone_is_an_error_with_a_sentence(checks: list[Check]) -> None:
     with start() as sandbox:
-        sandbox._process.kill()
+        signal.pidfd_send_signal(sandbox._launcher, signal.SIGTERM)
         with pytest.raises(HarnessError, match="run in outer sandbox: it has ended"):
             answer(sandbox, checks[0])
 
@@ -129,6 +131,24 @@ def test_nothing_of_a_run_stays_in_the_sandbox(outer: Outer, checks: list[Check]
         return [point for point in seen[side]["mounts"]["facts"]["points"] if "run-" not in point]
 
     assert points(first, "host") == points(second, "host") == points(second, "host_after")
+
+
+def test_an_answer_tells_where_its_time_went(outer: Outer, checks: list[Check]) -> None:
+    """A probe that takes its time, and a host that acts meanwhile, which is counted for the host."""
+    burning = {"probe": "burn", "args": {"seconds": 0.2}, "deadline": 5.0}
+    acting = {"probe": "burn", "args": {"seconds": 0.3}, "deadline": 5.0, "during": "burn"}
+    begun = time.monotonic()
+    seen = answer(outer, checks[0], inside={"burn": burning}, host={"act": acting}, host_after={})
+    elapsed = (time.monotonic() - begun) * 1000
+    spent = seen["milliseconds"]
+    assert spent.keys() == {"prepare", "observe", "start", "probes", "end"}
+    assert sum(spent.values()) <= elapsed
+    inside, host = (
+        seen[side][name]["facts"]["wall_seconds"] * 1000 for side, name in (("inside", "burn"), ("host", "act"))
+    )
+    assert spent["probes"] >= inside
+    assert spent["observe"] >= host
+    assert elapsed >= inside + host + spent["start"] + spent["end"]
 
 
 def test_launches_keep_their_own_sandbox_for_each_sabotage(checks: list[Check]) -> None:

@@ -25,6 +25,7 @@ from harness.results import (
     result_to_text,
     to_json,
 )
+from harness.timing import LaunchTime, Timing
 
 ENVIRONMENT = {
     "release": "6.18.0",
@@ -61,6 +62,18 @@ def a_failure(value: str = "'host'") -> Failure:
     )
 
 
+def some_timing(**changes: Any) -> Timing:
+    launch = LaunchTime(["uts-a", "uts-b"], "builtin", 700.0, {"start": 500.0, "probes": 200.0})
+    fields: dict[str, Any] = {
+        "milliseconds": 41000.0,
+        "session": {"collect": 300.0, "rest": 90.0},
+        "checks": {"uts": {"start": 500.0, "probes": 6110.0}},
+        "proofs": {"uts": {"sandboxes": 30000.0, "start": 4000.0}},
+        "slowest": [launch],
+    }
+    return Timing(**{**fields, **changes})
+
+
 def some_results(*results: Result) -> Results:
     runtimes = [Runtime("builtin", "0.1.0"), Runtime("runc", "1.1.5")]
     return Results(ENVIRONMENT, runtimes, merge(list(results)), "2026-11-23T20:00:00+00:00", 1234.5)
@@ -71,7 +84,44 @@ def test_results_survive_json() -> None:
         a_result(outcome="fail", failures=[a_failure()], proofs=[Proof("skip-ns=uts", "proven")]),
         a_result("uts-b", outcome=None, reason="…"),
     )
+    results.timing = some_timing()
     assert from_json(to_json(results)) == results
+
+
+def test_a_file_from_before_there_were_times_is_read() -> None:
+    document = json.loads(to_json(some_results(a_result())))
+    del document["timing"]
+    assert from_json(json.dumps(document)) == some_results(a_result())
+
+
+def test_the_terminal_tells_in_one_line_where_the_time_went() -> None:
+    results = some_results(a_result())
+    results.timing = some_timing()
+    lines = terminal.render(results).splitlines()
+    at = lines.index("time 41.0 s: sandboxes 30.0, probes 6.1, start 4.5, others 0.4; proofs 34.0")
+    assert lines[at - 1].startswith(("on ", "   "))
+    brief = ["".join(piece.text for piece in line) for line in terminal.lines(results, brief=True)]
+    assert not any(line.startswith("time ") for line in brief)
+
+
+def test_the_terminal_says_that_times_of_workers_are_added_up() -> None:
+    results = some_results(a_result())
+    results.timing = some_timing(processes=2, proofs={})
+    assert re.search(r"^time 41\.0 s: .*; 2 processes$", terminal.render(results), re.MULTILINE)
+
+
+def test_markdown_tells_where_the_time_went() -> None:
+    results = some_results(a_result())
+    plain = markdown.render(results)
+    assert "<details>" not in plain
+    results.timing = some_timing(processes=2)
+    added = markdown.render(results).removeprefix(plain)
+    assert added.startswith("<details><summary>Time by part: 41.00 s, of 2 processes added up</summary>\n\n|")
+    assert re.search(r"^\| start \|  \| 0\.50 \| 4\.00 \| 4\.50 \| containers start: .* \|$", added, re.MULTILINE)
+    assert re.search(r"^\| all \| 0\.39 \| 6\.61 \| 34\.00 \| 41\.00 \|  \|$", added, re.MULTILINE)
+    assert re.search(r"^\| uts \| 6\.61 \| 34\.00 \|$", added, re.MULTILINE)
+    assert "| 0.70 | start | builtin |  | uts\\-a, uts\\-b |" in added
+    assert added.endswith("\n</details>\n\n")
 
 
 @pytest.mark.parametrize(
