@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from harness.runtime import folders, leftovers, quick, stored
 from harness.runtime.config import Config
+from harness.runtime.syscalls import PR, invoke
 from tests.kernel.bundles import bundle
 from tests.kernel.test_replay import lasting, looking
 
@@ -64,6 +66,13 @@ class Bundle:
         status = self.run("quick").returncode
         assert status in (0, LEFT)
         return status == 0
+
+
+@pytest.fixture(autouse=True)
+def _is_dumpable_again() -> Iterator[None]:
+    """The command hides itself from the container and ends; a test that calls it lives on."""
+    yield
+    invoke("prctl", PR.SET_DUMPABLE, 1, 0, 0, 0)
 
 
 @pytest.fixture

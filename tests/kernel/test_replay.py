@@ -54,7 +54,8 @@ NUMBER = re.compile(r"[0-9a-f]{8,}|\d{2,}")
 
 def lasting(text: str) -> str:
     """Return what is the same from start to start."""
-    return PASSING.sub(lambda found: NUMBER.sub("#", found[1] or ""), text)
+    passing = PASSING.sub(lambda found: NUMBER.sub("#", found[1] or ""), text)
+    return re.sub(" +", " ", passing)  # columns are as wide as their longest number
 
 
 def is_replayed(directory: Path, config: Config, alter: Callable[[Plan], Plan] | None = None) -> bool:
