@@ -10,7 +10,7 @@ from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, starting
 from harness.bench.turns import Turns
 from harness.runtime import launch
 from harness.runtime.config import read
-from harness.runtime.pool import Pool, discard
+from harness.runtime.pool import Pool
 
 TITLE = "The pool"
 QUESTION = "How much faster is a start that finds its network and IPC namespaces and their mounts ready?"
@@ -44,7 +44,7 @@ def filling(pool: Pool) -> Start:
         begun = time.monotonic_ns()
         pool.fill()
         ended = time.monotonic_ns()
-        discard(pool.take() or {})
+        pool.give_back(pool.take() or {})
         return Round(first=ended - begun)
 
     return fill

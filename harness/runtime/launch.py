@@ -30,7 +30,7 @@ from harness.runtime.errors import StartError
 from harness.runtime.forked import FAILURE, Failed, NotEnteredError, Results, clone
 from harness.runtime.front import Front
 from harness.runtime.plan import plan as compile_plan
-from harness.runtime.pool import Pool, discard
+from harness.runtime.pool import Pool
 from harness.runtime.replay import Child, HostSide
 from harness.runtime.signals import PassedOn
 from harness.runtime.step import CHANNEL, Host, Meeting, Plan
@@ -112,11 +112,10 @@ class Prepared:
     ) -> int:
         """Run what nobody has to meet; hardly anything stands between the request and the clone."""
         with contextlib.ExitStack() as undo:
-            results: Results = {}
             if self.pool and (ready := self.pool.take()):
-                undo.callback(discard, ready)
-                child, results = self.pool.child, ready.copy()
-            cell = _started(self.plan, streams, child, self.host_side, results, undo)
+                undo.callback(self.pool.give_back, ready)
+                child = self.pool.child
+            cell = _started(self.plan, streams, child, self.host_side, {}, undo)
             if passed_on:
                 undo.callback(passed_on.keep)
                 passed_on.to(cell.pidfd)

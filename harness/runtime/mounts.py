@@ -9,7 +9,7 @@ outside. The one way out that is left are the links in /proc that are no paths (
 import errno
 import os.path
 
-from harness.runtime import mountsources
+from harness.runtime import devices, mountsources
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
 from harness.runtime.mountoptions import PROPAGATION, Options, destination, parse
@@ -144,6 +144,7 @@ def attach(config: Config, host: Host) -> list[Step]:
     """Put every mount in its place, in the order of the config, which the runtime-spec demands."""
     steps = []
     made: set[str] = set()
+    dev = devices.own(config)
     for index, mount in enumerate(config.get("mounts", [])):
         options = parse(mount)
         place = destination(mount)
@@ -158,9 +159,13 @@ def attach(config: Config, host: Host) -> list[Step]:
         elif what == "cgroup":
             calls = _place(place, is_file, made) + _attach_cgroups(place, options, host)
         else:
-            calls = _place(place, is_file, made) + _move(mountsources.handle(config, index), place)
+            taken = mountsources.handle(config, index)
+            if dev is not None and index > dev and os.path.dirname(place) == "/dev":
+                calls = _put_in_dev(taken, os.path.basename(place), is_file)
+            else:
+                calls = _place(place, is_file, made) + _move(taken, place)
             if index not in mountsources.kept(config):
-                calls += (Call("close", (Saved(mountsources.handle(config, index)),)),)
+                calls += (Call("close", (Saved(taken),)),)
         made = {path for path in made if not path.startswith(place + "/")}
         steps.append(Step(name, why, calls))
     return steps
@@ -282,6 +287,17 @@ def _move(name: str, place: str) -> tuple[Call, ...]:
     flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH
     reached = Saved("place")
     return (*_reach(place), Call("move_mount", (Saved(name), "", reached, "", flags)), Call("close", (reached,)))
+
+
+def _put_in_dev(taken: str, name: str, is_file: bool) -> tuple[Call, ...]:
+    """Return the calls that attach a detached mount in the own /dev, where nothing of the image's can be."""
+    dev = Saved(devices.DIRECTORY)
+    there = (errno.EEXIST,)
+    if is_file:
+        place = Call("mknodat", (dev, name, S_IFREG | 0o644, 0), there)
+    else:
+        place = Call("mkdirat", (dev, name, 0o755), there)
+    return place, Call("move_mount", (Saved(taken), "", dev, name, MOVE_MOUNT.F_EMPTY_PATH))
 
 
 def _attach_cgroups(place: str, options: Options, host: Host) -> tuple[Call, ...]:

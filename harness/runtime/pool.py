@@ -1,25 +1,30 @@
 """Parts of containers that are made before anybody asks for them: fresh, and used once.
 
 The network namespace alone is half of a start. A thread makes it and the IPC namespace in advance, and in them the
-mounts that need no more than that; a container that is given them only has to enter. What is used is never used again.
+file systems that need no more than that; a container that is given them only has to enter and to put them in their
+places. What is used is never used again.
 Mount and PID namespaces are not kept ready: the one would hold the host's mounts of another moment, the other ends with
 its first process. Inside nothing tells one from the other but the order of the lines in /proc/self/mountinfo: newer
 kernels put what is older first.
 """
 
 import contextlib
+import functools
+import itertools
 import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
 from harness.runtime import causes
+from harness.runtime.devices import DIRECTORY
 from harness.runtime.errors import StartError
 from harness.runtime.forked import Results, close_opened, left_open, run_here
+from harness.runtime.mountsources import make, set_attributes
 from harness.runtime.privileges import clear_umask
 from harness.runtime.replay import Child
 from harness.runtime.step import Call, Plan, Saved, Step
-from harness.runtime.syscalls import AT_FDCWD, CLONE, O
+from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOUNT_ATTR, MOVE_MOUNT, O
 
 NAMESPACES = {CLONE.NEWNET: "net", CLONE.NEWIPC: "ipc"}
 STEPS = ("loopback", "device-links")
@@ -42,7 +47,7 @@ class Pool:
                 yield
             finally:
                 while self._ready:
-                    discard(self._ready.pop())
+                    _discard(self._ready.pop())
 
     def fill(self) -> None:
         """Make the parts for one more start, by a thread, which alone leaves this process's namespaces.
@@ -62,14 +67,27 @@ class Pool:
         thread.join()
         if failures:
             raise failures[0]
+        self._lay_in()
 
     def take(self) -> Results | None:
-        """Return the descriptors of what is ready for one start, if there is any; they are the caller's now."""
+        """Return the descriptors of what is ready for one start, if there is any; the child knows them already.
+
+        Whoever takes them gives them back when the start is over.
+        """
         return self._ready.pop() if self._ready else None
 
+    def give_back(self, used: Results) -> None:
+        """Close what was ready for a start that is over: what nobody else uses is gone with that."""
+        _discard(used)
+        self._lay_in()
 
-def discard(results: Results) -> None:
-    """Close what was ready and is not wanted any more: what nobody uses is gone with that."""
+    def _lay_in(self) -> None:
+        """Let the child know what is taken next, as long as nobody waits for it."""
+        if self._ready:
+            self.child.table.fill(self._ready[-1])
+
+
+def _discard(results: Results) -> None:
     for descriptor in results.values():
         os.close(descriptor)
 
@@ -78,12 +96,33 @@ def split(plan: Plan) -> tuple[tuple[Step, ...], Plan]:
     """Return what of a plan need not wait for a request, and a plan that finds it there."""
     flags = [flag for flag in NAMESPACES if flag in plan.flags]
     ready = [step for step in plan.steps if _may_be_ready(step)]
-    fill = (_leave(flags), clear_umask(), *ready, *(_open(NAMESPACES[flag]) for flag in flags))
-    first, *others = [step for step in plan.steps if step not in ready]
+    if attaches_to_detached():
+        ready += _in_dev(plan, ready)
+    covers = [step for step in plan.steps if _covers_directory(step)]
+    first, *others = [_put_cover(step) if step in covers else step for step in plan.steps if step not in ready]
+    made = [step for step in plan.steps if step in ready] + [_make_cover(step) for step in covers]
+    fill = (_leave(flags), clear_umask(), *made, *(_open(NAMESPACES[flag]) for flag in flags))
     kept = plan.flags
     for flag in flags:
         kept &= ~flag
     return fill, replace(plan, flags=kept, steps=(first, _enter(flags), *others))
+
+
+@functools.cache
+def attaches_to_detached() -> bool:
+    """Return whether the kernel attaches a mount to one that is not attached itself: since Linux 6.15."""
+    outer, inner = Saved("outer"), Saved("inner")
+    calls = (
+        *make("tmpfs", "tmpfs", [], outer.name),
+        *make("tmpfs", "tmpfs", [], inner.name),
+        Call("mkdirat", (outer, "inner", 0o755)),
+        Call("move_mount", (inner, "", outer, "inner", MOVE_MOUNT.F_EMPTY_PATH)),
+    )
+    results: Results = {}
+    failed, _ = run_here(Step("attach-detached", "to what nobody sees yet: move_mount(2)", calls), results)
+    if not failed:
+        close_opened(calls, results)
+    return not failed
 
 
 def _may_be_ready(step: Step) -> bool:
@@ -92,6 +131,38 @@ def _may_be_ready(step: Step) -> bool:
         return "openat2" not in names
     opens = names[:1] == ["fsopen"] and step.calls[0].arguments[0] in FILESYSTEMS
     return step.name in STEPS or (step.name.startswith("open:") and opens)
+
+
+def _in_dev(plan: Plan, ready: list[Step]) -> list[Step]:
+    """Return the steps that attach what is ready to the own /dev, up to the first that attaches anything else."""
+    handles = [Saved(call.saves) for step in ready for call in step.calls]
+
+    def attaches(step: Step) -> bool:
+        moves = [call.arguments for call in step.calls if call.name == "move_mount"]
+        return bool(moves) and moves[0][0] in handles and moves[0][2] == Saved(DIRECTORY)
+
+    later = itertools.dropwhile(lambda step: step.name != "mount:/dev", plan.steps)
+    return [*itertools.takewhile(attaches, itertools.islice(later, 1, None))]
+
+
+def _covers_directory(step: Step) -> bool:
+    """Return whether a step masks what is a directory here, and so most likely in the container."""
+    return step.name.startswith("mask:") and os.path.isdir(step.name.removeprefix("mask:"))
+
+
+def _make_cover(step: Step) -> Step:
+    """Return the step that makes what a mask covers a directory with."""
+    properties = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC
+    calls = (*make("tmpfs", "tmpfs", ["ro", "size=0k"], step.name), set_attributes(step.name, AT(0), properties))
+    return Step(f"open:{step.name}", "what covers a directory, whoever comes to want it: fsmount(2)", calls)
+
+
+def _put_cover(step: Step) -> Step:
+    """Return a mask whose file system is there already; it fits where a directory is, and is let go elsewhere."""
+    file, directory = step.calls
+    place = directory.arguments[1]
+    move = Call("move_mount", (Saved(step.name), "", AT_FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH), directory.allowed)
+    return replace(step, calls=(file, move, Call("close", (Saved(step.name),))))
 
 
 def _leave(flags: list[CLONE]) -> Step:

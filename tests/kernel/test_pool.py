@@ -14,7 +14,8 @@ from harness.runtime.config import Config, read
 from harness.runtime.errors import StartError
 from harness.runtime.launch import Prepared, prepared
 from harness.runtime.plan import plan
-from harness.runtime.pool import split
+from harness.runtime.pool import attaches_to_detached, split
+from harness.runtime.spec import example
 from harness.runtime.step import Call, Host, Plan
 from harness.runtime.syscalls import AT_FDCWD, CLONE
 from tests.kernel.bundles import bundle, snapshot
@@ -66,6 +67,14 @@ def world(text: str) -> list[str]:
     return [*(line for line in lines if line not in mounts), *sorted(mounts)]
 
 
+@pytest.fixture(params=["as it is", "before Linux 6.15"])
+def _kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a kernel that attaches nothing to what is detached itself, too."""
+    if request.param != "as it is":
+        monkeypatch.setattr("harness.runtime.pool.attaches_to_detached", lambda: False)
+
+
+@pytest.mark.usefixtures("_kernel")
 def test_inside_it_is_like_one_made_on_demand(tmp_path: Path) -> None:
     directory, config = looking(tmp_path)
     config["process"]["user"] = {"uid": 1000, "gid": 5, "umask": 0o27}
@@ -83,6 +92,30 @@ def test_inside_it_is_like_one_made_on_demand(tmp_path: Path) -> None:
     assert world(from_pool) == world(on_demand) == world(again)
     assert "dev/below" not in on_demand
     assert len(on_demand) > 5000
+
+
+def test_a_mask_fits_whatever_the_image_has_there(tmp_path: Path) -> None:
+    """What is a directory on the host may be a file in the image, and the other way about."""
+    shown = tmp_path / "here"
+    (shown / "directory").mkdir(parents=True)
+    (shown / "file").write_text("")
+    inside = Path(f"{tmp_path}/bundle/rootfs{shown}")
+    command = f"cd {shown}; for name in *; do echo $name; cat $name; ls -lanR $name; touch $name/more; done 2>&1; mount"
+    directory, config = bundle(tmp_path / "bundle", "sh", "-c", command)
+    inside.mkdir(parents=True)
+    for name in ("directory", "as-on-the-host"):
+        (inside / name).write_text("hide me")
+    for name in ("file", "also-as-on-the-host", "unknown-there"):
+        (inside / name).mkdir()
+        (inside / name / "secret").write_text("hide me")
+    (shown / "also-as-on-the-host").mkdir()
+    config["linux"]["maskedPaths"] += [str(shown / name) for name in (*os.listdir(inside), "none")]
+    with pooled(directory, config) as container:
+        found = output_of(filled(container))
+        assert sorted(found.splitlines()) == sorted(output_of(container).splitlines())
+    assert "hide me" not in found
+    assert "secret" not in found
+    assert len(re.findall("^tmpfs on .*/here/.*size=0k", found, re.MULTILINE)) == 3
 
 
 def test_its_namespaces_are_fresh_and_serve_once(tmp_path: Path) -> None:
@@ -146,15 +179,24 @@ def test_a_failed_start_uses_its_parts_up(tmp_path: Path) -> None:
         os.close(null)
 
 
-def test_only_what_does_not_depend_on_the_moment_is_made_beforehand() -> None:
-    from harness.runtime.spec import example
+def test_what_covers_another_mount_is_not_attached_before_that() -> None:
+    config = example(0, 0)
+    at = [mount["destination"] for mount in config["mounts"]].index("/dev/shm")
+    config["mounts"].insert(at, {"destination": "/dev/shm", "type": "bind", "source": "/etc", "options": ["bind"]})
+    made = plan(read(config), Host("isoproof-1", "/r", kernel=(6, 18), files=frozenset()))
+    names = [step.name for step in split(made)[1].steps]
+    assert names.count("mount:/dev/shm") == 2
 
+
+def test_only_what_does_not_depend_on_the_moment_is_made_beforehand() -> None:
     config = example(0, 0)
     config["mounts"].append({"destination": "/v", "type": "bind", "source": "/etc", "options": ["bind"]})
     made = plan(read(config), Host("isoproof-1", "/r", kernel=(6, 18), files=frozenset()))
     steps, rest = split(made)
     names = {step.name for step in steps}
-    assert {"loopback", "open:/dev", "open:/dev/mqueue", "open:/sys"} <= names
-    assert not {"open:/proc", "open:/v", "private"} & names
+    assert {"loopback", "open:/dev", "open:/dev/mqueue", "open:/sys", "open:mask:/sys/firmware"} <= names
+    assert not {"open:/proc", "open:/v", "private", "mount:/dev", "mount:/v"} & names
+    if attaches_to_detached():
+        assert [step.name for step in rest.steps if step.name.startswith("mount:/dev")] == ["mount:/dev"]
     assert not (CLONE.NEWNET | CLONE.NEWIPC) & rest.flags
     assert {CLONE.NEWNS, CLONE.NEWPID, CLONE.NEWUTS} <= set(rest.flags)
