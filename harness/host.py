@@ -10,7 +10,7 @@ line. The request and the answer:
      "host": {name: {"probe", "args", "during": name inside}}, "host_after": {name: {"probe", "args"}}}
 
     {"inside": {name: {"facts"} | {"error"}}, "host", "host_after", "canary": {name: facts}, "config": as asked,
-     "start": {"ran", "refused", "message", "status"}, "container": {…}, "error",
+     "start": {"ran", "refused", "message", "status"}, "container": {…}, "error", "unfit",
      "milliseconds": {"prepare", "observe", "start", "probes", "end"}}
 
 Its time goes to bundle and canaries (prepare), to what the host sees and does (observe), to the container until its
@@ -111,6 +111,7 @@ class Run:
         self.host: dict[str, Facts] = {}
         self.stderr = ""
         self.crashed = False  # a launcher that nobody has sabotaged
+        self.unfit = ""  # why the sabotage could not be done
         self.collector = Collector(self.nonce, request["inside"], self._handshakes())
         self.clock = Clock("prepare")
 
@@ -145,6 +146,7 @@ class Run:
             "milliseconds": self.clock.milliseconds(),
             # Where the container has run, all may look well, and the runtime is broken nevertheless.
             "error": self.stderr.strip() if self.crashed and ran else None,
+            "unfit": self.unfit,
         }
 
     def _prepare(self, undo: contextlib.ExitStack) -> None:
@@ -183,7 +185,11 @@ class Run:
         """Have a launcher run the container, and attend to its output until both have ended."""
         knobs = self.request.get("sabotage", [])
         backend = load(self.request["runtime"])
-        config = sabotage.sabotaged_config(knobs, asked)
+        try:
+            config = sabotage.sabotaged_config(knobs, asked)
+        except sabotage.Unfit as unfit:
+            self.unfit = str(unfit)
+            return Exit(125)
         alter: Alteration | None = (lambda plan: sabotage.sabotaged_plan(knobs, plan)) if knobs else None
         deadline = float(self.request["deadline"])
         stdin, stdout, stderr, result = (os.pipe() for _ in range(4))
@@ -217,7 +223,9 @@ class Run:
             self.stderr += "\nthe launcher has ended without a word"
             self.crashed = not knobs
             return Exit(125)
-        return Exit(**json.loads(report))
+        said = json.loads(report)
+        self.unfit = said.pop("unfit", "")
+        return Exit(**said)
 
     def _attend(self, replies: int, stdout: int, stderr: int, result: int, end: float) -> bytes:
         """Read everything that comes until the launcher has reported and the output has ended; return the report."""
@@ -338,6 +346,8 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
             _drop_capabilities()
         ended = start()
         os.write(result, json.dumps({"status": ended.status, "refused": ended.refused}).encode())
+    except sabotage.Unfit as unfit:
+        os.write(result, json.dumps({"status": 125, "unfit": str(unfit)}).encode())
     except BaseException:
         os.write(stderr, traceback.format_exc().encode())
     finally:

@@ -87,37 +87,20 @@ class Launch:
         return START + float(late)
 
 
-class Launches:
-    """The launches of one session, each made when the first of those who share it asks for its answer."""
+class Sharing:
+    """Which launches serve some cases: those that want equal containers share one. All of them must be told before the
+    first launch is made, for it makes the observations of all who share it.
+    """
 
-    def __init__(self, start: Start, cases: Iterable[Case], clock: RunClock | None = None) -> None:
-        self._start = start
-        self._clock = clock or RunClock()
-        self._good = ExitStack()
-        self._host: Host | None = None
-        self._spare: AbstractContextManager[Host] | None = None
-        self._proofs = 0  # launches that are still to be made in a sandbox of their own
+    def __init__(self, cases: Iterable[Case]) -> None:
+        self.launches: list[Launch] = []
         self._shared: dict[str, list[Launch]] = {}
         self._of_case: dict[tuple[str, str, str, str], tuple[Launch, ...]] = {}
         for case in cases:
-            self._assign(case)
+            self.of(case)
 
-    def answers(self, case: Case) -> tuple[Answer, ...]:
-        """What the host role answered for a case; for a refused container also what it did for its twin.
-
-        Raises HarnessError, for each who shares the launch, where there is no answer.
-        """
-        return tuple(self._answer(launch) for launch in self._assign(case))
-
-    def close(self) -> None:
-        """End the sandboxes, also one that was started and is not wanted any more."""
-        with self._clock.session("sandboxes"), self._good:
-            self._host = None
-            if self._spare:
-                self._good.enter_context(self._spare)
-                self._spare = None
-
-    def _assign(self, case: Case) -> tuple[Launch, ...]:
+    def of(self, case: Case) -> tuple[Launch, ...]:
+        """The launch of a case; for a refused container also that of its twin."""
         check = case.check
         key = (check.path, check.name, case.runtime, case.knob)
         if key not in self._of_case:
@@ -130,6 +113,10 @@ class Launches:
             self._of_case[key] = tuple(launches)
         return self._of_case[key]
 
+    def proofs(self) -> int:
+        """How many launches are still to be made in a sandbox of their own."""
+        return sum(launch.answer is None and bool(launch.request["sabotage"]) for launch in self.launches)
+
     def _launch(self, request: dict[str, Any], observations: dict[str, Any], alone: bool) -> Launch:
         known = [] if alone else self._shared.setdefault(json.dumps(request, sort_keys=True), [])
         for launch in known:
@@ -138,9 +125,45 @@ class Launches:
         else:
             launch = Launch(request)
             known.append(launch)
-            self._proofs += bool(request["sabotage"])
+            self.launches.append(launch)
         launch.add(observations)
         return launch
+
+
+class Launches:
+    """The launches of one session, each made when the first of those who share it asks for its answer."""
+
+    def __init__(self, start: Start, cases: Iterable[Case], clock: RunClock | None = None) -> None:
+        self._start = start
+        self._clock = clock or RunClock()
+        self._good = ExitStack()
+        self._host: Host | None = None
+        self._spare: AbstractContextManager[Host] | None = None
+        self._sharing = Sharing(cases)
+
+    def answers(self, case: Case) -> tuple[Answer, ...]:
+        """What the host role answered for a case; for a refused container also what it did for its twin.
+
+        Raises HarnessError, for each who shares the launch, where there is no answer.
+        """
+        return tuple(self._answer(launch) for launch in self._sharing.of(case))
+
+    def together(self, cases: list[Case]) -> Iterator[tuple[Case, tuple[Answer, ...] | HarnessError]]:
+        """The answers of cases that share launches with one another alone; nobody else can ask for them later."""
+        sharing = Sharing(cases)
+        for case in cases:
+            try:
+                yield case, tuple(self._answer(launch) for launch in sharing.of(case))
+            except HarnessError as error:
+                yield case, error
+
+    def close(self) -> None:
+        """End the sandboxes, also one that was started and is not wanted any more."""
+        with self._clock.session("sandboxes"), self._good:
+            self._host = None
+            if self._spare:
+                self._good.enter_context(self._spare)
+                self._spare = None
 
     def _answer(self, launch: Launch) -> Answer:
         if launch.answer is None:
@@ -173,8 +196,7 @@ class Launches:
             with self._clock.part("sandboxes"):
                 spare, self._spare = self._spare, None
                 host = sandbox.enter_context(spare or self._start())
-                self._proofs -= 1
-                self._spare = self._start() if self._proofs else None
+                self._spare = self._start() if self._sharing.proofs() > 1 else None
             try:
                 yield host
             finally:

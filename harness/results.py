@@ -67,6 +67,19 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
         return [proof for proof in self.proofs if proof.outcome != "proven" and (made or proof.outcome != "skip")]
 
 
+class Reach(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a knob did to the checks on which it was tried, their own and others': those that went red by a verdict, those
+    that were left without a verdict (`error`), and those that stayed green. Where it finds nothing to break in a check's
+    container, the check is in none of them. `deviations` from what is recorded are sentences.
+    """
+
+    sabotage: str
+    red: list[str] = []
+    error: list[str] = []
+    green: list[str] = []
+    deviations: list[str] = []
+
+
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A runtime that was put under test; `missing` says why it could not be."""
 

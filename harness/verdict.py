@@ -64,6 +64,8 @@ def judge(check: Check, answer: Answer, environment: Mapping[str, Any], twin: An
 
 def prove(check: Check, answer: Answer, twin: Answer | None = None) -> Redness:
     """Whether the answer of a sabotaged run turns the check red by a verdict; an error proves nothing."""
+    if answer.get("unfit"):
+        return Redness("error", escaped(answer["unfit"]))
     verdict = _judged(check, answer, twin)
     if verdict.outcome == "fail":
         return Redness("proven", "")

@@ -8,11 +8,17 @@ that a knob does not name stays as it is.
 
 import copy
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FunctionType, ModuleType
 
 from harness.runtime.config import Config
 from harness.runtime.step import Plan
 from harness.sabotage import in_config, in_plan
+
+
+class Unfit(Exception):
+    """A knob finds nothing to break in a container: what it is about is not there, or is broken already."""
 
 
 def check_name(knob: str) -> None:
@@ -45,24 +51,41 @@ def applies_to(knob: str, runtime: str) -> str | None:
 
 
 def sabotaged_config(knobs: list[str], config: Config) -> Config:
-    """Return a copy of a config with the knobs of its level turned."""
+    """Return a copy of a config with the knobs of its level turned. Raises Unfit."""
     config = copy.deepcopy(config)
-    for module, function, arguments in _found(knobs):
+    for part, module, function, arguments in _found(knobs):
         if module is in_config:
-            function(config, *arguments)
+            before = copy.deepcopy(config)
+            with _fitting(part):
+                function(config, *arguments)
+            if config == before:
+                raise Unfit(f"the sabotage {part} changes nothing in this container")
     return config
 
 
 def sabotaged_plan(knobs: list[str], plan: Plan) -> Plan:
-    """Return a plan with the knobs of its level turned."""
-    for module, function, arguments in _found(knobs):
+    """Return a plan with the knobs of its level turned. Raises Unfit."""
+    for part, module, function, arguments in _found(knobs):
         if module is in_plan:
-            plan = function(plan, *arguments)
+            before = plan
+            with _fitting(part):
+                plan = function(plan, *arguments)
+            if plan == before:
+                raise Unfit(f"the sabotage {part} changes nothing in this container")
     return plan
 
 
-def _found(knobs: list[str]) -> list[tuple[ModuleType, FunctionType, list[str]]]:
-    return [_find(part) for knob in knobs for part in parts(knob)]
+@contextmanager
+def _fitting(part: str) -> Iterator[None]:
+    """Take it for Unfit that a knob does not find what it looks for."""
+    try:
+        yield
+    except (LookupError, ValueError, StopIteration) as error:
+        raise Unfit(f"the sabotage {part} does not fit this container: {type(error).__name__}: {error}") from error
+
+
+def _found(knobs: list[str]) -> list[tuple[str, ModuleType, FunctionType, list[str]]]:
+    return [(part, *_find(part)) for knob in knobs for part in parts(knob)]
 
 
 def _find(part: str) -> tuple[ModuleType, FunctionType, list[str]]:

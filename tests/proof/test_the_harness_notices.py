@@ -54,12 +54,22 @@ def test_a_sabotage_without_effect_proves_nothing(outer: Outer, checks: list[Che
         assert verdict.prove(check, answer(outer, check)).outcome == "unproven", check.name
 
 
-def test_a_launcher_that_crashes_has_refused_nothing(outer: Outer, checks: list[Check]) -> None:
-    crashing = answer(outer, checks[0], sabotage=["console-follow-symlink"])  # where there is no terminal
-    assert not crashing["start"]["refused"]
-    assert "StopIteration" in crashing["start"]["message"]
-    assert "ended without a word" in crashing["start"]["message"]
-    assert verdict.judge(checks[0], crashing, environment.facts()).outcome == "error"
+@pytest.mark.parametrize(
+    ("knob", "complaint"),
+    [
+        ("console-follow-symlink", "does not fit this container: StopIteration"),  # in the plan: there is no terminal
+        ("skip-seccomp", "does not fit this container: KeyError"),  # in the config
+        ("drop-idmap", "changes nothing in this container"),
+    ],
+)
+def test_a_sabotage_that_cannot_be_done_is_no_refusal_and_proves_nothing(
+    outer: Outer, checks: list[Check], knob: str, complaint: str
+) -> None:
+    unfit = answer(outer, checks[0], sabotage=[knob])
+    assert not unfit["start"]["refused"]
+    assert unfit["unfit"].startswith(f"the sabotage {knob} {complaint}")
+    assert verdict.judge(checks[0], unfit, environment.facts()).outcome == "error"
+    assert verdict.prove(checks[0], unfit) == ("error", unfit["unfit"])
 
 
 @pytest.mark.parametrize("knobs", [[], ["skip-ns=uts"]])

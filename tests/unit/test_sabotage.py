@@ -1,12 +1,14 @@
 """The knobs: each changes what its name says, and nothing where its name is wrong."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness import sabotage
 from harness.runtime.plan import plan
 from harness.runtime.spec import example
 from harness.runtime.step import Host
-from harness.sabotage import applies_to, check_name, in_config, in_plan, parts, sabotaged_config, sabotaged_plan
+from harness.sabotage import Unfit, applies_to, check_name, in_config, in_plan, parts, sabotaged_config, sabotaged_plan
 
 HOST = Host("isoproof-1", "/bundle/rootfs", kernel=(6, 18))
 
@@ -55,10 +57,20 @@ def test_a_plan_knob_changes_only_what_it_names() -> None:
 def test_a_knob_that_finds_nothing_to_break_says_so() -> None:
     config = example(0, 0)
     del config["hostname"]
-    with pytest.raises(KeyError):
+    with pytest.raises(Unfit, match="no-sethostname does not fit this container: KeyError: 'hostname'"):
         sabotaged_plan(["no-sethostname"], plan(config, HOST))
-    with pytest.raises(ValueError, match="no mount at /sys/fs/cgroup"):
+    with pytest.raises(Unfit, match="no mount at /sys/fs/cgroup"):
         sabotaged_config(["cgroupfs-rw"], config)
+    with pytest.raises(Unfit, match="inherit-oom does not fit"):
+        sabotaged_config(["skip-ns=uts + inherit-oom"], config)
+
+
+def test_a_knob_that_breaks_nothing_says_so() -> None:
+    config = example(0, 0)
+    with pytest.raises(Unfit, match="drop-idmap changes nothing in this container"):
+        sabotaged_config(["drop-idmap"], config)
+    with pytest.raises(Unfit, match="no-cgroup-kill changes nothing in this container"):
+        sabotaged_plan(["no-cgroup-kill"], replace(plan(config, HOST), kill_leftovers=False))
 
 
 def test_every_knob_says_what_it_does() -> None:
