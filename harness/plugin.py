@@ -3,10 +3,12 @@
     pytest scenarios/                       every check on our own runtime
     pytest scenarios/ --runtime runc        on another one (repeat the option for several)
     pytest scenarios/ --prove               besides, every check under each of its sabotages
+    pytest scenarios/ --precision=compare   besides, every sabotage under the other checks
 
 An item is a check on a runtime, `scenarios/uts.yaml::uts-ns-differs[builtin]`, or one of its proofs,
-`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict. Severities and areas are marks:
-`-m "escape and not mount"`.
+`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict; or it is a sabotage,
+`…::precision[builtin-skip-ns=uts]`, which passes only if those checks go red of which that is recorded. Severities and
+areas are marks: `-m "escape and not mount"`.
 
 The harness is imported where it is first needed, for pytest loads this module also where no scenario is run. Only
 public names of pytest are used.
@@ -18,20 +20,19 @@ import functools
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.errors import HarnessError, ScenarioError
+from harness.items import BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, clock, runtimes
 
 if TYPE_CHECKING:
-    from harness.language import Known
-    from harness.launches import Case, Launches, Start
-    from harness.results import Result, Results
-    from harness.timing import RunClock, Timing
+    from harness.launches import Launches, Start
+    from harness.results import Results
+    from harness.timing import Timing
 
 SEVERITIES = {
     "escape": "crosses the boundary, or removes a barrier that another check relies on",
@@ -39,17 +40,8 @@ SEVERITIES = {
     "dos": "takes resources from others, or outlives its limit",
     "hygiene": "wrong, but not directly usable",
 }
-PROPERTY = "isoproof"
-BEGUN = pytest.StashKey[float]()
-CLOCK = pytest.StashKey["RunClock"]()
-
-
-class CheckFailed(Exception):
-    """A check that does not hold, or a proof that is none."""
-
-
-class CheckError(Exception):
-    """A check that could not be judged: there is no trustworthy observation."""
+PROPERTY = "isoproof"  # under which the result of a check travels to the process that writes the report
+REACH = "isoproof-reach"  # the same for what a knob did
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="put this runtime under test; may be repeated (default: builtin)",
     )
     group.addoption("--prove", action="store_true", help="run every check under its sabotages too; it must go red")
+    group.addoption(
+        "--precision",
+        choices=("compare", "record"),
+        help="prove, and turn each sabotage under other checks as well: fail where others go red than is recorded in "
+        "tests/proof/expected.json (compare), or write that file anew (record)",
+    )
     group.addoption("--reports", metavar="DIR", help="where results are written (default: reports/)")
 
 
@@ -79,180 +77,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(config), "isoproof-recorder")
 
 
-def clock(config: pytest.Config) -> RunClock:
-    """The clock of this process, from when pytest was configured; made when the first scenario asks for it."""
-    from harness.timing import RunClock
-
-    if CLOCK not in config.stash:
-        config.stash[CLOCK] = RunClock(config.stash[BEGUN])
-    return config.stash[CLOCK]
-
-
-def runtimes(config: pytest.Config) -> list[str]:
-    """The runtimes under test, each once, in the order in which they were asked for."""
-    return list(dict.fromkeys(config.getoption("runtimes") or ["builtin"]))
-
-
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.suffix == ".yaml" and file_path.parent.name == "scenarios":
         return ScenarioFile.from_parent(parent, path=file_path)
     return None
-
-
-class ScenarioFile(pytest.File):
-    """A scenario; its items are its checks on each runtime, and with --prove their proofs."""
-
-    def collect(self) -> list[CheckItem]:
-        with clock(self.config).session("collect"):
-            return list(self.checks())
-
-    def checks(self) -> Iterator[CheckItem]:
-        """Read the file and make its items."""
-        from harness import scenario
-        from harness.language import Known
-        from harness.launches import Case
-
-        area = self.path.stem
-        self.config.addinivalue_line("markers", f"{area}: a check of {self.nodeid}")
-        try:
-            read = scenario.load(os.path.relpath(self.path))
-            known: dict[str, Known] = {}
-            for runtime in runtimes(self.config):
-                findings = self.path.parent / "known" / f"{runtime}.yaml"
-                known[runtime] = scenario.load_known(os.path.relpath(findings)) if findings.exists() else Known()
-        except ScenarioError as error:
-            raise self.CollectError(str(error)) from None
-        for check in read.checks:
-            for runtime in runtimes(self.config):
-                for knob in ["", *(check.sabotages if self.config.getoption("prove") else [])]:
-                    yield CheckItem.of(self, Case(check, runtime, knob), known[runtime])
-
-
-class CheckItem(pytest.Function):
-    """A check on a runtime, or the proof of one; an ordinary test function in all other respects."""
-
-    case: Case
-    known: Known
-    result: Result
-
-    @classmethod
-    def of(cls, file: ScenarioFile, case: Case, known: Known) -> CheckItem:
-        from harness.results import Result
-
-        check, runtime, knob = case
-        name = f"{check.name}[{runtime}{f'-{knob}' if knob else ''}]"
-        item: CheckItem = cls.from_parent(file, name=name, callobj=_function(case))
-        item.case = case
-        item.known = known
-        item.result = Result(
-            check=check.name,
-            area=file.path.stem,
-            path=file.nodeid,
-            line=check.line,
-            runtime=runtime,
-            claim=check.claim,
-            severity=check.severity,
-        )
-        item.add_marker(check.severity)
-        item.add_marker(file.path.stem)
-        finding = known.fails.get(check.name)
-        if finding and not knob:
-            item.add_marker(pytest.mark.xfail(reason=finding.reason, raises=CheckFailed, strict=True))
-        return item
-
-    def reportinfo(self) -> tuple[Path, int, str]:
-        return self.path, self.case.check.line - 1, self.name
-
-    @property
-    def location(self) -> tuple[str, int | None, str]:
-        return self.parent.nodeid if self.parent else "", self.case.check.line - 1, self.name
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A failed check explains itself; a traceback through the harness would say nothing more."""
-        if not isinstance(excinfo.value, CheckFailed | CheckError):
-            return super().repr_failure(excinfo)
-        from harness import environment
-        from harness.report import terminal
-
-        return terminal.failure(self.result, environment.facts(), self.case.knob)
-
-    def carry_out(self, launches: Launches) -> None:
-        """Run the check or its proof and note what came of it; raises CheckFailed, CheckError, or skips."""
-        from harness.launches import obstacle
-
-        hindrance = obstacle(self.case, self.known)
-        if hindrance and not hindrance.declared and os.environ.get("ISOPROOF_MUST_RUN") == "1":
-            self.note("error", f"ISOPROOF_MUST_RUN=1, but this cannot run here: {hindrance.reason}")
-        elif hindrance:
-            pytest.skip(hindrance.reason)
-        else:
-            self.judge(launches)
-
-    def judge(self, launches: Launches) -> None:
-        from harness import environment, verdict
-
-        try:
-            answer, *twins = launches.answers(self.case)
-        except HarnessError as error:
-            self.note("error", str(error))
-            return
-        twin = twins[0] if twins else None
-        with clock(self.config).part("judge"):
-            if self.case.knob:
-                self.note(*verdict.prove(self.case.check, answer, twin))
-            else:
-                judged = verdict.judge(self.case.check, answer, environment.facts(), twin)
-                self.result.failures = judged.failures
-                self.note(judged.outcome, judged.reason)
-
-    def note(self, outcome: Any, reason: str) -> None:
-        """Take down an outcome, of the check or of its proof, and raise what it means to pytest."""
-        from harness.results import Proof, printable
-
-        reason = printable(reason)
-        if self.case.knob:
-            self.result.proofs = [Proof(self.case.knob, outcome, reason)]
-        else:
-            self.result.outcome, self.result.reason = outcome, reason
-        if outcome == "error":
-            raise CheckError(reason)
-        if outcome in ("fail", "unproven"):
-            raise CheckFailed(reason)
-
-    def completed(self, report: pytest.TestReport) -> Result:
-        """The result, with what only pytest knows: how long it took, that it was skipped, or that it crashed."""
-        from msgspec.structs import replace
-
-        from harness.results import Proof, printable
-
-        result, knob = self.result, self.case.knob
-        milliseconds = round(report.duration * 1000, 3)
-        noted: Any = result.outcome
-        reason = result.reason
-        if knob and result.proofs:
-            noted, reason = result.proofs[0].outcome, result.proofs[0].reason
-        outcome: Any = noted or "error"
-        if report.skipped and hasattr(report, "wasxfail"):
-            outcome, reason = "xfail", report.wasxfail
-        elif report.skipped:
-            outcome, reason = "skip", str(report.longrepr[2]).removeprefix("Skipped: ")  # type: ignore[index]
-        elif report.failed and report.longreprtext.startswith("[XPASS(strict)]"):
-            outcome, reason = "fail", f"it holds, but scenarios/known/{result.runtime}.yaml says that it fails"
-        elif report.failed and noted in (None, "pass", "proven"):
-            outcome, reason = "error", report.longreprtext.strip().rpartition("\n")[2]
-        if knob:
-            return replace(result, proofs=[Proof(knob, outcome, printable(reason), milliseconds)])
-        return replace(result, outcome=outcome, reason=printable(reason), milliseconds=milliseconds)
-
-
-def _function(case: Case) -> Callable[..., None]:
-    """The test function of an item; its parameters are fixtures, as those of any test are."""
-
-    def check(request: pytest.FixtureRequest, launches: Launches) -> None:
-        request.node.carry_out(launches)
-
-    check.__doc__ = case.check.claim
-    return check
 
 
 @pytest.fixture(scope="session")
@@ -284,19 +112,25 @@ def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[L
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    if not isinstance(item, CheckItem):
+    if not isinstance(item, CheckItem | KnobItem):
         return (yield)
-    with clock(item.config).item(item.result.area, bool(item.case.knob)):
+    proof = isinstance(item, KnobItem) or bool(item.case.knob)
+    with clock(item.config).item(item.path.stem, proof):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if isinstance(item, CheckItem) and _decides(report):
-        from harness.results import result_to_text
+    if isinstance(item, CheckItem | KnobItem) and _decides(report):
+        from harness.results import reach_to_text, result_to_text
 
-        entry = (PROPERTY, result_to_text(item.completed(report)))
+        if isinstance(item, CheckItem):
+            entry = (PROPERTY, result_to_text(item.completed(report)))
+        elif item.reach:
+            entry = (REACH, reach_to_text(item.reach))
+        else:
+            return report
         item.user_properties.append(entry)  # JUnit's report is made from those of the teardown
         report.user_properties.append(entry)
     return report
@@ -325,12 +159,14 @@ class Recorder:
         self.timings: list[Timing] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.entries: list[str] = []
+        self.reaches: list[str] = []
         self.results: Results | None = None
         self.written = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if _decides(report):
             self.entries += [str(value) for name, value in report.user_properties if name == PROPERTY]
+            self.reaches += [str(value) for name, value in report.user_properties if name == REACH]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -342,10 +178,10 @@ class Recorder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if not self.entries:
+        if not self.entries and not self.reaches:
             return
         from harness import environment, report
-        from harness.results import Results, Runtime, merge, result_from_text
+        from harness.results import Results, Runtime, merge, reach_from_text, result_from_text
 
         with clock(self.config).session("report"):
             self.results = Results(
@@ -355,10 +191,13 @@ class Recorder:
                 started=self.started,
                 milliseconds=round((time.monotonic() - self.config.stash[BEGUN]) * 1000, 3),
                 timing=self.timing(),
+                reaches=sorted(map(reach_from_text, self.reaches), key=lambda reach: reach.sabotage),
             )
             directory = self.config.getoption("reports") or self.config.rootpath / "reports"
             try:
                 paths = report.write_all(self.results, Path(directory))
+                if self.config.getoption("precision") == "record":
+                    paths.append(self.record())
                 self.written = ", ".join(os.path.relpath(path) for path in paths)
             except OSError as error:
                 self.written = (
@@ -366,6 +205,18 @@ class Recorder:
                 )
                 session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
         self.results.timing = self.timing()  # for the terminal, which comes after the writing, and may count it
+
+    def record(self) -> Path:
+        """Write down which checks each knob turned red, to be compared with from now on."""
+        from harness import environment, precision
+        from harness.scenario import load
+
+        assert self.results
+        path = self.config.rootpath / precision.RECORD
+        scenarios = [load(file) for file in sorted((self.config.rootpath / "scenarios").glob("*.yaml"))]
+        kind = precision.machine(environment.facts())
+        precision.write(path, precision.renewed(precision.read(path), kind, self.results.reaches, scenarios))
+        return path
 
     def timing(self) -> Timing:
         """What the workers have counted; without any, what this process has."""

@@ -18,6 +18,7 @@ LONGEST_TEXT = 16 * 1024
 
 Outcome = Literal["pass", "fail", "error", "skip", "xfail"]
 ProofOutcome = Literal["proven", "unproven", "error", "skip"]
+Standing = Literal["proven", "cannot be shown here", "not proven"]
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +62,18 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     def identity(self) -> tuple[str, str, str]:
         return self.path, self.check, self.runtime
 
+    def standing(self) -> Standing | None:
+        """Whether the check is proven: it holds, and went red under each of its knobs that can be turned here.
+
+        If there is no such knob, that cannot be shown here. None where no proof was asked for.
+        """
+        if not self.proofs:
+            return None
+        tried = {proof.outcome for proof in self.proofs} - {"skip"}
+        if self.outcome in ("fail", "error") or tried - {"proven"}:
+            return "not proven"
+        return "proven" if tried else "cannot be shown here"
+
     def missing_proofs(self) -> list[Proof]:
         """The proofs that do not hold. That a check which was not made itself was not proven either is no news."""
         made = self.outcome not in ("skip", "xfail")
@@ -68,16 +81,24 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Reach(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a knob did to the checks on which it was tried, their own and others': those that went red by a verdict, those
-    that were left without a verdict (`error`), and those that stayed green. Where it finds nothing to break in a check's
-    container, the check is in none of them. `deviations` from what is recorded are sentences.
+    """What a knob did to the checks under which it was tried, those that name it (`own`) and others.
+
+    `red` went red by a verdict, `error` were left without one, `green` held, `skipped` are not made here. A check in
+    whose container the knob finds nothing to break, or which the runtime refuses then, is in none of them.
     """
 
     sabotage: str
+    own: list[str]
     red: list[str] = []
     error: list[str] = []
     green: list[str] = []
-    deviations: list[str] = []
+    skipped: list[str] = []
+
+    def own_red(self) -> list[str]:
+        return [check for check in self.red if check in self.own]
+
+    def others_red(self) -> list[str]:
+        return [check for check in self.red if check not in self.own]
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +113,7 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
     """All that one run found out.
 
     `started` is UTC in ISO 8601, `milliseconds` the wall time; `timing` says where it went, and is not in older files.
+    `reaches` has a row for each knob, where they were tried under other checks than their own.
     """
 
     environment: dict[str, Any]
@@ -101,6 +123,7 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
     milliseconds: float
     format: int = FORMAT
     timing: Timing | None = None
+    reaches: list[Reach] = []
 
     def areas(self) -> dict[str, dict[str, dict[str, Result]]]:
         """The results as a matrix: area -> check -> runtime, in the order in which they were found."""
@@ -117,16 +140,10 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
             if result.runtime == runtime and area in (None, result.area) and result.outcome is not None
         )
 
-    def proofs(self, runtime: str) -> tuple[int, int]:
-        """How many proofs of a runtime's checks were proven, and how many were tried (not skipped)."""
-        tried = [
-            proof
-            for result in self.results
-            if result.runtime == runtime
-            for proof in result.proofs
-            if proof.outcome != "skip"
-        ]
-        return sum(proof.outcome == "proven" for proof in tried), len(tried)
+    def standings(self, runtime: str) -> Counter[str]:
+        """How many checks of a runtime are proven, cannot be shown to go red here, and are not proven."""
+        mine = [result.standing() for result in self.results if result.runtime == runtime]
+        return Counter(standing for standing in mine if standing)
 
 
 def merge(results: list[Result]) -> list[Result]:
@@ -183,3 +200,11 @@ def result_to_text(result: Result) -> str:
 
 def result_from_text(text: str) -> Result:
     return msgspec.json.decode(text, type=Result)
+
+
+def reach_to_text(reach: Reach) -> str:
+    return msgspec.json.encode(reach).decode()
+
+
+def reach_from_text(text: str) -> Reach:
+    return msgspec.json.decode(text, type=Reach)

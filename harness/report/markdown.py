@@ -8,7 +8,7 @@ own.
 import re
 
 from harness import environment
-from harness.report.terminal import OUTCOMES, again
+from harness.report.terminal import OUTCOMES, STANDINGS, again
 from harness.results import Result, Results, printable
 from harness.timing import PARTS, Timing
 
@@ -25,7 +25,14 @@ SIGNS = {
 
 
 def render(results: Results) -> str:
-    parts = (_heading(results), _matrix(results), _findings(results), _reasons(results), _time(results.timing))
+    parts = (
+        _heading(results),
+        _matrix(results),
+        _findings(results),
+        _reasons(results),
+        _reaches(results),
+        _time(results.timing),
+    )
     text = "\n".join(line for part in parts for line in part) + "\n"
     if len(text.encode()) <= LARGEST:
         return text
@@ -57,17 +64,19 @@ def _matrix(results: Results) -> list[str]:
             rows.append(_row([escaped(check), escaped(severity), *cells]))
     for outcome in OUTCOMES:
         rows.append(_row([outcome, "", *(str(results.outcomes(name)[outcome]) for name in runtimes)]))
-    proofs = [results.proofs(name) for name in runtimes]
-    rows.append(_row(["proven", "", *(f"{proven} of {tried}" if tried else "" for proven, tried in proofs)]))
+    standings = [results.standings(name) for name in runtimes]
+    for standing in STANDINGS if any(standings) else ():
+        rows.append(_row([standing, "", *(str(counted[standing]) for counted in standings)]))
     return [*rows, ""]
 
 
 def _cell(result: Result | None) -> str:
     if result is None:
         return ""
-    proofs = [proof for proof in result.proofs if proof.outcome != "skip"]
-    proven = f" {sum(proof.outcome == 'proven' for proof in proofs)}/{len(proofs)}" if proofs else ""
-    return SIGNS[result.outcome] + proven
+    if not result.proofs or result.outcome in ("skip", "xfail"):
+        return SIGNS[result.outcome]
+    tried = [proof for proof in result.proofs if proof.outcome != "skip"]
+    return f"{SIGNS[result.outcome]} {sum(proof.outcome == 'proven' for proof in tried)}/{len(tried)}"
 
 
 def _findings(results: Results) -> list[str]:
@@ -99,7 +108,7 @@ def _reasons(results: Results) -> list[str]:
         [
             f"{result.check} ({proof.sabotage})",
             result.runtime,
-            "no proof" if proof.outcome == "skip" else proof.outcome,
+            "cannot be shown here" if proof.outcome == "skip" else proof.outcome,
             proof.reason,
         ]
         for result in results.results
@@ -108,6 +117,29 @@ def _reasons(results: Results) -> list[str]:
     if not rows:
         return []
     return ["## Skips, known findings and missing proofs", "", *_table(["check", "runtime", "", "reason"], rows)]
+
+
+def _reaches(results: Results) -> list[str]:
+    """What each sabotage turned red and what it left without a verdict, the checks that name it apart; folded away."""
+    if not results.reaches:
+        return []
+    rows = [
+        [
+            reach.sabotage,
+            ", ".join(reach.own_red()),
+            ", ".join(reach.others_red()),
+            ", ".join(reach.error),
+            str(len(reach.green)),
+        ]
+        for reach in results.reaches
+    ]
+    return [
+        f"<details><summary>What each of {len(rows)} sabotages turns red</summary>",
+        "",
+        *_table(["sabotage", "its own checks", "others", "without a verdict", "green"], rows),
+        "</details>",
+        "",
+    ]
 
 
 def _time(timing: Timing | None) -> list[str]:

@@ -14,6 +14,7 @@ WIDTH = 80
 LABEL = 30
 CELL = 11
 OUTCOMES = ("pass", "fail", "error", "skip", "xfail")
+STANDINGS = ("proven", "cannot be shown here", "not proven")
 COLOURS = {
     "pass": "green",
     "fail": "red",
@@ -21,6 +22,9 @@ COLOURS = {
     "skip": "yellow",
     "xfail": "yellow",
     "unproven": "red",
+    "proven": "green",
+    "cannot be shown here": "yellow",
+    "not proven": "red",
 }
 
 
@@ -44,8 +48,8 @@ def render(results: Results) -> str:
 def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator[Line]:
     """The matrix by area with its totals, the reasons of what was skipped or known to fail, and what it was run on.
 
-    `brief` leaves out the checks, and where the time went, and shows the areas alone. Where not all runtimes fit in the
-    width, the matrix is repeated for the next ones.
+    `brief` leaves out the checks, the knobs and where the time went, and shows the areas alone. Where not all runtimes
+    fit in the width, the matrix is repeated for the next ones.
     """
     runtimes = [runtime.name for runtime in results.runtimes]
     cell = max([CELL, *(len(name) + 2 for name in runtimes)])
@@ -54,6 +58,8 @@ def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator
         yield from _matrix(results, runtimes[first : first + fit], width, cell, brief)
         yield []
     yield from _reasons(results, width)
+    if not brief:
+        yield from _reaches(results, width)
     for runtime in results.runtimes:
         yield [Piece(f"{runtime.name}: "), Piece(runtime.missing or runtime.version, "red" if runtime.missing else "")]
     texts = [f"on {environment.one_line(results.environment)}"]
@@ -80,9 +86,10 @@ def _matrix(results: Results, runtimes: list[str], width: int, cell: int, brief:
     for outcome in OUTCOMES:
         counts = [results.outcomes(name)[outcome] for name in runtimes]
         yield row(outcome, (Piece(str(count), COLOURS[outcome] if count else "") for count in counts))
-    proofs = [results.proofs(name) for name in runtimes]
-    if any(tried for _, tried in proofs):
-        yield row("proven", (_proven_cell(proven, tried) for proven, tried in proofs))
+    standings = [results.standings(name) for name in runtimes]
+    for standing in STANDINGS if any(standings) else ():
+        counts = [counted[standing] for counted in standings]
+        yield row(standing, (Piece(str(count), COLOURS[standing] if count else "") for count in counts))
 
 
 def _time(timing: Timing) -> str:
@@ -115,6 +122,18 @@ def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -
     return printable("\n".join(text))
 
 
+def imprecision(deviations: str, knob: str, item: str, line: int, environment_facts: dict[str, Any]) -> str:
+    """What a knob did otherwise than recorded, in one block, with the command that shows it again."""
+    return "\n".join(
+        [
+            f"{item.partition('::')[0]}:{line}: {knob}: it does something else than is recorded",
+            *_indented("", deviations),
+            f"  on: {environment.one_line(environment_facts)}",
+            f"  again: pytest --precision=compare '{item}'",
+        ]
+    )
+
+
 def again(result: Result, knob: str = "") -> str:
     """The command that runs one check again, or its proof by a knob."""
     options = ("" if result.runtime == "builtin" else f" --runtime {result.runtime}") + (" --prove" if knob else "")
@@ -123,13 +142,15 @@ def again(result: Result, knob: str = "") -> str:
 
 
 def _cell(result: Result | None) -> Piece:
-    """The outcome, and how many of the tried proofs held: `pass 2/2`."""
+    """The outcome, and how many of the tried proofs held: `pass 2/2`, or `pass 0/0` where red cannot be shown here."""
     if result is None:
         return Piece("-")
     outcome = result.outcome or "-"
+    if not result.proofs or outcome in ("skip", "xfail"):
+        return Piece(outcome, COLOURS.get(outcome, ""))
     tried = [proof for proof in result.proofs if proof.outcome != "skip"]
     if not tried:
-        return Piece(outcome, COLOURS.get(outcome, ""))
+        return Piece(f"{outcome} 0/0", COLOURS["cannot be shown here"])
     proven = sum(proof.outcome == "proven" for proof in tried)
     colour = COLOURS.get(outcome, "") if proven == len(tried) else COLOURS["unproven"]
     return Piece(f"{outcome} {proven}/{len(tried)}", colour)
@@ -144,12 +165,6 @@ def _area_cell(results: Results, runtime: str, area: str) -> Piece:
     return Piece(f"{outcomes['pass']} of {outcomes.total()}", COLOURS[worst])
 
 
-def _proven_cell(proven: int, tried: int) -> Piece:
-    if not tried:
-        return Piece("-")
-    return Piece(f"{proven} of {tried}", COLOURS["pass" if proven == tried else "unproven"])
-
-
 def _reasons(results: Results, width: int) -> Iterator[Line]:
     """What was skipped or is a known finding, and proofs that do not hold, folded by their reason."""
     folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
@@ -157,7 +172,7 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
         if result.outcome in ("skip", "xfail"):
             folded[result.outcome, result.runtime, result.reason].append(result.check)
         for proof in result.missing_proofs():
-            what = "no proof" if proof.outcome == "skip" else "unproven"
+            what = "cannot be shown" if proof.outcome == "skip" else "unproven"
             folded[what, result.runtime, proof.reason].append(f"{result.check} ({proof.sabotage})")
     for (what, runtime, reason), checks in folded.items():
         text = f"{what} on {runtime}, {len(checks)} x: {_one_line(reason)}"
@@ -165,6 +180,23 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
         yield [Piece(f"  {_shortened(', '.join(checks), width - 2)}")]
     if folded:
         yield []
+
+
+def _reaches(results: Results, width: int) -> Iterator[Line]:
+    """What each knob turned red, and what it left without a verdict; the checks that name it first."""
+    if not results.reaches:
+        return
+    yield [Piece("red under each sabotage: its own checks; others; without a verdict")]
+    for reach in results.reaches:
+        others = f"; others: {', '.join(reach.others_red())}" if reach.others_red() else ""
+        errors = f"; without a verdict: {', '.join(reach.error)}" if reach.error else ""
+        text = f"{reach.sabotage}: {', '.join(reach.own_red()) or 'none'}{others}{errors}"
+        colour = "" if reach.own_red() else COLOURS["cannot be shown here"]
+        yield from (
+            [Piece(part, colour)]
+            for part in wrap(text, width - 2, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        )
+    yield []
 
 
 def _indented(label: str, text: str) -> list[str]:

@@ -128,3 +128,18 @@ def test_time_is_counted_for_whoever_takes_it(sandboxes: Sandboxes, cases: Calla
     assert "sandboxes" in timing.session
     assert timing.checks["uts"].keys() == {"exchange", "rest"}
     assert timing.proofs["uts"].keys() == {"sandboxes", "exchange", "rest"}
+
+
+def test_what_is_asked_together_is_answered_apart_from_all_else(
+    sandboxes: Sandboxes, cases: Callable[[str], list[Case]]
+) -> None:
+    """Two knobs on both checks, which have containers of their own: four launches, each time they are asked for."""
+    sandboxes.broken = {2}
+    launches = Launches(sandboxes.start, [])
+    wanted = [*cases(KNOBS[0]), *cases(KNOBS[1])]
+    told = list(launches.together(wanted))
+    assert [case for case, _ in told] == wanted
+    assert [isinstance(answers, HarnessError) for _, answers in told] == [False, True, False, False]
+    assert sandboxes.made == 4
+    assert not any(isinstance(answers, HarnessError) for _, answers in launches.together(wanted))
+    assert sandboxes.made == 8

@@ -15,6 +15,7 @@ from harness.results import (
     Failure,
     Outcome,
     Proof,
+    Reach,
     Result,
     Results,
     Runtime,
@@ -179,9 +180,27 @@ def test_counts_keep_runtimes_and_areas_apart() -> None:
     assert results.outcomes("runc") == {"error": 1}
 
 
-def test_skipped_proofs_are_not_counted_as_tried() -> None:
-    proofs = [Proof("a", "proven"), Proof("b", "unproven"), Proof("c", "error"), Proof("d", "skip")]
-    assert some_results(a_result(proofs=proofs)).proofs("builtin") == (1, 3)
+@pytest.mark.parametrize(
+    ("outcome", "proofs", "standing"),
+    [
+        ("pass", [], None),
+        ("pass", ["proven", "proven"], "proven"),
+        ("pass", ["proven", "skip"], "proven"),
+        ("pass", ["skip", "skip"], "cannot be shown here"),
+        ("skip", ["skip"], "cannot be shown here"),
+        ("xfail", ["skip"], "cannot be shown here"),
+        ("pass", ["proven", "unproven"], "not proven"),
+        ("pass", ["skip", "error"], "not proven"),
+        ("fail", ["proven"], "not proven"),
+        ("error", ["skip"], "not proven"),
+        (None, ["proven"], "proven"),  # where the proof alone was asked for
+    ],
+)
+def test_nothing_is_proven_that_was_not_seen_red(outcome: Any, proofs: list[Any], standing: str | None) -> None:
+    result = a_result(outcome=outcome, proofs=[Proof(f"knob-{number}", proof) for number, proof in enumerate(proofs)])
+    assert result.standing() == standing
+    assert some_results(result).standings("builtin") == ({standing: 1} if standing else {})
+    assert not some_results(result).standings("runc")
 
 
 def test_a_result_travels_as_one_line() -> None:
@@ -224,10 +243,40 @@ def test_the_matrix_fits_80_columns_and_needs_no_colours() -> None:
     assert re.search(r"^uts +1 of 3 +0 of 1$", text, re.MULTILINE)
     assert re.search(r"^  uts-a +pass 1/2 +xfail$", text, re.MULTILINE)
     assert re.search(r"^fail +1 +0$", text, re.MULTILINE)
-    assert re.search(r"^proven +1 of 2 +-$", text, re.MULTILINE)
+    assert re.search(r"^proven +0 +0$", text, re.MULTILINE)
+    assert re.search(r"^not proven +1 +0$", text, re.MULTILINE)
     assert "skip on builtin, 1 x: no cgroup v2" in text
     assert "unproven on builtin, 1 x: stays green" in text
     assert "xfail on runc, 1 x: issue 12" in text
+
+
+def test_what_cannot_be_shown_is_counted_apart_and_gives_its_reason() -> None:
+    unshown = a_result("uts-unshown", proofs=[Proof("skip-ns=uts", "skip", "no capability here")])
+    results = some_results(a_result(proofs=[Proof("skip-ns=uts", "proven")]), unshown)
+    text = terminal.render(results)
+    assert re.search(r"^  uts-unshown +pass 0/0 +-$", text, re.MULTILINE)
+    assert re.search(r"^proven +1 +0\ncannot be shown here +1 +0\nnot proven +0 +0$", text, re.MULTILINE)
+    assert "cannot be shown on builtin, 1 x: no capability here\n  uts-unshown (skip-ns=uts)\n" in text
+    page = markdown.render(results)
+    assert "| uts\\-unshown | leak | ✅ pass 0/0 |  |" in page
+    assert "| proven |  | 1 | 0 |\n| cannot be shown here |  | 1 | 0 |\n| not proven |  | 0 | 0 |" in page
+    assert "| uts\\-unshown \\(skip\\-ns=uts\\) | builtin | cannot be shown here | no capability here |" in page
+
+
+def test_the_matrix_of_knobs_shows_their_own_checks_first() -> None:
+    results = some_results(a_result())
+    assert "sabotage" not in terminal.render(results) + markdown.render(results)
+    results.reaches = [
+        Reach("skip-ns=uts", ["uts-b", "uts-c"], red=["pid-a", "uts-b"], error=["net-a"], green=["uts-c", "fs-a"]),
+        Reach("lo-down", ["net-up"], skipped=["net-up"]),
+    ]
+    assert from_json(to_json(results)) == results
+    text = terminal.render(results)
+    assert "\n  skip-ns=uts: uts-b; others: pid-a; without a verdict: net-a\n  lo-down: none\n" in text
+    assert not any("lo-down" in piece.text for line in terminal.lines(results, brief=True) for piece in line)
+    page = markdown.render(results)
+    assert "<details><summary>What each of 2 sabotages turns red</summary>" in page
+    assert "| skip\\-ns=uts | uts\\-b | pid\\-a | net\\-a | 2 |\n| lo\\-down |  |  |  | 0 |\n" in page
 
 
 def test_runtimes_that_do_not_fit_have_a_matrix_of_their_own() -> None:

@@ -49,10 +49,13 @@ def env_passthrough(plan: Plan) -> Plan:
 
 
 def inherit_umask(plan: Plan) -> Plan:
-    """Leave the launcher's umask as it is."""
-    step = next(step for step in plan.steps if step.name == "user")
-    kept = tuple(call for call in step.calls if call.name != "umask")
-    return without(plan.exchange("user", replace(step, calls=kept)), "umask")
+    """Leave the program the launcher's umask; what the runtime itself makes has the modes that were asked for."""
+    clear = next(step for step in plan.steps if step.name == "umask")
+    user = next(step for step in plan.steps if step.name == "user")
+    saved = tuple(replace(call, saves="launchers-umask") for call in clear.calls)
+    restore = Call("umask", (Saved("launchers-umask"),))
+    calls = tuple(restore if call.name == "umask" else call for call in user.calls)
+    return plan.exchange("umask", replace(clear, calls=saved)).exchange("user", replace(user, calls=calls))
 
 
 def inherit_signals(plan: Plan) -> Plan:
