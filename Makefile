@@ -2,7 +2,7 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove bench bench-compare test lint format environment clean
+.PHONY: help verify prove precision bench bench-compare test lint format environment clean
 
 VENV := .venv
 ARGS :=
@@ -22,6 +22,9 @@ verify: environment ## run every check on this machine: pytest scenarios/
 
 prove: environment ## the same, and prove that each check goes red when its isolation is broken
 	$(PYTEST) scenarios/ --prove $(ARGS)
+
+precision: environment ## besides, turn each sabotage under other checks: those must go red that are recorded to
+	$(PYTEST) scenarios/ --precision=compare -n 2 -q $(ARGS)
 
 bench: environment ## measure the start-up latency of the runtimes
 	$(PYTEST) scenarios/test_startup_latency.py --benchmark-only $(ARGS)

@@ -73,6 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
         for name in chosen:
             if name not in backends.names():
                 raise pytest.UsageError(f"--runtime {name}: no such runtime; there are {', '.join(backends.names())}")
+    if config.getoption("precision") and "builtin" not in runtimes(config):
+        raise pytest.UsageError("--precision needs --runtime builtin, on which alone every sabotage can be turned")
     if not hasattr(config, "workerinput"):  # with xdist the controller writes the report
         config.pluginmanager.register(Recorder(config), "isoproof-recorder")
 

@@ -2,8 +2,8 @@
 
 A check's own knobs prove it. Here each knob is turned under checks that do not name it, too: under all checks of the
 areas that use it, and in every other area under those in the container that most of them share. What else a knob takes
-away shows there, in the containers that it was made for and in the ordinary ones; all pairs would take five times as
-long.
+away shows there, in the containers that it was made for and in the ordinary ones; all pairs would take several
+times as long.
 
 What is to be expected stands in tests/proof/expected.json, for each kind of machine by itself: a container of an
 ordinary user, or one on version 2 cgroups, is made of other parts, and the same knob takes others away. A check that is

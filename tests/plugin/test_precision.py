@@ -78,16 +78,17 @@ def test_a_check_that_is_new_must_be_recorded(recorded: Project) -> None:
         "scenarios/uts.yaml",
         (recorded.path / "scenarios/uts.yaml").read_text() + check("uts-new", sabotage="skip-ns=uts"),
     )
-    recorded.run("--precision=compare").assert_outcomes(passed=9, failed=3)
+    recorded.run("--precision=compare").assert_outcomes(passed=8, failed=3)
     recorded.run("--precision=record", "scenarios/uts.yaml").assert_outcomes(passed=8)
     assert record(recorded)[KIND]["skip-ns=uts"]["red"] == ["net-a", "uts-name", "uts-new", "uts-two"]
 
 
 def test_another_kind_of_machine_has_nothing_to_compare_with(recorded: Project) -> None:
     recorded.write(RECORD, json.dumps({"elsewhere": record(recorded)[KIND]}))
-    run = recorded.run("--precision=compare")
+    run = recorded.run("--precision=compare", "-rs")
     run.assert_outcomes(passed=6, skipped=3)
-    run.stdout.fnmatch_lines([f"SKIPPED*nothing is recorded for this kind of machine: {KIND}"])
+    run.stdout.fnmatch_lines([f"SKIPPED*nothing is recorded for this kind of machine: {KIND}; the reports *"])
+    assert len(recorded.results().reaches) == 3
     recorded.run("--precision=record")
     assert record(recorded).keys() == {KIND, "elsewhere"}
 
@@ -98,3 +99,10 @@ def test_a_record_that_cannot_be_read_is_one_line(recorded: Project) -> None:
     assert run.ret == 2
     run.stdout.fnmatch_lines([f"read *{RECORD}: *--precision=record"])
     run.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_precision_is_for_our_own_runtime(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD)
+    run = project.run("--precision=compare", "--runtime", "null")
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines(["ERROR: --precision needs --runtime builtin*"])

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import precision, scenario
+from harness import precision, sabotage, scenario
 from harness.precision import Expected
+from harness.sabotage import in_config, in_plan
 from harness.scenario import Scenario
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,3 +41,9 @@ def excused(check: scenario.Check) -> bool:
 
 def test_something_is_recorded() -> None:
     assert RECORD
+
+
+def test_every_knob_is_turned_for_a_check(scenarios: list[Scenario]) -> None:
+    turned = {sabotage._find(part)[1] for knob in precision.knobs(scenarios) for part in sabotage.parts(knob)}
+    every = {function for package in (in_config, in_plan) for function in sabotage._knobs(package).values()}
+    assert not sorted(function.__name__ for function in every - turned)

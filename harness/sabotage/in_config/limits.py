@@ -4,7 +4,7 @@ from harness.runtime.config import Config
 
 
 def skip_limit(config: Config, name: str) -> None:
-    """Make the cgroup but do not set this limit (`cpu`) or this one value of it (`cpu.shares`)."""
+    """Make the cgroup but do not set these limits (`memory`) or this one value of them (`cpu.shares`)."""
     resources = config["linux"]["resources"]
     controller, _, value = name.partition(".")
     if value:
