@@ -69,6 +69,8 @@ def test_a_knob_that_finds_nothing_to_break_says_so() -> None:
         sabotaged_plan(["no-sethostname"], plan(config, HOST))
     with pytest.raises(Unfit, match="no mount at /sys/fs/cgroup"):
         sabotaged_config(["cgroupfs-rw"], config)
+    with pytest.raises(Unfit, match="no cgroup is joined"):
+        sabotaged_plan(["join-late"], plan(config, HOST))
     with pytest.raises(Unfit, match="inherit-oom does not fit"):
         sabotaged_config(["skip-ns=uts + inherit-oom"], config)
 

@@ -24,6 +24,8 @@ def join_late(plan: Plan) -> Plan:
     files = [str(call.arguments[1]) for step in joins for call in step.calls if call.name == "openat"]
     if plan.into:
         files.append(f"{plan.into}/cgroup.procs")
+    if not files:
+        raise ValueError("no cgroup is joined")
     calls = [Call("nanosleep", (Packed(LATE, "2 s"), None))]
     for path in files:
         calls += write_pid(path, Filled(f"{{pid:<{WIDTH}}}"), WIDTH)
