@@ -51,11 +51,11 @@ def applies_to(knob: str, runtime: str) -> str | None:
 
 
 def fits(knob: str, config: Config) -> bool:
-    """Return whether a knob finds something to break, as far as a config shows it; what it does to a plan does not."""
+    """Return whether a knob may find something to break, as far as a config shows it: not the plan, and not a file."""
     try:
         changed = sabotaged_config([knob], config) != config
-    except Unfit:
-        return False
+    except Unfit as unfit:
+        return isinstance(unfit.__cause__, FileNotFoundError)
     return changed or any(_find(part)[0] is in_plan for part in parts(knob))
 
 
@@ -83,7 +83,7 @@ def _fitting(part: str) -> Iterator[None]:
     """Take it for Unfit that a knob does not find what it looks for."""
     try:
         yield
-    except (LookupError, ValueError, StopIteration) as error:
+    except (LookupError, ValueError, StopIteration, FileNotFoundError) as error:
         raise Unfit(f"the sabotage {part} does not fit this container: {type(error).__name__}: {error}") from error
 
 
