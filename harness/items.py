@@ -92,7 +92,7 @@ class ScenarioFile(pytest.File):
         every = [scenario(self.config, path) for path in sorted(self.path.parent.glob("*.yaml"))]
         own = scenario(self.config, self.path)
         for knob, checks in precision.knobs(every).items():
-            if checks[0] in own.checks:
+            if checks[0].path == own.path:
                 yield KnobItem.of(self, knob, checks[0].line, every, record)
 
     def known(self, runtime: str) -> Known:
