@@ -251,7 +251,7 @@ def config(root: Path) -> Config:
     namespaces = ["mount", "pid", "uts", "ipc", "network", "cgroup"]
     result: Config = {
         "ociVersion": "1.0.2",
-        "root": {"path": str(root)},
+        "root": {"path": str(root), "readonly": True},  # it is the machine's, and stays
         "hostname": f"outer-{os.getpid()}",
         "domainname": "outer.example",
         "process": {

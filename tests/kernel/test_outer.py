@@ -43,10 +43,10 @@ with outer.start():
 """
 
 
-def facts_of_the_host(sandbox: outer.Outer, probe: str) -> dict[str, Any]:
+def facts_of_the_host(sandbox: outer.Outer, probe: str, **arguments: str) -> dict[str, Any]:
     """What a probe sees that the host role runs; the container beside it is one that cannot start."""
     nothing = {"runtime": "null", "config": {"process": {}}, "inside": {}}
-    answer = sandbox.run(nothing | {"host": {"seen": {"probe": probe}}}, 10.0)
+    answer = sandbox.run(nothing | {"host": {"seen": {"probe": probe, "args": arguments}}}, 10.0)
     facts: dict[str, Any] = answer["host"]["seen"]["facts"]
     return facts
 
@@ -74,6 +74,13 @@ def test_each_sandbox_has_namespaces_and_a_first_process_of_its_own() -> None:
     ours = {name: os.stat(f"/proc/self/ns/{name}").st_ino for name in ("mnt", "pid", "net", "uts", "ipc", "cgroup")}
     for name, inode in ours.items():
         assert len({inode, seen[0][name], seen[1][name]}) == 3, name
+
+
+def test_nothing_can_be_written_that_does_not_go_with_the_sandbox() -> None:
+    """Its root is a directory of the machine's: what a sabotaged runtime made there would stay."""
+    with outer.start() as sandbox:
+        assert facts_of_the_host(sandbox, "create_file", path="/left-behind")["errno"] == "EROFS"
+        assert facts_of_the_host(sandbox, "create_file", path=f"{outer.WORK}/gone")["errno"] is None
 
 
 def test_a_sandbox_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
