@@ -1,7 +1,7 @@
 """How long each runtime takes from the request to the first instruction inside, and until all is gone: `make bench`.
 
-pytest-benchmark times our own runtime; before each of its rounds the others start the same program once, outside of
-what is timed, so that all contenders meet the same machine.
+pytest-benchmark times our own runtime; in each of its rounds the others start the same program once, some before and
+some after it and outside of what is timed, so that all contenders meet the same machine.
 """
 
 import signal
@@ -55,7 +55,8 @@ def test_startup_latency(
             found.contenders = contest.told
             benchmark.pedantic(  # type: ignore[no-untyped-call]
                 contest.turns.own,
-                setup=contest.turns.others,
+                setup=contest.turns.before,
+                teardown=contest.turns.after,
                 rounds=SETTINGS.rounds,
                 warmup_rounds=SETTINGS.warmup,
             )

@@ -61,7 +61,7 @@ def contest(
 ) -> Iterator[Contest]:
     """Have the contenders ready, all or those of the names, and remove everything in the end.
 
-    Our own runtime is the one that starts last in each round. The title is what is told meanwhile.
+    Our own runtime is the one that somebody else may time. The title is what is told meanwhile.
     """
     with _cleared_up_in_peace() as stack:
         stack.enter_context(orphans.adopted())
@@ -80,8 +80,7 @@ def contest(
             if not absent:
                 present[contender.name] = contender
         starts = {name: contender.start for name, contender in present.items()}
-        last = OURS if OURS in present else None
-        yield Contest(told, Turns(title, starts, settings, tell, last))
+        yield Contest(told, Turns(title, starts, settings, tell, OURS if OURS in present else None))
 
 
 @contextlib.contextmanager
