@@ -1,6 +1,5 @@
 """Whether a start takes longer where many containers are alive, and what one that is alive costs."""
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from harness import elf
-from harness.bench import orphans, others, phases
+from harness.bench import leavings, orphans, others, phases
 from harness.bench.contenders import Contender, Place, place
 from harness.bench.launchers import Launcher
 from harness.bench.own import Builtin
@@ -34,7 +33,9 @@ def section(tell: Tell, settings: Settings = SETTINGS, levels: Sequence[int] = L
     series: dict[str, Series] = {}
     words: list[str] = []
     half = msgspec.structs.replace(settings, rounds=(settings.rounds + 1) // 2)
-    with orphans.adopted(), place() as made, contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
+        stack.enter_context(orphans.adopted())
+        made = stack.enter_context(place())
         starts = {}
         for contender in [make(made) for make in CONTENDERS]:
             try:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.bench import cells, orphans, others
+from harness.bench import cells, leavings, orphans, others
 from harness.bench.commands import LINGERING
 from harness.bench.contenders import NAME, Command, Place, found, place, said
 from harness.bench.launchers import Launcher
@@ -37,7 +37,9 @@ Batch = Callable[[int], Round]  # what starts so many at once
 def section(tell: Tell, settings: Settings = SETTINGS, counts: Collection[int] = COUNTS) -> Section:
     """Start batches of containers of several sizes."""
     words, batches = list(WORDS), dict[str, Batch]()
-    with orphans.adopted(), place() as made, contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
+        stack.enter_context(orphans.adopted())
+        made = stack.enter_context(place())
         commands = [make(made) for make in PEERS]
         contenders = [(OURS, threads(made)), *((command.name, spawned(command)) for command in commands)]
         for name, ready in contenders:

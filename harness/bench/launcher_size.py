@@ -1,8 +1,8 @@
 """Whether a start takes longer from a large process: fork(2) copies page tables, the replay executor copies nothing."""
 
-import contextlib
 from collections.abc import Sequence
 
+from harness.bench import leavings
 from harness.bench.contenders import place
 from harness.bench.launchers import Launcher
 from harness.bench.progress import Tell
@@ -18,7 +18,8 @@ SIZES = (10, 100, 300)  # MB
 def section(tell: Tell, settings: Settings = SETTINGS, sizes: Sequence[int] = SIZES) -> Section:
     """Start containers, by either executor, from processes of several sizes."""
     starts: dict[str, Start] = {}
-    with place() as made, contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
+        made = stack.enter_context(place())
         for size in sizes:
             tell(f"{TITLE}: making a process of {size} MB")
             launcher = stack.enter_context(Launcher(size))

@@ -1,11 +1,11 @@
 """What each namespace costs: a process that is born into one, or none, or all, and becomes the program at once."""
 
-import contextlib
 from dataclasses import replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
 
+from harness.bench import leavings
 from harness.bench.contenders import place
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Settings
@@ -42,7 +42,7 @@ def bare(flags: CLONE, program: Path) -> Plan:
 def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start a process in each kind of namespace."""
     starts: dict[str, Start] = {}
-    with contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
         made = stack.enter_context(place())
         container = stack.enter_context(launch.prepared(read(made.config), made.bundle))
         if not container.child:

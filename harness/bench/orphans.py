@@ -22,13 +22,15 @@ PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 
 @contextlib.contextmanager
 def adopted() -> Iterator[None]:
-    """Take orphans in while the context lasts."""
+    """Take orphans in while the context lasts, and end those that are left, and all that have become children in it."""
+    known = children()
     before = ctypes.c_int()
     libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         yield
     finally:
+        end_all(known)
         libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from harness import elf, latency
-from harness.bench import cells
+from harness.bench import cells, leavings
 from harness.bench.contenders import Place, place
 from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Series, Settings
@@ -120,15 +120,15 @@ def pooled(tell: Tell, settings: Settings = SETTINGS) -> Section:
 
 
 def _section(title: str, question: str, tell: Tell, settings: Settings, pooled: bool) -> Section:
-    with place() as made:
-        found = measured(title, made, tell, settings, pooled)
+    with leavings.undone() as stack:
+        found = measured(title, stack.enter_context(place()), tell, settings, pooled)
     return Section(title, question, found, words(found) if found else [NOT_REPLAYED])
 
 
 def measured(title: str, made: Place, tell: Tell, settings: Settings, pooled: bool = False) -> dict[str, Series]:
     """Return a series for each phase, and one of whole starts for comparison; nothing where no start is replayed."""
     taken: list[Phases] = []
-    with contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
         whole, parted = (
             stack.enter_context(launch.prepared(read(made.config), made.bundle, pooled=pooled)) for _ in range(2)
         )

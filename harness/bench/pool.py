@@ -1,8 +1,8 @@
 """What a pool saves: starts that find parts of their container ready, and what it takes to make these beforehand."""
 
-import contextlib
 import time
 
+from harness.bench import leavings
 from harness.bench.contenders import place
 from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Settings
@@ -23,7 +23,7 @@ WORDS = [
 
 def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start containers on demand and from the pool; the fills are off the path, and a series of their own."""
-    with contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
         made = stack.enter_context(place())
         plain, pooled = (
             stack.enter_context(launch.prepared(read(made.config), made.bundle, pooled=wanted))

@@ -1,11 +1,10 @@
 """The first section: how long each runtime takes from the request to the first instruction inside, and to the end."""
 
 import contextlib
-import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.bench import contenders, orphans, others, own
+from harness.bench import contenders, leavings, orphans, others, own
 from harness.bench.contenders import Contender, Place
 from harness.bench.docker import Docker
 from harness.bench.progress import Tell
@@ -63,9 +62,8 @@ def contest(
 
     Our own runtime is the one that somebody else may time. The title is what is told meanwhile.
     """
-    with _cleared_up_in_peace() as stack:
+    with leavings.undone() as stack:
         stack.enter_context(orphans.adopted())
-        stack.callback(orphans.end_all, orphans.children())
         place = stack.enter_context(contenders.place())
         told: dict[str, Told] = {}
         present: dict[str, Contender] = {}
@@ -81,24 +79,6 @@ def contest(
                 present[contender.name] = contender
         starts = {name: contender.start for name, contender in present.items()}
         yield Contest(told, Turns(title, starts, settings, tell, OURS if OURS in present else None))
-
-
-@contextlib.contextmanager
-def _cleared_up_in_peace() -> Iterator[contextlib.ExitStack]:
-    """Have a stack that is undone in the end, whole, also where somebody impatient presses Ctrl-C once more."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.getsignal(number) for number in numbers]
-    with contextlib.ExitStack() as stack:
-        try:
-            yield stack
-        finally:
-            for number in numbers:
-                signal.signal(number, signal.SIG_IGN)
-            try:
-                stack.close()
-            finally:
-                for number, action in zip(numbers, previous, strict=True):
-                    signal.signal(number, action)
 
 
 def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:
