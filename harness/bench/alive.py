@@ -97,13 +97,17 @@ class Sleepers:
         self.memory = self.kernels = 0  # KiB that those who were started have taken, and the kernel's part of it
 
     def become(self, wanted: int) -> None:
-        """Have so many alive. Raises HarnessError where they cannot be had."""
+        """Have so many alive. Raises HarnessError where they cannot be had; then there are as many as before."""
         if wanted > self._alive:
             time.sleep(SETTLE)
             before = _meminfo()
-            for level in (*range(self._alive + STEP, wanted, STEP), wanted):
-                self._tell(f"{TITLE}: {level} of {wanted} containers")
-                self._container.have_alive(level)
+            try:
+                for level in (*range(self._alive + STEP, wanted, STEP), wanted):
+                    self._tell(f"{TITLE}: {level} of {wanted} containers")
+                    self._container.have_alive(level)
+            except HarnessError:
+                self._container.have_alive(self._alive)
+                raise
             after = _meminfo()
             self.memory += before["MemAvailable"] - after["MemAvailable"]
             self.kernels += sum(after[name] - before[name] for name in KERNELS)

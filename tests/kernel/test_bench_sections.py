@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -237,6 +237,28 @@ def test_where_so_many_cannot_be_had_that_is_told_and_the_rest_is_measured(monke
     assert [words for words in section.words if "Not measured with" in words] == [
         "Not measured with 4 alive: clone: EAGAIN"
     ]
+
+
+@pytest.mark.usefixtures("_settled")
+def test_where_only_some_of_so_many_can_be_had_none_of_these_stays(
+    made: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alive, "STEP", 2)
+    ask = Launcher.ask
+
+    def limited(asked: Launcher, **request: Any) -> dict[str, Any]:
+        if request.get("alive", 0) > 5:
+            raise HarnessError("clone: EAGAIN")
+        return ask(asked, **request)
+
+    with Launcher() as asked:
+        (pid,) = orphans.children()
+        sleepers = Sleepers(asked, made, silent)
+        sleepers.become(1)
+        monkeypatch.setattr(Launcher, "ask", limited)
+        with pytest.raises(HarnessError, match="EAGAIN"):
+            sleepers.become(9)
+        assert len(sleeping(pid)) == 1
 
 
 def sleeping(asked: int) -> set[int]:

@@ -18,8 +18,14 @@ def interrupt() -> None:
 
 def undo(meanwhile: Callable[[], object], done: list[str]) -> None:
     """Have something undone in two steps, between which comes an interruption; something else happens before."""
+
+    def remove() -> None:
+        done.append("begun")
+        interrupt()
+        done.append("undone")
+
     with leavings.undone() as stack:
-        stack.callback(lambda: (done.append("begun"), interrupt(), done.append("undone")))
+        stack.callback(remove)
         meanwhile()
 
 
