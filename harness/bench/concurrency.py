@@ -106,7 +106,7 @@ def threads(made: Place) -> Iterator[Batch]:
 
 def _start(container: Prepared, count: int) -> list[int]:
     """Start a container so many times, one after the other; return when the first instructions ran."""
-    return [cells.start(container)[1] for _ in range(count)]
+    return [cells.start(container).first for _ in range(count)]
 
 
 @contextlib.contextmanager

@@ -85,8 +85,7 @@ class Containers:
             case {"start": int(index)}:
                 if pool := self._prepared[index].pool:
                     pool.fill()
-                requested, first, ended, cpu = cells.start(self._prepared[index])
-                return {"first": first - requested, "clean": ended - requested, "cpu": cpu}
+                return dict(zip(("first", "clean", "cpu"), cells.start(self._prepared[index]).durations, strict=True))
             case {"spawn": list(commands)}:
                 return spawn(commands)
             case {"alive": int(wanted), "container": int(index)}:

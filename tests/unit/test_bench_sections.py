@@ -139,6 +139,13 @@ def test_a_container_that_fails_or_says_nothing_has_no_time() -> None:
         cells.start(StandIn(b"", {"process": {}}))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("times", [(5, 0, 9, 1), (5, 5, 9, 1), (5, 9, 9, 1), (5, 12, 9, 1)])
+def test_a_start_whose_clock_cannot_be_right_has_no_time(times: tuple[int, int, int, int]) -> None:
+    assert cells.Times(5, 6, 9, 1).durations == (1, 4, 1)
+    with pytest.raises(HarnessError, match="the clock inside has told no time"):
+        assert cells.Times(*times).durations
+
+
 def rendered(name: str, section: Section) -> str:
     known = {"load": [1.0], "governor": None, "cpu": "", "cpus": 2}
     return tables.shown(name, section, Benchmark("", 0, known, Settings(1, 0, 0), {}, {}))
