@@ -64,7 +64,8 @@ def test_startup_latency(
         for name, measure in SECTIONS.items():
             found.sections[name] = measure(progress)
         progress.close()
-        print(tables.shown(runtimes.TITLE, found.sections[runtimes.TITLE], found))
+        print(tables.shown(runtimes.TITLE, found.sections[runtimes.TITLE], found), end="\n\n")
+        print(tables.shown_at_a_glance(found), f"The whole report: {directory / 'benchmark.md'}", sep="\n\n")
     series = found.sections[runtimes.TITLE].series
     benchmark.extra_info.update({name: seen.summary("first") for name, seen in series.items()})
     own = series[runtimes.OURS]

@@ -23,7 +23,7 @@ SETTINGS = Settings(rounds=20, gap_ms=5, warmup=1)
 COUNTS = (1, 2, 4, 8, 16, 32)
 SECONDS = 4.0  # that one contender may take for all its batches of one size; then there are no more of them
 WORDS = [
-    "From the request until the last has run its first instruction, or until all are gone, divided by their number.",
+    "From the request until the last has run its first instruction, divided by their number.",
     f"Here there are {SETTINGS.rounds} rounds, and of no contender and size more than can be had in {SECONDS:.0f} s.",
     "builtin starts its share on each of two threads; the others are commands, spawned one after the other.",
 ]

@@ -12,7 +12,7 @@ from harness.bench.turns import Turns
 
 TITLE = "Large launchers"
 QUESTION = "Does a start take longer from a process that has more memory in use?"
-SIZES = (10, 100, 300)  # MB
+SIZES = (0, 100, 300)  # MB
 
 
 def section(tell: Tell, settings: Settings = SETTINGS, sizes: Sequence[int] = SIZES) -> Section:
