@@ -1,17 +1,18 @@
 """How containers start in a crowd: several asked for at once, by our own runtime and by commands."""
 
 import contextlib
-import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from harness.bench import cells, leavings, orphans, others
 from harness.bench.commands import LINGERING
 from harness.bench.contenders import NAME, Command, Place, found, place, said
 from harness.bench.launchers import Launcher
 from harness.bench.progress import Tell
-from harness.bench.series import Round, Section, Series, Settings
+from harness.bench.series import Round, Section, Settings
+from harness.bench.turns import Turns
 from harness.errors import HarnessError, IsoproofError
 from harness.runtime import launch
 from harness.runtime.config import read
@@ -36,7 +37,8 @@ Batch = Callable[[int], Round]  # what starts so many at once
 
 def section(tell: Tell, settings: Settings = SETTINGS, counts: Collection[int] = COUNTS) -> Section:
     """Start batches of containers of several sizes."""
-    words, batches = list(WORDS), dict[str, Batch]()
+    words = list(WORDS)
+    batches: dict[str, Batch] = {}
     with leavings.undone() as stack:
         stack.enter_context(orphans.adopted())
         made = stack.enter_context(place())
@@ -48,34 +50,12 @@ def section(tell: Tell, settings: Settings = SETTINGS, counts: Collection[int] =
                 batches[name] = stack.enter_context(ready)
             except IsoproofError as error:
                 words.append(f"Not measured, {name}: {error}")
-        series = take_turns(batches, counts, tell, settings)
-    return Section(TITLE, QUESTION, series, words)
-
-
-def take_turns(
-    batches: Mapping[str, Batch], counts: Collection[int], tell: Tell, settings: Settings
-) -> dict[str, Series]:
-    """Let all contenders start batches of all sizes, in another order each round."""
-    turns = {f"{name}, {count} at once": (batch, count) for count in counts for name, batch in batches.items()}
-    series = {label: Series() for label in turns}
-    spent = dict.fromkeys(turns, 0.0)
-    order = random.Random(1)
-    for number in range(settings.warmup + settings.rounds):
-        for label in order.sample(list(turns), len(turns)):
-            if spent[label] > SECONDS:
-                continue
-            batch, count = turns[label]
-            tell(f"{TITLE}: round {number + 1} of {settings.warmup + settings.rounds}, {label}")
-            time.sleep(settings.gap_ms / 1000)
-            begun = time.monotonic()
-            try:
-                outcome: Round | str = batch(count)
-            except (IsoproofError, OSError) as error:
-                outcome = str(error)
-            spent[label] += time.monotonic() - begun
-            if number >= settings.warmup:
-                series[label].add(outcome)
-    return series
+        starts = {
+            f"{name}, {count} at once": partial(batch, count) for count in counts for name, batch in batches.items()
+        }
+        turns = Turns(TITLE, starts, settings, tell, seconds=SECONDS)
+        turns.all_rounds()
+    return Section(TITLE, QUESTION, turns.series(), words)
 
 
 def per_container(requested: int, moments: Sequence[int], ended: int) -> Round:

@@ -20,6 +20,7 @@ class Turns:
     """The turns of some contenders, each a label and what makes one start or raises IsoproofError.
 
     One of them, `own`, may be started and timed by somebody else, who calls `before`, `own` and `after` in each round.
+    Nobody gets another turn who has spent so many `seconds` on those before.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Turns:
         settings: Settings,
         tell: Tell,
         own: str | None = None,
+        seconds: float = float("inf"),
     ) -> None:
         self._title = title
         self._starts = starts
@@ -36,6 +38,8 @@ class Turns:
         self._tell = tell
         self._random = random.Random(1)
         self._outcomes: dict[str, list[Round | str]] = {label: [] for label in starts}
+        self._seconds = seconds
+        self._spent = dict.fromkeys(starts, 0.0)
         self._lost = dict.fromkeys(starts, 0.0)
         self._own = own
         self._waiting: list[str] = []  # whose turn comes after that of our own
@@ -85,22 +89,29 @@ class Turns:
 
     def _pause(self, label: str) -> None:
         """Make the gap before a start, and say whose turn it is."""
-        if not self._is_given_up(label):
+        if not self._is_out(label):
             total = self._settings.warmup + self._settings.rounds
             self._tell(f"{self._title}: round {self._round} of {total}, {label}")
             time.sleep(self._settings.gap_ms / 1000)
 
     def _start(self, label: str) -> None:
-        if self._is_given_up(label):
+        if self._is_out(label):
             return
         begun = time.monotonic()
         try:
-            self._outcomes[label].append(self._starts[label]())
+            outcome: Round | str = self._starts[label]()
         except (IsoproofError, OSError) as error:
-            self._outcomes[label].append(str(error))
-            self._lost[label] += time.monotonic() - begun
+            outcome = str(error)
+        taken = time.monotonic() - begun
+        self._outcomes[label].append(outcome)
+        self._spent[label] += taken
+        if isinstance(outcome, str):
+            self._lost[label] += taken
             if self._is_given_up(label):
-                self._outcomes[label][-1] = f"{error} (given up)"
+                self._outcomes[label][-1] = f"{outcome} (given up)"
+
+    def _is_out(self, label: str) -> bool:
+        return self._spent[label] > self._seconds or self._is_given_up(label)
 
     def _is_given_up(self, label: str) -> bool:
         last = self._outcomes[label][-IN_A_ROW:]

@@ -192,6 +192,9 @@ def test_a_command_that_fails_among_several_is_told_in_its_own_words(made: Place
             asked.ask(spawn=[[clock], ["false"]])
         with pytest.raises(HarnessError, match="no-such-program"):
             asked.ask(spawn=[[clock], ["/no-such-program"]])
+        for mistaken in ("true", "$0; $0"):
+            with pytest.raises(HarnessError, match=r"^not each has told one time$"):
+                asked.ask(spawn=[["sh", "-c", script, clock] for script in ("exec $0", mistaken)])
         answer = asked.ask(spawn=[[clock]] * 3)
     assert len(answer["moments"]) == 3
     assert answer["requested"] < min(answer["moments"])

@@ -239,6 +239,29 @@ def test_who_loses_too_much_time_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert turns.series()["slow"].failures == [(0, "it has not ended in time (given up)")]
 
 
+def test_who_has_spent_its_time_gets_no_more_turns_and_what_it_has_found_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def taking(seconds: float, error: str = "") -> Callable[[], Round]:
+        def start() -> Round:
+            now[0] += seconds
+            if error:
+                raise HarnessError(error)
+            return Round(1, 1)
+
+        return start
+
+    starts = {"slow": taking(1), "slower": taking(3), "fast": taking(0.01), "hung": taking(9, "it hangs")}
+    turns = Turns("test", starts, Settings(20, gap_ms=0, warmup=1), print, seconds=4)
+    turns.all_rounds()
+    found = turns.series()
+    assert {label: len(seen.rounds) for label, seen in found.items()} == {"slow": 4, "slower": 1, "fast": 20, "hung": 1}
+    assert found["hung"].failures == [(0, "it hangs")], "also where it was in the rounds that do not count"
+
+
 def noting(order: list[str], labels: str) -> dict[str, Callable[[], Round]]:
     """Return starts that note their labels in the order in which they are made."""
 
