@@ -69,6 +69,8 @@ def test_startup_latency(
         print(tables.shown_at_a_glance(found), f"The whole report: {directory / 'benchmark.md'}", sep="\n\n")
     series = found.sections[runtimes.TITLE].series
     benchmark.extra_info.update({name: seen.summary("first") for name, seen in series.items()})
+    absent = found.contenders[runtimes.OURS].absent
+    assert not absent, f"our own runtime could not be made ready: {absent}"
     own = series[runtimes.OURS]
     assert not own.failures, f"our own runtime has failed: {own.failures[0][1]}"
     for name in SLOWER:

@@ -34,9 +34,9 @@ def adopted() -> Iterator[None]:
         libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 
-def children() -> set[int]:
-    """Return the process ids of this process's children, those included that are adopted, or dead and unreaped."""
-    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+def children(of: int | str = "self") -> set[int]:
+    """Return the process ids of a process's children, those included that are adopted, or dead and unreaped."""
+    return {int(pid) for path in Path(f"/proc/{of}/task").glob("*/children") for pid in path.read_text().split()}
 
 
 def await_all(known: set[int], end: float) -> tuple[int, int]:
