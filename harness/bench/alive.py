@@ -10,7 +10,7 @@ import msgspec
 from harness import elf
 from harness.bench import leavings, orphans, others, phases
 from harness.bench.contenders import Contender, Place, place
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.own import Builtin
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Series, Settings

@@ -9,7 +9,7 @@ from functools import partial
 from harness.bench import cells, leavings, orphans, others
 from harness.bench.commands import LINGERING
 from harness.bench.contenders import NAME, Command, Place, found, place, said
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Settings
 from harness.bench.turns import Turns

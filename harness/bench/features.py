@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.bench import leavings
 from harness.bench.contenders import place
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Settings
 from harness.bench.starts import SETTINGS, Start

@@ -49,7 +49,7 @@ def _section(name: str, section: Section, benchmark: Benchmark, safe: Callable[[
     for sentence in section.words:
         lines += [safe(sentence), ""]
     if name == runtimes.TITLE:
-        lines += [*_ratios(section.series), ""]
+        lines += _ratios(section.series)
         absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
         lines += [f"- absent: {label}: {safe(reason)}" for label, reason in absent.items()]
     lines += [f"- failed: {label}: {safe(words)}" for label, words in _failures(section.series)]
@@ -89,12 +89,14 @@ def _ratios(series: dict[str, Series]) -> list[str]:
     """Return how many times as long as some others each takes to the first instruction; ≈ is what may be chance."""
     values = {label: found.values("first") for label, found in series.items()}
     bases = [base for base in BASES if values.get(base)]
+    if not bases:
+        return []
     rows = [["times as long as", *bases]]
     for label, own in values.items():
-        if own and bases:
+        if own:
             rows.append([label, *(ratio(own, values[base]) if label != base else "1" for base in bases)])
     words = "Medians of the first instruction; ≈ where a rank test says that the difference may be chance."
-    return [*aligned(rows), "", words]
+    return [*aligned(rows), "", words, ""]
 
 
 def _failures(series: dict[str, Series]) -> Iterable[tuple[str, str]]:

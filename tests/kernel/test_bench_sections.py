@@ -10,10 +10,20 @@ from typing import Any, NoReturn
 
 import pytest
 
-from harness.bench import alive, concurrency, features, launcher, launcher_size, namespaces, orphans, phases, pool
+from harness.bench import (
+    alive,
+    concurrency,
+    features,
+    launcher_process,
+    launcher_size,
+    namespaces,
+    orphans,
+    phases,
+    pool,
+)
 from harness.bench.alive import Sleepers
 from harness.bench.contenders import Place, place
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.sections import SECTIONS
 from harness.bench.series import Section, Settings
 from harness.bench.starts import NOT_REPLAYED
@@ -202,9 +212,9 @@ def test_a_command_that_fails_among_several_is_told_in_its_own_words(made: Place
 
 
 def test_commands_that_do_not_end_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "DEADLINE", 0.1)
+    monkeypatch.setattr(launcher_process, "DEADLINE", 0.1)
     with pytest.raises(HarnessError, match="has not ended in time"):
-        launcher.spawn([["sleep", "1000"], ["sleep", "1000"]])
+        launcher_process.spawn([["sleep", "1000"], ["sleep", "1000"]])
     assert orphans.children() == set()
 
 

@@ -119,6 +119,15 @@ def test_people_see_ratios_and_what_may_be_chance(report: str) -> None:
     assert row(report, "isoproof-run", 1) == ["≈ 1", "0.05"]
 
 
+def test_where_nobody_else_is_there_nothing_is_a_ratio(tmp_path: Path) -> None:
+    with recorded(tmp_path, SETTINGS) as found:
+        fill(found)
+    del found.sections["runtimes"].series["floor"], found.sections["runtimes"].series["runc"]
+    shown = tables.shown("runtimes", found.sections["runtimes"], found)
+    assert "times as long" not in shown
+    assert "says so.\n\n- absent: crun" in shown
+
+
 def test_people_see_at_a_glance_how_far_our_own_runtime_is(report: str) -> None:
     first = report.partition("## Runtimes")[0]
     assert row(first, "isoproof-run against python, to the end") == ["2.00", "1.00", "2", ""]
