@@ -174,6 +174,7 @@ def _written(pid: int, readers: list[int], end: float) -> list[bytes]:
 
 
 def last_words(text: bytes) -> str:
-    """Return the last line that says anything, as far as people read it."""
+    """Return the last line that speaks of an error, or else the last that says anything, as far as people read it."""
     lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
-    return on_one_line(lines[-1])[:WORDS] if lines else ""
+    errors = [line for line in lines if "error" in line.lower()]  # docker's last line is where to find help
+    return on_one_line((errors or lines)[-1])[:WORDS] if lines else ""

@@ -103,6 +103,8 @@ def spawned(command: Command) -> Iterator[Batch]:
                 each = [[found(program) or program, *numbered(arguments, number)] for number in range(count)]
                 times = launcher.ask(spawn=each)
                 _, last = orphans.await_all(known, time.monotonic() + LINGERING)
+                if left := orphans.names(known):
+                    raise HarnessError(f"it has left {', '.join(left)} running")
                 return per_container(times["requested"], times["moments"], max(times["ended"], last))
             except HarnessError:
                 for number in range(count) if command.removal else ():

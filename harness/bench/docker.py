@@ -128,6 +128,7 @@ class Docker(Command):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=os.environ | {"TMPDIR": str(directory)},  # where containerd says what it did if it is killed
                 start_new_session=True,
             )
         self._client = ["docker", "--host", host]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import elf
-from harness.bench import commands, contenders, orphans
+from harness.bench import commands, concurrency, contenders, orphans
 from harness.bench.commands import HangError
 from harness.bench.contenders import Command, Place, Way
 from harness.bench.series import Round, Settings
@@ -95,6 +95,33 @@ def test_one_that_hangs_is_ended_with_all_it_has_started(
     monkeypatch.setattr(commands, "QUIET", 0.1)
     with pytest.raises(HangError, match=f"it has not ended in time{words}"):
         stand_in(script, deadline=0.4).start()
+
+
+def test_a_batch_that_leaves_something_running_has_failed(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "LINGERING", 0.2)
+    monkeypatch.setattr(concurrency, "LINGERING", 0.2)
+    with concurrency.spawned(stand_in("exec $clock")) as batch:
+        assert batch(2).first
+    with concurrency.spawned(stand_in(f"setsid {ENDLESS} & exec $clock")) as batch:
+        with pytest.raises(HarnessError, match=r"^it has left sleep running$"):
+            batch(2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"one\n\n two \n\n", "two"),
+        (
+            b"docker: Error response from daemon: no space\n\nRun 'docker run --help' for more\n",
+            "docker: Error response",
+        ),
+        (b"error: the first\nERROR the last\nbye\n", "ERROR the last"),
+        (b"\n", ""),
+    ],
+)
+def test_the_last_words_are_the_last_error_or_else_the_last_line(text: bytes, words: str) -> None:
+    assert commands.last_words(text).startswith(words)
+    assert bool(words) is bool(commands.last_words(text))
 
 
 def test_much_output_does_not_stop_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
