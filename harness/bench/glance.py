@@ -1,6 +1,7 @@
 """The answers that people look for first, taken from all sections: what takes how many times as long as what.
 
-An aim is what our own runtime is to reach. It is a ratio, for milliseconds differ from machine to machine.
+An aim is what our own runtime is to reach. It is a ratio, for milliseconds differ from machine to machine; it is missed
+where a rank test says that this is no chance.
 """
 
 from collections.abc import Mapping
@@ -54,15 +55,12 @@ def rows(sections: Mapping[str, Section]) -> Rows:
 
 def _row(question: Question, own: Series, other: Series) -> list[str]:
     quantity = question.quantity
-    values = [one.values(quantity) for one in (own, other)]
+    values = own.values(quantity), other.values(quantity)
     end = ", to the end" if quantity == "clean" else ""
     aim = f"at most {question.aim:g}" if question.aim else ""
-    if all(values):
-        found = latency.compare(*values)
-        missed = question.aim and found.ratio > question.aim and found.deviations > latency.SURE
-        times, aim = ratio(*values), f"{aim}: missed" if missed else aim
-    else:
-        times = ""
+    if question.aim and all(values) and _is_missed(*values, question.aim):
+        aim += ": missed"
+    times = ratio(*values) if all(values) else ""
     return [
         f"{question.label} against {question.other}{end}",
         figure(own, quantity),
@@ -70,3 +68,9 @@ def _row(question: Question, own: Series, other: Series) -> list[str]:
         times,
         aim,
     ]
+
+
+def _is_missed(own: list[int], other: list[int], aim: float) -> bool:
+    """Return whether one takes surely more than so many times as long as the other."""
+    found = latency.compare(own, [round(value * aim) for value in other])
+    return found.ratio > 1 and found.deviations > latency.SURE
