@@ -24,11 +24,7 @@ CLONE_FLAGS = 0x4111  # CLONE_VM | CLONE_VFORK | SIGCHLD: what has been nobody's
 
 def clock_program(machine: str, clock: int = time.CLOCK_MONOTONIC) -> bytes:
     """The program for a machine as `uname -m` names it; HarnessError for one that we have no instructions for."""
-    if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64(clock))
-    if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64(clock))
-    raise HarnessError(f"no clock program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+    return _program("clock", machine, _x86_64(clock), _aarch64(clock))
 
 
 def stopwatch_program(machine: str) -> bytes:
@@ -39,11 +35,7 @@ def stopwatch_program(machine: str) -> bytes:
     as the program's own. The command is a path, and has no fd 3. HarnessError for a machine that we have no
     instructions for.
     """
-    if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64_stopwatch())
-    if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64_stopwatch())
-    raise HarnessError(f"no stopwatch program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+    return _program("stopwatch", machine, _x86_64_stopwatch(), _aarch64_stopwatch())
 
 
 def status_program(machine: str) -> bytes:
@@ -51,11 +43,7 @@ def status_program(machine: str) -> bytes:
 
     HarnessError for a machine that we have no instructions for.
     """
-    if machine == "x86_64":
-        return _executable(EM_X86_64, _with_text(_x86_64_status, STATUS))
-    if machine == "aarch64":
-        return _executable(EM_AARCH64, _with_text(_aarch64_status, STATUS))
-    raise HarnessError(f"no status program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+    return _program("status", machine, _with_text(_x86_64_status, STATUS), _with_text(_aarch64_status, STATUS))
 
 
 def pause_program(machine: str) -> bytes:
@@ -63,11 +51,15 @@ def pause_program(machine: str) -> bytes:
 
     HarnessError for a machine that we have no instructions for.
     """
+    return _program("pause", machine, _x86_64_pause(), _aarch64_pause())
+
+
+def _program(name: str, machine: str, x86_64: bytes, aarch64: bytes) -> bytes:
     if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64_call(34) + b"\xeb\xf7")  # pause; jmp, back by nine bytes
+        return _executable(EM_X86_64, x86_64)
     if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64_pause())
-    raise HarnessError(f"no pause program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+        return _executable(EM_AARCH64, aarch64)
+    raise HarnessError(f"no {name} program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
 
 
 def _with_text(instructions: Callable[[int], bytes], text: bytes) -> bytes:
@@ -217,6 +209,10 @@ def _aarch64_stopwatch() -> bytes:
         *(_move(0, 0), _move(8, 93), SVC),  # exit(0)
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
+def _x86_64_pause() -> bytes:
+    return _x86_64_call(34) + b"\xeb\xf7"  # pause; jmp, back by nine bytes
 
 
 def _aarch64_pause() -> bytes:
