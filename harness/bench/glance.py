@@ -35,9 +35,9 @@ QUESTIONS = (
     Question(runtimes.TITLE, "builtin", "crun", 0.2),
     Question(runtimes.TITLE, "builtin", "runc", 0.06),
     Question(runtimes.TITLE, "builtin-pooled", "floor", 0.5),
-    Question(runtimes.TITLE, "isoproof-run", "python", quantity="clean"),
-    Question(runtimes.TITLE, "isoproof-run", "runc"),
-    Question("concurrency", f"builtin, {max(concurrency.COUNTS)} at once", "builtin, 1 at once"),
+    Question(runtimes.TITLE, "isoproof-run", "python", 1.5, quantity="clean"),
+    Question(runtimes.TITLE, "isoproof-run", "runc", 0.5),
+    Question("concurrency", f"builtin, {max(concurrency.COUNTS)} at once", "builtin, 1 at once", 1.3),
     Question("alive", "builtin, 1000 alive", "builtin, 0 alive", 1.7),
     Question("launcher-size", "replay, 300 MB more", "replay, 0 MB more", 1.05),
 )
