@@ -22,6 +22,7 @@ QUANTITIES: dict[Quantity, tuple[str, float]] = {  # the name of its summary, an
     "memory": ("memory_kib", 1),
 }
 Amount = Annotated[int, msgspec.Meta(ge=0)]
+Duration = Annotated[int, msgspec.Meta(gt=0)]  # what a start has taken is divided by
 
 
 class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,8 +32,8 @@ class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     that processors have worked for it; `memory`: the most that one of its processes has had at once, in KiB.
     """
 
-    first: Amount | None = None
-    clean: Amount | None = None
+    first: Duration | None = None
+    clean: Duration | None = None
     cpu: Amount | None = None
     memory: Amount | None = None
 

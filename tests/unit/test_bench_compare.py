@@ -116,6 +116,8 @@ def rounds_of(told: dict[str, Any], label: str) -> list[Any]:
         (edited(lambda told: told.clear()), "benchmark format None is not 2"),
         (edited(lambda told: rounds_of(told, "builtin").append(None)), "failures and rounds of builtin in baseline do"),
         (edited(lambda told: rounds_of(told, "builtin").append({"first": -1})), "not a benchmark of isoproof"),
+        (edited(lambda told: rounds_of(told, "yardstick")[0].update(first=0)), "not a benchmark of isoproof"),
+        ("[]", "not a benchmark of isoproof"),
         (edited(lambda told: told["sections"].clear()), "no section baseline is in it"),
         (edited(lambda told: told["environment"].update(cpu="another")), "its processor was 'another', and is "),
         (edited(lambda told: told["environment"].pop("release")), "its kernel was None, and is "),
