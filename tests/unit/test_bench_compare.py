@@ -72,6 +72,7 @@ def test_the_exit_status_tells_the_verdict(
         line = next(line for line in text.splitlines() if line.startswith("| builtin "))
         assert [cell.strip() for cell in line.split("|")][2] == verdict
     assert ("- builtin cannot be compared: now: the machine was too busy" in report) == (status == 2)
+    assert shown.endswith(f"What the figures mean: {tmp_path}/reports/benchmark-comparison.md\n")
     assert json.loads((tmp_path / "reports/benchmark-rows.json").read_text()) == rows.rows(now)
 
 
