@@ -2,7 +2,7 @@
 
     python -m harness.bench.compare [--base FILE] [--reports DIR]
 
-Exit status: 0 no slowdown, 1 a slowdown, 2 nothing can be said, or bad input.
+Exit status: 0 no slowdown, 1 a slowdown, 2 nothing can be said, or bad input; make has 2 wherever this is not 0.
 """
 
 import argparse
