@@ -20,8 +20,7 @@ from harness.bench.yardstick import Yardstick
 from harness.errors import BadInput
 
 THRESHOLD = 1.10
-SCATTER = 1.4  # the most by which the quartiles of a run may be apart
-COMPANY = 0.2  # the most by which what others used of the processors may differ
+SCATTER = 1.3  # the most by which the quartiles of a run may be apart
 LEAST = 50  # rounds; with fewer, medians move by more than what is to be told apart
 FAILED = 0.05  # the most of a run that may have failed
 UNIT = 1_000_000  # of the ratios, so that they are integers
@@ -102,8 +101,6 @@ def _judged(label: str, then: Benchmark, now: Benchmark) -> Finding:
     for run, words in ((then, "then"), (now, "now")):
         if trouble := _trouble(run, label):
             return replace(found, reason=f"{words}: {trouble}", lasting=run is then)
-    if baseline.HELD[label].alone and (trouble := _company(then, now)):
-        return replace(found, reason=trouble)
     held, deviations = latency.compare(held_rounds(now, label), held_rounds(then, label))
     verdict = Verdict.SAME
     if held > THRESHOLD and deviations > latency.SURE:
@@ -151,16 +148,6 @@ def _trouble(run: Benchmark, label: str) -> str | None:
             rounds = f"a quarter of the rounds of {name} took {apart:.1f} times as long as another"
             return f"the machine was too busy: {rounds}; measure again when it is quiet"
     return None
-
-
-def _company(then: Benchmark, now: Benchmark) -> str | None:
-    """Return why who needs a processor beside its own cannot be compared in these two runs, or None."""
-    shares = [run.sections[baseline.NAME].others for run in (then, now)]
-    one, other = (share if isinstance(share, float) else 0.0 for share in shares)
-    if abs(one - other) <= COMPANY:
-        return None
-    used = f"others used {one:.0%} of the processors' time then, and {other:.0%} now"
-    return f"{used}; measure again when it is as quiet as then"
 
 
 def _series(run: Benchmark, label: str) -> Series:

@@ -70,14 +70,12 @@ class Section(msgspec.Struct):
     """The answer to one question: its title, the question as a sentence, and the series by their labels.
 
     `words` are sentences for where a reader of the bare figures would misread them.
-    `others` is the share of the processors' time that was somebody else's meanwhile, where it was taken down.
     """
 
     title: str
     question: str
     series: dict[str, Series] = {}
     words: list[str] = []
-    others: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Contender(msgspec.Struct, frozen=True):

@@ -23,8 +23,8 @@ USUAL = {
 MACHINE = {"cpu": "a", "cpus": 2, "machine": "x86_64", "release": "6.18", "uid": 0, "python": "3.11.7"}
 
 
-def run(seed: int, count: int = 100, noise: float = 0.06, others: float = 0.0, **factors: float) -> Benchmark:
-    """Return a run in which some take longer than usual; `all` is the machine itself, `others` what it does besides."""
+def run(seed: int, count: int = 100, noise: float = 0.06, **factors: float) -> Benchmark:
+    """Return a run in which some take longer than usual; `all` is the machine itself."""
     chance = random.Random(seed)
     machine = factors.pop("all", 1.0)
     series = {}
@@ -33,7 +33,7 @@ def run(seed: int, count: int = 100, noise: float = 0.06, others: float = 0.0, *
         times = [round(1000 * usual * chance.lognormvariate(0, noise)) for _ in range(count)]
         series[label] = Series([Round(None if label == "python" else time, time) for time in times])
     assert not factors
-    sections = {baseline.NAME: Section("", "", series, others=others)}
+    sections = {baseline.NAME: Section("", "", series)}
     return Benchmark("2026", 1.0, dict(MACHINE), Settings(count, 5, 5), {}, sections)
 
 
@@ -142,23 +142,6 @@ def test_what_was_stored_on_a_busy_machine_is_not_measured_again() -> None:
     busy = run(1, noise=0.5)
     assert reason(busy, run(2), "builtin").startswith("then: the machine was too busy")
     assert set(verdicts(busy, run(2)).values()) == {Verdict.NONE}
-
-
-def test_who_needs_a_processor_beside_its_own_is_compared_in_equal_company_alone() -> None:
-    alone = {label for label, held in baseline.HELD.items() if held.alone}
-    assert alone
-    for then, now in ((0.5, 0.02), (0.02, 0.5)):
-        found = verdicts(run(1, others=then), run(2, others=now), lambda now=now: run(3, others=now))  # type: ignore[misc]
-        assert {label for label, verdict in found.items() if verdict is Verdict.NONE} == alone
-    words = "others used 2% of the processors' time then, and 50% now; measure again when it is as quiet as then"
-    assert reason(run(1, others=0.02), run(2, others=0.5), "builtin-forked") == words
-    assert set(verdicts(run(1, others=0.5), run(2, others=0.4)).values()) == {Verdict.SAME}
-
-
-def test_company_that_nobody_took_down_is_none() -> None:
-    old = run(1)
-    old.sections[baseline.NAME] = Section("", "", series(old))
-    assert set(verdicts(old, run(2)).values()) == {Verdict.SAME}
 
 
 def test_few_rounds_give_no_verdict() -> None:
