@@ -110,10 +110,11 @@ def test_medians_that_are_apart_by_chance_are_no_difference() -> None:
         rounds[:count] = [Round(1_950_000, 2_000_000)] * count
         return found
 
-    finding = comparison.judged(with_slow_rounds(48), with_slow_rounds(52))[0]
-    assert finding.verdict is Verdict.SAME
-    assert finding.held
-    assert finding.held > comparison.THRESHOLD
+    few, many = with_slow_rounds(48), with_slow_rounds(52)
+    for then, now, held in ((few, many, 1.95 / 1.7), (many, few, 1.7 / 1.95)):
+        finding = comparison.judged(then, now)[0]
+        assert finding.held == pytest.approx(held, rel=0.001)
+        assert finding.verdict is Verdict.SAME
 
 
 def test_a_busy_machine_gives_no_verdict() -> None:
