@@ -113,10 +113,12 @@ def test_the_same_holds_for_parts_of_the_runs(runs: Sequence[int], unchanged: Ve
     assert counts.keys() <= {Verdict.SLOWER, Verdict.NONE}
 
 
-def test_there_is_a_verdict_more_often_than_not(unchanged: Verdicts, slower: Verdicts) -> None:
-    for verdicts, quiet, all_runs in ((unchanged, 0.9, 0.6), (slower, 0.9, 0.4)):
-        assert given(counted(verdicts, QUIET)) > quiet
-        assert given(counted(verdicts)) > all_runs
+def test_there_is_a_verdict_nearly_always_where_it_is_quiet_and_often_elsewhere(
+    unchanged: Verdicts, slower: Verdicts
+) -> None:
+    for verdicts, elsewhere in ((unchanged, 1 / 2), (slower, 1 / 3)):  # an alarm takes two measurements
+        assert given(counted(verdicts, QUIET)) > 0.9
+        assert given(counted(verdicts)) > elsewhere
 
 
 def test_without_a_second_measurement_there_are_more_alarms(
