@@ -1,14 +1,14 @@
 """How good the verdict of a comparison is, on recorded rounds: it does not cry wolf, and it finds what is slower.
 
-recorded_rounds.json has the rounds of real runs, in microseconds: all that were recorded, one after the other, by
-tests/kernel/recording.py on a virtual machine with two processors. Its kinds say what else the machine did: nothing
-that was known of (`quiet`, though others worked on it now and then), or what kept one processor busy, or both. Besides
+recorded_rounds.json has the rounds of real runs, in microseconds: a series that was recorded within the hour by
+tests/kernel/recording.py on a virtual machine with two processors, whole. Its kinds say what else the machine did:
+nothing of ours (`quiet`, though others worked on it now and then), or what kept one processor busy, or both. Besides
 what `make bench-compare` measures, each run has the same starts slowed down by a quarter. Any three runs are taken for
 a stored one, one of now and its repetition, in every order.
 
-The rules of harness/bench/comparison.py were chosen, with their figures, on 69 runs that had been recorded before and
-are not in this file, when code and yardstick were still others. One was taken away after the first 14 of these runs,
-for they did not need it; the rest was recorded afterwards, and is tested by itself, too.
+The rules of harness/bench/comparison.py were chosen, with their figures, on 69 runs that had been recorded before, of
+an older runtime, and are not in this file. After the first 14 of these runs one rule was taken away, and SCATTER made
+to do its work by the figure that the earlier runs ask for. The rest was recorded afterwards, and is tested by itself.
 """
 
 import json
