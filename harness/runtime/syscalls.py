@@ -60,6 +60,7 @@ NUMBERS = {
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "seccomp": (317, 277),
+    "sched_getscheduler": (145, 120),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
     "sched_setscheduler": (144, 119),
