@@ -91,12 +91,13 @@ def entries_of(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
-def listen(family: int, address: str | tuple[str, int]) -> socket.socket:
-    """A stream socket that listens and never blocks; OSError if the host has no such family or address."""
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def listen(family: int, address: str | tuple[str, int], kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A socket that takes what comes and never blocks; OSError if the host has no such family or address."""
+    listener = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
         listener.bind(address)
-        listener.listen(64)
+        if kind != socket.SOCK_DGRAM:
+            listener.listen(64)
     except OSError:
         listener.close()
         raise
@@ -112,6 +113,13 @@ def visitors(listener: socket.socket) -> Iterator[socket.socket]:
             return
         with visitor:
             yield visitor
+
+
+def datagrams(receiver: socket.socket) -> Iterator[bytes]:
+    """Takes every datagram that has arrived up to now."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield receiver.recv(4096)
 
 
 @contextlib.contextmanager

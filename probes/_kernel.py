@@ -16,7 +16,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 SIGKILL = 9  # the module `signal` builds its enums on import, which costs three milliseconds
@@ -215,6 +215,18 @@ def read_text(path: str) -> str:
     """The text of a file, or "" where it cannot be read: a process may vanish between list and read."""
     text = read(path)
     return text if isinstance(text, str) else ""
+
+
+def walk(directory: str) -> Iterator[str]:
+    """Every path below a directory but for what the kernel shows in /proc and /sys; no symlink is followed."""
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return
+    for entry in entries:
+        yield entry.path
+        if entry.path not in ("/proc", "/sys") and entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path)
 
 
 def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:

@@ -201,9 +201,12 @@ def test_socket_knows_its_visitors(tmp_path: Path) -> None:
 
 def test_abstract_counts_its_visitors(tmp_path: Path) -> None:
     canary = canaries.place("abstract", {}, tmp_path, NONCE)
-    with socket.socket(socket.AF_UNIX) as visitor:
-        visitor.connect(f"\0{facts_of(canary)['name']}")
-    assert facts_of(canary)["accepted"] == 1
+    address = f"\0{facts_of(canary)['name']}"
+    for count, kind in enumerate((socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM), 1):
+        with socket.socket(socket.AF_UNIX, kind) as visitor:
+            visitor.connect(address)
+            visitor.send(b".")
+        assert facts_of(canary)["accepted"] == count
     canary.close()
 
 
