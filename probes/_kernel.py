@@ -73,6 +73,9 @@ RLIMIT_NOFILE = 7
 IOPRIO_WHO_PROCESS = 1
 PRIO_PROCESS = 0
 
+# keyctl(2)
+KEYCTL_READ = 11
+
 # Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
 # fmt: off
 SYSCALLS_BY_MACHINE = {
@@ -209,6 +212,16 @@ def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
     finally:
         os.close(descriptor)
     return b"".join(parts).decode(errors="backslashreplace")
+
+
+def read_key(serial: int) -> dict[str, object]:
+    """The errno of reading a key, and its `text`, None where it cannot be read: keyctl(2), KEYCTL_READ."""
+    content = bytearray(4096)
+    try:
+        length = syscall("keyctl", KEYCTL_READ, serial, content, len(content))
+    except OSError as error:
+        return {"errno": errno_name(error.errno), "text": None}
+    return {"errno": None, "text": content[:length].decode(errors="backslashreplace")}
 
 
 def read_text(path: str) -> str:

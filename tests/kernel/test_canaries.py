@@ -1,5 +1,7 @@
 """Every kind of bait: that it is there, that it tells what happened to it, that nothing of it stays."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -14,6 +16,7 @@ import pytest
 from harness import bait, canaries
 from harness.canaries.base import Canary
 from harness.errors import HarnessError
+from harness.runtime.syscalls import CLONE, invoke
 from tests.kernel.throwaway import in_throwaway
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -37,7 +40,13 @@ def surroundings(workdir: Path, token: str) -> dict[str, object]:
         "cgroups": sorted(
             str(path) for own in bait.own_cgroups(set()).values() for path in own.glob(f"isoproof-*{token}")
         ),
+        "keys": [line for line in Path("/proc/keys").read_text().splitlines() if token in line and _is_valid(line)],
     }
+
+
+def _is_valid(key: str) -> bool:
+    """Whether a line of /proc/keys is of a key that has not been invalidated; those stay until they are collected."""
+    return "i" not in key.split()[1]
 
 
 @pytest.mark.parametrize("kind", canaries.kinds())
@@ -61,7 +70,7 @@ def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
-        *("tenant", "shared-directory", "layers", "inbox"),
+        *("tenant", "shared-directory", "layers", "inbox", "user-key", "session-key"),
     }
 
 
@@ -365,3 +374,31 @@ def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(
     assert facts["setuid"] == ["plain"]
     assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
     canary.close()
+
+
+def test_keys_expire_even_if_nobody_takes_them_away(tmp_path: Path) -> None:
+    for kind in ("user-key", "session-key"):
+        canary = canaries.place(kind, {}, tmp_path, NONCE)
+        expiry = [line.split()[3] for line in Path("/proc/keys").read_text().splitlines() if canary.token in line]
+        assert expiry
+        assert set(expiry) <= {"1m", "59s"}
+        canary.close()
+
+
+def test_session_key_is_possessed_by_whoever_the_launcher_starts(tmp_path: Path) -> None:
+    read, buffer = 11, ctypes.create_string_buffer(64)  # KEYCTL_READ
+
+    def try_to_read(serial: int) -> bytes:
+        with contextlib.suppress(PermissionError):
+            return buffer.raw[: invoke("keyctl", read, serial, buffer, len(buffer))]
+        return b""
+
+    def story() -> None:
+        canary = canaries.place("session-key", {}, tmp_path, NONCE)
+        serial = facts_of(canary)["serial"]
+        assert in_throwaway(lambda: try_to_read(serial), CLONE(0)) == b""  # a child's process keyring is its own
+        canary.change_launcher((0, 1, 2))
+        assert in_throwaway(lambda: try_to_read(serial), CLONE(0)) == canary.token.encode()
+        canary.close()
+
+    in_throwaway(story)

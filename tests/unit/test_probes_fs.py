@@ -9,6 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "probes"))  # as the runner does
 
+import _kernel
 import reach_file
 import run_status
 import socket_files
@@ -47,8 +48,8 @@ def test_a_socket_is_found_and_what_is_named_like_one_is_not(tmp_path: Path, mon
     (tmp_path / "below").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "below/service"))
-    found = list(socket_files._kernel.walk(str(tmp_path)))
-    monkeypatch.setattr(socket_files._kernel, "walk", lambda _directory: found)
+    found = list(_kernel.walk(str(tmp_path)))
+    monkeypatch.setattr(_kernel, "walk", lambda _directory: found)
     assert socket_files.observe() == {"found": [str(tmp_path / "below/service")], "complete": True}
     monkeypatch.setattr(socket_files, "MOST", 2)
     assert not socket_files.observe()["complete"]

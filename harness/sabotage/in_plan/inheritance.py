@@ -75,6 +75,11 @@ def inherit_misc(plan: Plan) -> Plan:
     return without(plan, "reset-memory")
 
 
+def skip_join_session(plan: Plan) -> Plan:
+    """Stay in the launcher's session keyring."""
+    return without(plan, "session-keyring")
+
+
 def no_setsid(plan: Plan) -> Plan:
     """Stay in the launcher's session."""
     return without(plan, "session")
