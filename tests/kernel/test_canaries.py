@@ -71,6 +71,7 @@ def test_the_contract_names_every_kind() -> None:
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
         *("tenant", "shared-directory", "layers", "inbox", "user-key", "session-key"),
+        *("server", "sibling", "end-of-launcher"),
     }
 
 
@@ -390,7 +391,8 @@ def test_session_key_is_possessed_by_whoever_the_launcher_starts(tmp_path: Path)
 
     def try_to_read(serial: int) -> bytes:
         with contextlib.suppress(PermissionError):
-            return buffer.raw[: invoke("keyctl", read, serial, buffer, len(buffer))]
+            length = invoke("keyctl", read, serial, buffer, len(buffer))
+            return buffer.raw[:length]
         return b""
 
     def story() -> None:
