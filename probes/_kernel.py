@@ -16,7 +16,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
 SIGKILL = 9  # the module `signal` builds its enums on import, which costs three milliseconds
@@ -72,9 +72,6 @@ KCMP_VM = 1
 RLIMIT_NOFILE = 7
 IOPRIO_WHO_PROCESS = 1
 PRIO_PROCESS = 0
-
-# keyctl(2)
-KEYCTL_READ = 11
 
 # Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
 # fmt: off
@@ -214,32 +211,10 @@ def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
     return b"".join(parts).decode(errors="backslashreplace")
 
 
-def read_key(serial: int) -> dict[str, object]:
-    """The errno of reading a key, and its `text`, None where it cannot be read: keyctl(2), KEYCTL_READ."""
-    content = bytearray(4096)
-    try:
-        length = syscall("keyctl", KEYCTL_READ, serial, content, len(content))
-    except OSError as error:
-        return {"errno": errno_name(error.errno), "text": None}
-    return {"errno": None, "text": content[:length].decode(errors="backslashreplace")}
-
-
 def read_text(path: str) -> str:
     """The text of a file, or "" where it cannot be read: a process may vanish between list and read."""
     text = read(path)
     return text if isinstance(text, str) else ""
-
-
-def walk(directory: str) -> Iterator[str]:
-    """Every path below a directory but for what the kernel shows in /proc and /sys; no symlink is followed."""
-    try:
-        entries = list(os.scandir(directory))
-    except OSError:
-        return
-    for entry in entries:
-        yield entry.path
-        if entry.path not in ("/proc", "/sys") and entry.is_dir(follow_symlinks=False):
-            yield from walk(entry.path)
 
 
 def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:

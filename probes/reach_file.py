@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST = 100_000  # directory entries that are looked at
+KERNELS = ["/proc", "/sys"]
 
 
 def observe(path: str, device: int, inode: int) -> dict[str, object]:
@@ -21,7 +22,7 @@ def observe(path: str, device: int, inode: int) -> dict[str, object]:
     found = [way for way in _ways(path) if _is(way, device, inode)]
     complete = True
     if not found:
-        for looked, entry in enumerate(_kernel.walk("/")):
+        for looked, entry in enumerate(_walk("/")):
             if looked == MOST:
                 complete = False
                 break
@@ -45,6 +46,17 @@ def _ways(path: str) -> Iterator[str]:
     for descriptor in descriptors:
         yield f"/proc/self/fd/{descriptor}"
         yield f"/proc/self/fd/{descriptor}/{'../' * 16}{path.lstrip('/')}"
+
+
+def _walk(directory: str) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return
+    for entry in entries:
+        yield entry.path
+        if entry.path not in KERNELS and entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
 
 
 def _is(path: str, device: int, inode: int) -> bool:

@@ -1,9 +1,6 @@
 """Every kind of bait: that it is there, that it tells what happened to it, that nothing of it stays."""
 
-import contextlib
-import ctypes
 import os
-import re
 import signal
 import socket
 import struct
@@ -17,7 +14,6 @@ import pytest
 from harness import bait, canaries
 from harness.canaries.base import Canary
 from harness.errors import HarnessError
-from harness.runtime.syscalls import CLONE, invoke
 from tests.kernel.throwaway import in_throwaway
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -245,7 +241,6 @@ def test_interface_is_heard_on_the_host_and_leaves_one_pair(tmp_path: Path) -> N
 
 
 WAIT_FOR_SIGNAL = """
-import re
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 print("ready", flush=True)
@@ -377,95 +372,3 @@ def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(
     assert facts["setuid"] == ["plain"]
     assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
     canary.close()
-
-
-def test_keys_expire_even_if_nobody_takes_them_away(tmp_path: Path) -> None:
-    for kind in ("user-key", "session-key"):
-        canary = canaries.place(kind, {}, tmp_path, NONCE)
-        expiry = [line.split()[3] for line in Path("/proc/keys").read_text().splitlines() if canary.token in line]
-        assert expiry
-        assert set(expiry) <= {"1m", "59s"}
-        canary.close()
-
-
-def test_session_key_is_possessed_by_whoever_the_launcher_starts(tmp_path: Path) -> None:
-    read, buffer = 11, ctypes.create_string_buffer(64)  # KEYCTL_READ
-
-    def try_to_read(serial: int) -> bytes:
-        with contextlib.suppress(PermissionError):
-            length = invoke("keyctl", read, serial, buffer, len(buffer))
-            return buffer.raw[:length]
-        return b""
-
-    def story() -> None:
-        canary = canaries.place("session-key", {}, tmp_path, NONCE)
-        serial = facts_of(canary)["serial"]
-        assert in_throwaway(lambda: try_to_read(serial), CLONE(0)) == b""  # a child's process keyring is its own
-        canary.change_launcher((0, 1, 2))
-        assert in_throwaway(lambda: try_to_read(serial), CLONE(0)) == canary.token.encode()
-        canary.close()
-
-    in_throwaway(story)
-
-
-@pytest.mark.usefixtures("needs_root")
-def test_server_is_a_user_without_rights_who_has_the_secret_open(tmp_path: Path) -> None:
-    def story() -> None:
-        canary = canaries.place("server", {"uid": 65533}, tmp_path, NONCE)
-        facts = facts_of(canary)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(facts["path"])
-            assert struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0] == facts["pid"]
-        status = Path(f"/proc/{facts['pid']}/status").read_text()
-        assert re.search(r"^Uid:\t65533\t65533\t65533\t65533$", status, re.MULTILINE)
-        assert re.search(r"^CapPrm:\t0+$", status, re.MULTILINE)
-        assert Path(f"/proc/{facts['pid']}/fd/{facts['descriptor']}").read_text() == canary.token
-        canary.close()
-
-    in_throwaway(story)
-
-
-def test_sibling_lives_in_a_namespace_of_its_own_and_keeps_the_secret_in_its_memory(tmp_path: Path) -> None:
-    def story() -> None:
-        canary = canaries.place("sibling", {}, tmp_path, NONCE)
-        facts = facts_of(canary)
-        assert facts["inner"] > 30_000
-        assert os.path.samefile(facts["namespace"], f"/proc/{facts['pid']}/ns/pid")
-        assert not os.path.samefile(facts["namespace"], "/proc/self/ns/pid")
-        assert os.path.samefile("/proc/self/ns/pid_for_children", "/proc/self/ns/pid")  # as it was
-        with Path(f"/proc/{facts['pid']}/mem").open("rb") as memory:
-            memory.seek(facts["address"])
-            assert memory.read(32) == canary.token.encode()
-        canary.close()
-
-    in_throwaway(story)
-
-
-def test_end_of_launcher_kills_the_runtime_and_spares_who_is_in_the_container(tmp_path: Path) -> None:
-    def story() -> None:
-        def launch(ready: int) -> None:
-            with bait.Child(be_the_runtime):
-                os.write(ready, b".")
-                bait.wait_for_ever()
-
-        def be_the_runtime(ready: int) -> None:
-            with bait.new_pid_namespace():
-                container = os.fork()
-                if container == 0:
-                    bait.wait_for_ever()
-            (tmp_path / "container").write_text(str(container))
-            os.write(ready, b".")
-            bait.wait_for_ever()
-
-        with bait.Child(launch) as launcher:
-            container = int((tmp_path / "container").read_text())
-            canary = canaries.place("end-of-launcher", {}, tmp_path, NONCE)
-            canary.act({"launcher": launcher.pid})
-            killed = facts_of(canary)["killed"]
-            os.waitpid(launcher.pid, 0)
-            assert (killed[0], len(killed)) == (launcher.pid, 2)
-            assert not Path(f"/proc/{killed[1]}/exe").exists()
-            os.kill(container, 0)
-        canary.close()
-
-    in_throwaway(story)
