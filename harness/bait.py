@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import NoReturn
 
 from harness.errors import HarnessError, StartError
 from harness.runtime.inspect import hierarchies
-from harness.runtime.syscalls import MNT, MS, PR, invoke
+from harness.runtime.privileges import LINUX_CAPABILITY_VERSION_3
+from harness.runtime.syscalls import CLONE, MNT, MS, PR, PR_CAP_AMBIENT_CLEAR_ALL, invoke
 
 
 class Child:
@@ -66,7 +68,7 @@ def _run_child(main: Callable[[int], None], ready: int, parent: int) -> NoReturn
     """The life of a forked child: nothing of the host role's stays open in it, and it never returns."""
     try:
         invoke("prctl", PR.SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
+        if os.getppid() not in (parent, 0):  # 0 is a parent in another PID namespace
             os._exit(1)  # it died before we asked to be told
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
@@ -80,6 +82,54 @@ def _run_child(main: Callable[[int], None], ready: int, parent: int) -> NoReturn
         os._exit(1)
 
 
+def become(uid: int) -> None:
+    """Become an ordinary process of a user: no other ids, no capabilities, and dumpable as every program is."""
+    if uid != os.getuid():
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    drop_capabilities()
+    invoke("prctl", PR.SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities that can be used: capabilities(7)."""
+    header = struct.pack("=Ii", LINUX_CAPABILITY_VERSION_3, 0)
+    invoke("prctl", PR.CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    invoke("capset", header, bytes(24))
+
+
+@contextlib.contextmanager
+def new_pid_namespace() -> Iterator[None]:
+    """A PID namespace for the children that are made as long as the context lasts: pid_namespaces(7)."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        invoke("unshare", CLONE.NEWPID)
+        try:
+            yield
+        finally:
+            invoke("setns", own, CLONE.NEWPID)
+    finally:
+        os.close(own)
+
+
+def descendants(ancestor: int) -> list[int]:
+    """The processes below one that are in the same PID namespace as we: a runtime's, and none of its container's."""
+    parents = {}
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            lines = [line.partition(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+            status = {name: value.split() for name, _, value in lines}
+            if len(status["NSpid"]) == 1:
+                parents[pid] = int(status["PPid"][0])
+    found: list[int] = []
+    generation = [ancestor]
+    while generation:
+        generation = [pid for pid, parent in parents.items() if parent in generation]
+        found += generation
+    return found
+
+
 def wait_for_ever() -> NoReturn:
     """Sleeps until a signal ends the process."""
     while True:
@@ -91,12 +141,13 @@ def entries_of(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
-def listen(family: int, address: str | tuple[str, int]) -> socket.socket:
-    """A stream socket that listens and never blocks; OSError if the host has no such family or address."""
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def listen(family: int, address: str | tuple[str, int], kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A socket that takes what comes and never blocks; OSError if the host has no such family or address."""
+    listener = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
         listener.bind(address)
-        listener.listen(64)
+        if kind != socket.SOCK_DGRAM:
+            listener.listen(64)
     except OSError:
         listener.close()
         raise
@@ -112,6 +163,13 @@ def visitors(listener: socket.socket) -> Iterator[socket.socket]:
             return
         with visitor:
             yield visitor
+
+
+def datagrams(receiver: socket.socket) -> Iterator[bytes]:
+    """Takes every datagram that has arrived up to now."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield receiver.recv(4096)
 
 
 @contextlib.contextmanager

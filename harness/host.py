@@ -36,15 +36,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import canaries, rootfs, sabotage
+from harness import bait, canaries, rootfs, sabotage
 from harness.backends import Exit, load
 from harness.canaries.base import Canary
 from harness.clock import Clock
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
-from harness.runtime.privileges import LINUX_CAPABILITY_VERSION_3
-from harness.runtime.syscalls import PR, PR_CAP_AMBIENT_CLEAR_ALL, invoke
+from harness.runtime.syscalls import invoke
 from harness.shapes import KIT
 
 Facts = dict[str, Any]
@@ -181,7 +180,7 @@ class Run:
 
     def _launch(self, asked: Facts) -> Exit:
         """Have a launcher run the container, and attend to its output until both have ended."""
-        knobs = self.request.get("sabotage", [])
+        knobs = [self._knob(text) for text in self.request.get("sabotage", [])]
         backend = load(self.request["runtime"])
         config = sabotage.sabotaged_config(knobs, asked)
         alter: Alteration | None = (lambda plan: sabotage.sabotaged_plan(knobs, plan)) if knobs else None
@@ -215,7 +214,7 @@ class Run:
         if not report:
             # No refusal: a check that demands one must not pass because the launcher has crashed.
             self.stderr += "\nthe launcher has ended without a word"
-            self.crashed = not knobs
+            self.crashed = not knobs and not any(canary.kills_launcher for canary in self.canaries.values())
             return Exit(125)
         return Exit(**json.loads(report))
 
@@ -252,7 +251,8 @@ class Run:
         reply: Facts = {}
         canary = self.request["inside"][ready.name].get("meanwhile")
         if canary:
-            context = {"ready": ready.facts, "nonce": self.nonce, "pid": self.known["container"]["pid"]}
+            known = self.known["container"]
+            context = {"ready": ready.facts, "nonce": self.nonce, "pid": known["pid"], "launcher": known["launcher"]}
             reply = self.canaries[canary].act(context)
         with contextlib.suppress(BrokenPipeError):
             os.write(replies, json.dumps({"name": ready.name, "reply": reply}).encode() + b"\n")
@@ -300,6 +300,11 @@ class Run:
             found = found[key]
         return copy.deepcopy(found)
 
+    def _knob(self, text: str) -> str:
+        """Return a knob with what its values refer to: `share-ns=canary.sibling.namespace`."""
+        parts = [part.partition("=") for part in sabotage.parts(text)]
+        return " + ".join(f"{name}{sign}{self._resolved(value)}" for name, sign, value in parts)
+
     def _processes(self) -> list[int]:
         """Return the container's processes, oldest first: those that bear the nonce in their command line."""
         found = []
@@ -335,20 +340,14 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         if os.geteuid() == 0:
             os.setgroups(LAUNCHER_GROUPS)
         else:
-            _drop_capabilities()
+            # The sandbox's user namespace has granted them, and the launcher is to be an ordinary user's.
+            bait.drop_capabilities()
         ended = start()
         os.write(result, json.dumps({"status": ended.status, "refused": ended.refused}).encode())
     except BaseException:
         os.write(stderr, traceback.format_exc().encode())
     finally:
         os._exit(0)
-
-
-def _drop_capabilities() -> None:
-    """Give up what the sandbox's user namespace has granted: the launcher is to be an ordinary user's."""
-    header = struct.pack("=Ii", LINUX_CAPABILITY_VERSION_3, 0)
-    invoke("prctl", PR.CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    invoke("capset", header, bytes(24))
 
 
 def _install_kit(source: Path) -> None:

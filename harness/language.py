@@ -116,7 +116,8 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     claim: what is promised, in one sentence
     expect: expressions that must all be true, over inside, host, host_after, config, canary, container, start
-    sabotage: the knob that must turn the check red (`a + b` turns two at once), or several, each by itself
+    sabotage: the knob that must turn the check red (`a + b` turns two at once), or several, each by itself; behind =
+        may stand `canary.NAME.fact`
     severity: what a failure means
     why: what the kernel does here, and what happens without it
     see: manual pages and other sources

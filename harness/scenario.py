@@ -117,6 +117,7 @@ class _Resolver:
         self.require_knobs(where, entry.sabotage)
         container = _over(self.file.container, entry.container) if entry.container else self.file.container
         needs = _Needs(self, where, entry)
+        needs.require_canaries((*where, "sabotage"), _values(sabotages))
         needs.require_canaries((*where, "container") if entry.container else ("container",), container.as_dict())
         for index, text in enumerate(entry.expect):
             needs.expression((*where, "expect", index), text)
@@ -274,6 +275,13 @@ class _Needs:
         for name in _canaries_in(values):
             if name not in self.canaries:
                 self.resolver.problem(where, f"unknown canary {name!r}{did_you_mean(name, self.canaries)}")
+
+
+def _values(sabotages: list[str]) -> list[str]:
+    """What stands behind the = of each knob."""
+    from harness.sabotage import parts  # it brings our runtime with it
+
+    return [part.partition("=")[2] for knob in sabotages for part in parts(knob)]
 
 
 def _canaries_in(values: Any) -> Iterator[str]:

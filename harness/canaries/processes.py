@@ -1,9 +1,11 @@
 """Bait that is processes and what they live in."""
 
 import contextlib
+import ctypes
 import mmap
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -176,3 +178,97 @@ class Tenant(Canary):
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}
+
+
+class Server(Canary):
+    """A process that serves a Unix socket, open to everyone, and has a file open with the token in it.
+
+    It is the user of this number, without capabilities, or else whoever runs the harness. `descriptor` is the file's.
+    """
+
+    DESCRIPTOR = 77
+
+    def place(self, uid: int | None = None) -> None:
+        self.path = self.directory / "service"
+
+        def serve(ready: int) -> None:
+            secret = os.memfd_create("secret")
+            os.write(secret, self.token.encode())
+            os.dup2(secret, self.DESCRIPTOR)
+            with bait.listen(socket.AF_UNIX, str(self.path)):
+                self.path.chmod(0o666)
+                if uid is not None:
+                    bait.become(uid)
+                os.write(ready, b".")
+                bait.wait_for_ever()
+
+        self.child = self.undo.enter_context(bait.Child(serve))
+
+    def facts(self) -> Facts:
+        return {
+            **self.where(self.path),
+            "pid": self.child.pid,
+            "alive": self.child.alive(),
+            "descriptor": self.DESCRIPTOR,
+            "token": self.token,
+        }
+
+
+class Sibling(Canary):
+    """A process of another container: in a PID namespace of its own, without capabilities, and the token in its memory.
+
+    `pid` is its number on the host, `inner` the one in its own namespace, which is high, so that it means nobody in the
+    container; the token is at `address`.
+    """
+
+    FIRST_PID = 30_000
+
+    def place(self) -> None:
+        secret = ctypes.create_string_buffer(self.token.encode())  # at the same place in every copy of this process
+        self.address = ctypes.addressof(secret)
+
+        def be_the_first(ready: int) -> None:
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(self.FIRST_PID))
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        def live(ready: int) -> None:
+            assert secret.raw
+            bait.become(os.getuid())
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        with bait.new_pid_namespace():
+            self.first = self.undo.enter_context(bait.Child(be_the_first))
+            self.child = self.undo.enter_context(bait.Child(live))
+
+    def facts(self) -> Facts:
+        return {
+            "pid": self.child.pid,
+            "inner": bait.innermost_pid(self.child.pid),
+            "namespace": f"/proc/{self.first.pid}/ns/pid",
+            "address": self.address,
+            "token": self.token,
+            "alive": self.child.alive(),
+        }
+
+
+class EndOfLauncher(Canary):
+    """Its act kills the launcher and whatever else of the runtime is not in the container, without a warning."""
+
+    kills_launcher = True
+
+    def place(self) -> None:
+        self.killed: list[int] = []
+
+    def facts(self) -> Facts:
+        return {"killed": self.killed}
+
+    def act(self, context: Facts) -> Facts:
+        launcher = context["launcher"]
+        assert isinstance(launcher, int)
+        self.killed = [launcher, *bait.descendants(launcher)]
+        for pid in self.killed:
+            with contextlib.suppress(ProcessLookupError):  # it has ended with another one
+                os.kill(pid, signal.SIGKILL)
+        return {}

@@ -14,6 +14,7 @@ import struct
 
 # name: (x86_64, aarch64); from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
 NUMBERS = {
+    "add_key": (248, 217),
     "bpf": (321, 280),
     "capset": (126, 91),
     "chdir": (80, 49),

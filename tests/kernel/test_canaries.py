@@ -37,7 +37,13 @@ def surroundings(workdir: Path, token: str) -> dict[str, object]:
         "cgroups": sorted(
             str(path) for own in bait.own_cgroups(set()).values() for path in own.glob(f"isoproof-*{token}")
         ),
+        "keys": [line for line in Path("/proc/keys").read_text().splitlines() if token in line and _is_valid(line)],
     }
+
+
+def _is_valid(key: str) -> bool:
+    """Whether a line of /proc/keys is of a key that has not been invalidated; those stay until they are collected."""
+    return "i" not in key.split()[1]
 
 
 @pytest.mark.parametrize("kind", canaries.kinds())
@@ -61,7 +67,8 @@ def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
-        *("tenant", "shared-directory", "layers", "inbox"),
+        *("tenant", "shared-directory", "layers", "inbox", "user-key", "session-key"),
+        *("server", "sibling", "end-of-launcher"),
     }
 
 
@@ -201,9 +208,12 @@ def test_socket_knows_its_visitors(tmp_path: Path) -> None:
 
 def test_abstract_counts_its_visitors(tmp_path: Path) -> None:
     canary = canaries.place("abstract", {}, tmp_path, NONCE)
-    with socket.socket(socket.AF_UNIX) as visitor:
-        visitor.connect(f"\0{facts_of(canary)['name']}")
-    assert facts_of(canary)["accepted"] == 1
+    address = f"\0{facts_of(canary)['name']}"
+    for count, kind in enumerate((socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM), 1):
+        with socket.socket(socket.AF_UNIX, kind) as visitor:
+            visitor.connect(address)
+            visitor.send(b".")
+        assert facts_of(canary)["accepted"] == count
     canary.close()
 
 

@@ -128,7 +128,10 @@ def test_a_script_for_it_is_ended_as_soon_as_it_runs_and_has_not_written_to_it(
 
 @pytest.mark.parametrize("user_namespace", [True, False])
 def test_a_reaping_pid_1_shows_nothing_of_its_launcher(tmp_path: Path, user_namespace: bool) -> None:
-    """It stays a copy of it: neither its executable nor its memory, environment or files are to be had."""
+    """It stays a copy of it: neither its executable nor its memory, environment or files are to be had.
+
+    The catalogue's sig-setup-process-opaque, of a process that never becomes a program.
+    """
     capabilities = ["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
     if user_namespace or os.geteuid() != 0:
         capabilities += ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"]

@@ -375,6 +375,7 @@ def test_during_and_meanwhile_exclude_each_other(file: Path) -> None:
     ("sabotage", "message"),
     [
         ("nonsense", "a.yaml:6:15: unknown sabotage 'nonsense'"),
+        ("share-ns=canary.bait.namespace", "a.yaml:6:15: unknown canary 'bait'"),
         ("[skip-ns=uts, nonsense]", "a.yaml:6:29: unknown sabotage 'nonsense'"),
         ("skip-ns=uts + nonsense", "a.yaml:6:15: unknown sabotage 'nonsense'"),
         ("skip-ns", "a.yaml:6:15: the sabotage 'skip-ns' needs a value behind ="),

@@ -1,5 +1,7 @@
 """Knobs for namespaces, ids, clocks and the network."""
 
+import os.path
+
 from harness.runtime.config import Config, namespaces
 from harness.sabotage.in_config.mounts import bind_host_proc, bind_host_sysfs
 
@@ -27,6 +29,13 @@ def skip_ns(config: Config, kind: str) -> None:
             bind_host_proc(config)
         if name == "network":
             bind_host_sysfs(config)
+
+
+def share_ns(config: Config, path: str) -> None:
+    """Join another container's namespace, the one at this path, instead of making one of its kind."""
+    kind = os.path.basename(path)
+    (entry,) = (entry for entry in config["linux"]["namespaces"] if entry["type"] == KINDS.get(kind, kind))
+    entry["path"] = path
 
 
 def map_ids(config: Config, extent: str) -> None:

@@ -75,6 +75,21 @@ def inherit_misc(plan: Plan) -> Plan:
     return without(plan, "reset-memory")
 
 
+def skip_join_session(plan: Plan) -> Plan:
+    """Stay in the launcher's session keyring."""
+    return without(plan, "session-keyring")
+
+
+def no_pdeathsig(plan: Plan) -> Plan:
+    """Do not ask the kernel to kill the container when its launcher dies."""
+    return without(plan, "early-parent-death", "parent-death")
+
+
+def dumpable_init(plan: Plan) -> Plan:
+    """Let the first process be traced before it has become the program."""
+    return without(plan, "hidden")
+
+
 def no_setsid(plan: Plan) -> Plan:
     """Stay in the launcher's session."""
     return without(plan, "session")
