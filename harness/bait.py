@@ -181,7 +181,7 @@ class Nest(NamedTuple):
 
 
 def nest(undo: contextlib.ExitStack, name: str, controller: str) -> Nest:
-    """A nest whose limits are those of one controller; `undo` removes it. Raises HarnessError where none can be made."""
+    """A nest that one controller gives its limits; `undo` removes it. Raises HarnessError where none can be made."""
     own = own_cgroups({controller})
     unified = controller not in own
     parent = own["" if unified else controller]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _signal
 import fcntl
 import os
 import resource
+import signal
 import struct
 
 import _kernel
@@ -36,7 +36,7 @@ def observe(user: int | None = None, most: int = 1 << 14) -> Generator[dict[str,
         raise ValueError("root's limits are the whole machine's")
     for limit, value in LIMITS.items():
         resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, [FIRST_REAL_TIME])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [FIRST_REAL_TIME])
     held: list[int] = []
     kinds: dict[str, Callable[[int], object]] = {
         "inotify": lambda _: held.append(_kernel.syscall("inotify_init1", os.O_CLOEXEC)),
@@ -89,5 +89,5 @@ def _queue_signal() -> None:
 
 def _process() -> None:
     if os.fork() == 0:
-        _signal.pause()  # until the runner ends the probe with its process group
+        signal.pause()  # until the runner ends the probe with its process group
         os._exit(0)
