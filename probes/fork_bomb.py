@@ -16,10 +16,11 @@ PAUSE = 0.002  # seconds between two attempts in vain, so that the machine stays
 
 
 def observe(most: int = 256, seconds: float = 3.0) -> Generator[dict[str, object], object, dict[str, object]]:
-    """Report whether a fork was `refused`; the host acts while the bomb goes on.
+    """Report whether a fork was `refused`, and how many `tasks` there were then; the host acts while the bomb goes on.
 
-    It is in a session of its own and goes on after the probe, until the container ends. No more than `most` processes
-    are started where nothing stops it, and then it waits `seconds` for a refusal.
+    The kernel counts an attempt before it refuses it, so what a cgroup tells may be more than there are. The bomb is in
+    a session of its own and goes on after the probe, until the container ends. No more than `most` processes are
+    started where nothing stops it, and then it waits `seconds` for a refusal.
     """
     fuse, lighter = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # one byte for each process that may still be started
     os.write(lighter, bytes(most))
@@ -28,7 +29,8 @@ def observe(most: int = 256, seconds: float = 3.0) -> Generator[dict[str, object
         os.setsid()
         _explode(fuse, refusal)
     ended = select.select([report], [], [], seconds)
-    facts: dict[str, object] = {"refused": ended[0] != []}
+    tasks = sum(entry.isdecimal() for entry in os.listdir("/proc"))
+    facts: dict[str, object] = {"refused": ended[0] != [], "tasks": tasks}
     yield facts
     return facts
 
