@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from harness.errors import HarnessError, StartError
 from harness.runtime.inspect import hierarchies
@@ -174,7 +174,7 @@ def datagrams(receiver: socket.socket) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def tmpfs(directory: Path) -> Iterator[None]:
-    """A tmpfs, mounted for as long as the context lasts."""
+    """A tmpfs of 4 MiB, mounted for as long as the context lasts."""
     point = os.fsencode(directory)
     invoke("mount", b"tmpfs", point, b"tmpfs", MS.NOSUID | MS.NODEV, b"mode=755,size=4m")
     try:
@@ -230,14 +230,37 @@ def remove_cgroup(path: Path) -> None:
         path.rmdir()
 
 
-def delegate_memory(cgroup: Path) -> None:
-    """Gives the memory controller to the children of a unified cgroup (cgroups(7))."""
+class Nest(NamedTuple):
+    """A cgroup around a container's, and another one in it for processes of the host's; `unified` on version 2."""
+
+    path: Path
+    bystanders: Path
+    unified: bool
+
+
+def nest(undo: contextlib.ExitStack, name: str, controller: str) -> Nest:
+    """A nest that one controller gives its limits; `undo` removes it. Raises HarnessError where none can be made."""
+    own = own_cgroups({controller})
+    unified = controller not in own
+    parent = own["" if unified else controller]
+    if unified:
+        _delegate(parent, controller)
+    for hierarchy in own.values():  # a runtime makes the container's path in all, and removes its end only
+        undo.callback(remove_cgroup, hierarchy / name)
+    path = undo.enter_context(new_cgroup(parent / name))
+    if unified:
+        _delegate(path, controller)
+    return Nest(path, undo.enter_context(new_cgroup(path / "bystanders")), unified)
+
+
+def _delegate(cgroup: Path, controller: str) -> None:
+    """Gives a controller to the children of a unified cgroup (cgroups(7))."""
     try:
-        (cgroup / "cgroup.subtree_control").write_text("+memory")
+        (cgroup / "cgroup.subtree_control").write_text(f"+{controller}")
     except OSError as failure:
         raise HarnessError(
-            f"write +memory to {cgroup}/cgroup.subtree_control: {errno.errorcode.get(failure.errno or 0)} "
-            f"({failure.strerror}); a memory nest needs a delegated cgroup without processes of its own"
+            f"write +{controller} to {cgroup}/cgroup.subtree_control: {errno.errorcode.get(failure.errno or 0)} "
+            f"({failure.strerror}); a nest needs a delegated cgroup without processes of its own"
         ) from failure
 
 

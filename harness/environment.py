@@ -34,6 +34,9 @@ def facts() -> dict[str, Any]:
         "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
         "keyrings": os.path.exists("/proc/sys/kernel/keys"),
+        "modules": os.path.exists("/proc/modules"),
+        "kexec": os.path.exists("/sys/kernel/kexec_loaded"),
+        "perf_event_paranoid": int(_text("/proc/sys/kernel/perf_event_paranoid").strip() or "-1"),
         "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
         "lsms": security_modules(),
         "landlock": landlock_version(),

@@ -203,6 +203,7 @@ class Run:
         self.known["container"]["launcher"] = launcher
         for theirs in (stdin[0], stdout[1], stderr[1], result[1]):
             os.close(theirs)
+        os.set_blocking(stdin[1], False)  # a container can fill its own standard input, and nobody shall wait for it
         try:
             report = self._attend(stdin[1], stdout[0], stderr[0], result[0], time.monotonic() + deadline + 1)
         finally:
@@ -235,13 +236,15 @@ class Run:
                         with self.clock.counting("observe"):
                             self._shake_hands(ready, replies)
                 elif pipe == stderr:
-                    said = (said + data)[:STDERR_LIMIT]
+                    said = (said + data)[: STDERR_LIMIT + 1]
                 else:
                     report += data
             if result not in open_pipes:
                 # What still holds the output open has outlived its container; it gets no say.
                 end = min(end, time.monotonic() + 0.5)
-        self.stderr = said.decode(errors="backslashreplace")
+        self.stderr = said[:STDERR_LIMIT].decode(errors="backslashreplace")
+        if len(said) > STDERR_LIMIT:
+            self.stderr += f"\n(there was more than {STDERR_LIMIT >> 10} KiB of this)"
         return report
 
     def _shake_hands(self, ready: Ready, replies: int) -> None:
@@ -254,7 +257,7 @@ class Run:
             known = self.known["container"]
             context = {"ready": ready.facts, "nonce": self.nonce, "pid": known["pid"], "launcher": known["launcher"]}
             reply = self.canaries[canary].act(context)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(replies, json.dumps({"name": ready.name, "reply": reply}).encode() + b"\n")
 
     def _handshakes(self) -> list[str]:

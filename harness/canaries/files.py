@@ -132,11 +132,21 @@ class SharedDirectory(Canary):
 
 
 class Layers(Canary):
-    """The layers of an overlay: a lowest one with files in it, such as an image is, and an empty one for changes."""
+    """The layers of an overlay: a lowest one with files in it, such as an image is, and an empty one for changes.
 
-    def place(self) -> None:
-        self.lower, self.upper, self.work = (self.directory / name for name in ("lower", "upper", "work"))
-        for layer in (self.lower, self.upper, self.work):
+    With a `quota` the latter is on a file system of its own, a small one, as engines have it where they promise a size;
+    then there is another one `beside` the image, too, in which nothing should be found.
+    """
+
+    def place(self, quota: bool = False) -> None:
+        self.lower, self.beside = self.directory / "lower", self.directory / "upper"
+        top = self.directory
+        if quota:
+            top = self.directory / "bounded"
+            top.mkdir()
+            self.undo.enter_context(bait.tmpfs(top))
+        self.upper, self.work = top / "upper", top / "work"
+        for layer in {self.lower, self.beside, self.directory / "work", self.upper, self.work}:
             layer.mkdir()
         for name in ("kept", "replaced", "deleted"):
             (self.lower / name).write_text(self.token)
@@ -147,6 +157,7 @@ class Layers(Canary):
 
     def facts(self) -> Facts:
         options = [f"lowerdir={self.lower}", f"upperdir={self.upper}", f"workdir={self.work}"]
+        status = os.statvfs(self.upper)
         return {
             "options": options,
             "lower": str(self.lower),
@@ -154,6 +165,8 @@ class Layers(Canary):
             "before": self.before,
             "contents": self.contents(),
             "upper": bait.entries_of(self.upper),
+            "beside": bait.entries_of(self.beside),
+            "size": status.f_blocks * status.f_frsize,
         }
 
 

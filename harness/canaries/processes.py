@@ -94,18 +94,7 @@ class MemoryNest(Canary):
     """
 
     def place(self, limit: int = 128, victim: int = 20) -> None:
-        own = bait.own_cgroups({"memory"})
-        unified = "memory" not in own
-        parent = own["" if unified else "memory"]
-        if unified:
-            bait.delegate_memory(parent)
-        name = f"isoproof-nest-{self.token}"
-        for hierarchy in own.values():  # a runtime makes the container's path in all, and removes its end only
-            self.undo.callback(bait.remove_cgroup, hierarchy / name)
-        self.nest = self.undo.enter_context(bait.new_cgroup(parent / name))
-        if unified:
-            bait.delegate_memory(self.nest)
-        self.bystanders = self.undo.enter_context(bait.new_cgroup(self.nest / "bystanders"))
+        self.nest, self.bystanders, unified = bait.nest(self.undo, f"isoproof-nest-{self.token}", "memory")
         self.events = "memory.events.local" if unified else "memory.oom_control"
         size = str(limit * MEBIBYTE)
         (self.nest / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(size)
@@ -137,6 +126,41 @@ class MemoryNest(Canary):
         """How many processes directly in this cgroup the OOM killer has killed."""
         counters = dict(line.split() for line in (cgroup / self.events).read_text().splitlines())
         return int(counters["oom_kill"])
+
+
+class PidsNest(Canary):
+    """A pids cgroup around the container's, with a limit of its own, from which a process of the host's forks.
+
+    Its act is that fork, which `forked` tells of. Where the container has no limit it takes what is the nest's.
+    """
+
+    def place(self, limit: int = 96) -> None:
+        self.nest = bait.nest(self.undo, f"isoproof-nest-{self.token}", "pids")
+        (self.nest.path / "pids.max").write_text(str(limit))
+        self.forked: bool | None = None
+
+    def facts(self) -> Facts:
+        cgroups = {entry.name for entry in self.nest.path.iterdir() if entry.is_dir()}
+        return {
+            "cgroup": f"{self.nest.path.name}/container",
+            "forked": self.forked,
+            "left": sorted(cgroups - {self.nest.bystanders.name}),
+        }
+
+    def act(self, context: Facts) -> Facts:
+        def fork(ready: int) -> None:
+            (self.nest.bystanders / "cgroup.procs").write_text("0")
+            if os.fork():
+                os.write(ready, b".")
+                os.wait()
+            os._exit(0)
+
+        try:
+            bait.Child(fork).__exit__()
+            self.forked = True
+        except HarnessError:  # EAGAIN, or whatever else has kept it from forking
+            self.forked = False
+        return {}
 
 
 class Burner(Canary):

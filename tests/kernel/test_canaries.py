@@ -19,7 +19,7 @@ from tests.kernel.throwaway import in_throwaway
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
 NONCE = "0123456789abcdef0123456789abcdef"
-NEED_ROOT = ("cgroup", "memory-nest", "tenant")
+NEED_ROOT = ("cgroup", "memory-nest", "pids-nest", "tenant")
 
 
 def facts_of(canary: Canary) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_the_contract_names_every_kind() -> None:
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
         *("tenant", "shared-directory", "layers", "inbox", "user-key", "session-key"),
-        *("server", "sibling", "end-of-launcher"),
+        *("server", "sibling", "end-of-launcher", "pids-nest"),
     }
 
 
@@ -316,6 +316,24 @@ def test_memory_nest_is_removed_from_every_hierarchy(tmp_path: Path) -> None:
     in_throwaway(story)
 
 
+@pytest.mark.usefixtures("needs_root")
+@pytest.mark.parametrize(("limit", "forked"), [(8, True), (1, False)])
+def test_pids_nest_tells_whether_the_host_can_still_fork(tmp_path: Path, limit: int, forked: bool) -> None:
+    def story() -> None:
+        canary = canaries.place("pids-nest", {"limit": limit}, tmp_path, NONCE)
+        assert facts_of(canary)["forked"] is None
+        assert canary.act({}) == {}
+        nest, _, container = facts_of(canary)["cgroup"].partition("/")
+        (box,) = {own / nest / container for own in bait.own_cgroups(set()).values() if (own / nest).exists()}
+        box.mkdir()
+        assert (facts_of(canary)["forked"], facts_of(canary)["left"]) == (forked, [container])
+        box.rmdir()
+        assert facts_of(canary)["left"] == []
+        canary.close()
+
+    in_throwaway(story)
+
+
 def test_burner_burns(tmp_path: Path) -> None:
     canary = canaries.place("burner", {"cpu": min(os.sched_getaffinity(0))}, tmp_path, NONCE)
     facts = facts_of(canary)
@@ -353,6 +371,21 @@ def test_layers_tells_what_has_changed_in_the_lowest(tmp_path: Path) -> None:
     Path(facts["kept"]).write_text("changed")
     assert facts_of(canary)["contents"] == facts["before"] | {"kept": "changed"}
     canary.close()
+
+
+def test_layers_with_a_quota_have_room_for_no_more(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("layers", {"quota": True}, tmp_path, NONCE)
+        facts = facts_of(canary)
+        upper = Path(next(option for option in facts["options"] if "upperdir" in option).partition("=")[2])
+        with pytest.raises(OSError, match="No space left"):
+            (upper / "filling").write_bytes(bytes(facts["size"] + 1))
+        assert (facts_of(canary)["upper"], facts_of(canary)["beside"]) == (["filling"], [])
+        (Path(facts["lower"]).parent / "upper" / "stray").touch()
+        assert facts_of(canary)["beside"] == ["stray"]
+        canary.close()
+
+    in_throwaway(story)
 
 
 @pytest.mark.usefixtures("needs_root")

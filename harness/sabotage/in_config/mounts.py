@@ -59,6 +59,23 @@ def no_overlay(config: Config) -> None:
             mount.update({"type": "bind", "source": source, "options": ["bind", "rprivate"]})
 
 
+def no_quota(config: Config) -> None:
+    """Keep the changes of each overlay beside its lowest layer, and not on a file system of their own."""
+    for mount in config["mounts"]:
+        if mount["type"] == "overlay":
+            options = dict(option.partition("=")[::2] for option in mount["options"])
+            beside = os.path.dirname(options["lowerdir"])
+            options |= {"upperdir": f"{beside}/upper", "workdir": f"{beside}/work"}
+            mount["options"] = [f"{name}={value}" for name, value in options.items()]
+
+
+def devpts_no_max(config: Config) -> None:
+    """Leave out how many pseudoterminals there may be."""
+    for mount in config["mounts"]:
+        if mount["type"] == "devpts":
+            mount["options"] = [option for option in mount["options"] if not option.startswith("max=")]
+
+
 def drop_idmap(config: Config) -> None:
     """Show the owners of every volume as they are on the disk."""
     for mount in config["mounts"]:
