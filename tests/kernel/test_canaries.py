@@ -14,7 +14,8 @@ import pytest
 from harness import bait, canaries
 from harness.canaries.base import Canary
 from harness.errors import HarnessError
-from tests.kernel.throwaway import in_throwaway
+from harness.runtime.syscalls import libc
+from tests.kernel.throwaway import in_throwaway, without_capabilities
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
@@ -37,6 +38,8 @@ def surroundings(workdir: Path, token: str) -> dict[str, object]:
         "cgroups": sorted(
             str(path) for own in bait.own_cgroups(set()).values() for path in own.glob(f"isoproof-*{token}")
         ),
+        "objects": [Path(f"/proc/sysvipc/{kind}").read_text() for kind in ("shm", "msg", "sem")],
+        "memory": sorted(Path("/dev/shm").glob(f"isoproof-*{token}")),
     }
 
 
@@ -61,7 +64,7 @@ def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
-        *("tenant", "shared-directory", "layers", "inbox"),
+        *("tenant", "shared-directory", "layers", "inbox", "system-v", "message-queue", "shared-memory"),
     }
 
 
@@ -362,3 +365,14 @@ def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(
     assert facts["setuid"] == ["plain"]
     assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
     canary.close()
+
+
+def test_a_queue_is_there_for_everyone_and_goes(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("message-queue", {}, tmp_path, NONCE)
+        path = f"/{canary.facts()['name']}".encode()
+        assert without_capabilities(lambda: libc.mq_open(path, os.O_RDWR)) >= 0
+        canary.close()
+        assert libc.mq_open(path, os.O_RDWR) == -1
+
+    in_throwaway(story)
