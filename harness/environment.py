@@ -34,6 +34,11 @@ def facts() -> dict[str, Any]:
         "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
         "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
+        "audit": os.path.exists("/proc/self/loginuid"),
+        "binfmt_misc": os.path.exists("/proc/sys/fs/binfmt_misc"),
+        "bpf_file_system": os.path.exists("/sys/fs/bpf"),
+        "kernel_addresses": _text("/proc/sys/kernel/kptr_restrict").strip() != "2",  # whether anybody may see them
+        "machine_id": bool(_text("/etc/machine-id").strip()),
         "lsms": security_modules(),
         "landlock": landlock_version(),
         "profiles": profiles(),

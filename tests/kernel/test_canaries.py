@@ -14,7 +14,7 @@ import pytest
 from harness import bait, canaries
 from harness.canaries.base import Canary
 from harness.errors import HarnessError
-from harness.runtime.syscalls import libc
+from harness.runtime.syscalls import CLONE, libc
 from tests.kernel.throwaway import in_throwaway, without_capabilities
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
@@ -65,6 +65,7 @@ def test_the_contract_names_every_kind() -> None:
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
         *("tenant", "shared-directory", "layers", "inbox", "system-v", "message-queue", "shared-memory"),
+        *("file-system", "login"),
     }
 
 
@@ -365,6 +366,22 @@ def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(
     assert facts["setuid"] == ["plain"]
     assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
     canary.close()
+
+
+def test_a_login_is_the_launchers_and_nobody_elses(tmp_path: Path) -> None:
+    def story() -> None:
+        file = Path("/proc/self/loginuid")
+        before = file.read_text()
+        canary = canaries.place("login", {}, tmp_path, NONCE)
+
+        def launch() -> str:
+            canary.change_launcher((0, 1, 2))
+            return file.read_text()
+
+        assert in_throwaway(launch, CLONE(0)) == str(canary.facts()["uid"])
+        assert file.read_text() == before
+
+    in_throwaway(story)
 
 
 def test_a_queue_is_there_for_everyone_and_goes(tmp_path: Path) -> None:
