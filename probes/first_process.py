@@ -7,13 +7,20 @@ import stat
 
 import _kernel
 
-KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFCHR: "character device", stat.S_IFIFO: "pipe"}
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFCHR: "character device",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+}
 
 
 def observe() -> dict[str, object]:
-    """Report its `arguments`, its `environment`, the `kinds` of its descriptors, its `root` and `directory`.
+    """Report its `arguments`, its `environment`, the `kinds` that its descriptors are of, its `root` and `directory`.
 
-    The latter two are device and inode, like `own_root`, the observer's. An errno stands for what could not be had.
+    The latter two are device and inode, like `own_root`, the observer's. An errno stands for what could not be had, among
+    the kinds, too.
     """
     return {
         "arguments": _strings("/proc/1/cmdline"),
@@ -30,13 +37,12 @@ def _strings(path: str) -> object:
     return text.rstrip("\0").split("\0") if isinstance(text, str) else text["errno"]
 
 
-def _kinds() -> object:
+def _kinds() -> list[str]:
     try:
-        numbers = os.listdir("/proc/1/fd")
-        modes = [os.stat(f"/proc/1/fd/{number}").st_mode for number in numbers]
+        modes = [os.stat(f"/proc/1/fd/{number}").st_mode for number in os.listdir("/proc/1/fd")]
     except OSError as error:
-        return _kernel.errno_name(error.errno)
-    return {number: KINDS.get(stat.S_IFMT(mode), "other") for number, mode in zip(numbers, modes, strict=True)}
+        return [_kernel.errno_name(error.errno)]
+    return sorted({KINDS.get(stat.S_IFMT(mode), "other") for mode in modes})
 
 
 def _place(path: str) -> object:
