@@ -19,8 +19,8 @@ KINDS = {
 def observe() -> dict[str, object]:
     """Report its `arguments`, its `environment`, the `kinds` that its descriptors are of, its `root` and `directory`.
 
-    The latter two are device and inode, like `own_root`, the observer's. An errno stands for what could not be had, among
-    the kinds, too.
+    The latter two are device and inode, like `own_root`, the observer's. An errno stands for what could not be had, and
+    so it does among the kinds.
     """
     return {
         "arguments": _strings("/proc/1/cmdline"),
