@@ -172,11 +172,16 @@ def datagrams(receiver: socket.socket) -> Iterator[bytes]:
             yield receiver.recv(4096)
 
 
-@contextlib.contextmanager
-def tmpfs(directory: Path) -> Iterator[None]:
+def tmpfs(directory: Path) -> contextlib.AbstractContextManager[None]:
     """A tmpfs of 4 MiB, mounted for as long as the context lasts."""
+    return mounted("tmpfs", directory, "mode=755,size=4m")
+
+
+@contextlib.contextmanager
+def mounted(kind: str, directory: Path, options: str = "") -> Iterator[None]:
+    """A file system, mounted for as long as the context lasts."""
     point = os.fsencode(directory)
-    invoke("mount", b"tmpfs", point, b"tmpfs", MS.NOSUID | MS.NODEV, b"mode=755,size=4m")
+    invoke("mount", b"none", point, kind.encode(), MS.NOSUID | MS.NODEV, options.encode())
     try:
         yield
     finally:

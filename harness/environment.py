@@ -38,6 +38,11 @@ def facts() -> dict[str, Any]:
         "kexec": os.path.exists("/sys/kernel/kexec_loaded"),
         "perf_event_paranoid": int(_text("/proc/sys/kernel/perf_event_paranoid").strip() or "-1"),
         "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
+        "audit": os.path.exists("/proc/self/loginuid"),
+        "binfmt_misc": os.path.exists("/proc/sys/fs/binfmt_misc"),
+        "bpf_file_system": os.path.exists("/sys/fs/bpf"),
+        "kernel_addresses": _text("/proc/sys/kernel/kptr_restrict").strip() != "2",  # whether anybody may see them
+        "machine_id": bool(_text("/etc/machine-id").strip()),
         "lsms": security_modules(),
         "landlock": landlock_version(),
         "profiles": profiles(),

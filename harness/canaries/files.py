@@ -96,6 +96,20 @@ class Submounts(Canary):
         }
 
 
+class FileSystem(Canary):
+    """A file system of the kernel's, mounted where machines have it; `type` must be one of which there can be several.
+
+    What of it is there for the whole machine is shown by the mount, and not changed.
+    """
+
+    def place(self, type: str = "bpf", path: str = "/sys/fs/bpf") -> None:
+        self.type, self.path = type, path
+        self.undo.enter_context(bait.mounted(type, Path(path)))
+
+    def facts(self) -> Facts:
+        return {"path": self.path, "type": self.type}
+
+
 class SharedDirectory(Canary):
     """A directory to be given to a container, beside a secret: one file system, and the secret outside what is given.
 

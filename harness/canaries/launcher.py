@@ -1,11 +1,13 @@
 """Bait in the process that starts the container."""
 
 import os
+from pathlib import Path
 
 from harness import launcher_bait
 from harness.canaries.base import Canary, Facts
 
-MEBIBYTE = 1 << 20
+LOGIN = Path("/proc/self/loginuid")
+NOBODY_LOGGED_IN = 2**32 - 1  # proc_pid_loginuid(5)
 
 
 class Launcher(Canary):
@@ -42,6 +44,22 @@ class Pseudoterminal(Canary):
 
     def facts(self) -> Facts:
         return {"path": self.path, "name": os.path.basename(self.path)}
+
+
+class Login(Canary):
+    """A launcher that works for somebody who has logged in; the audit log knows him by this id, whoever he becomes."""
+
+    def place(self) -> None:
+        self.uid = int(LOGIN.read_text())
+        if self.uid == NOBODY_LOGGED_IN:
+            self.uid = os.geteuid() or 1000
+
+    def facts(self) -> Facts:
+        return {"uid": self.uid}
+
+    def change_launcher(self, streams: tuple[int, int, int]) -> None:
+        if int(LOGIN.read_text()) == NOBODY_LOGGED_IN:
+            LOGIN.write_text(str(self.uid))
 
 
 class Log(Canary):

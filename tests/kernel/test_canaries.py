@@ -14,7 +14,8 @@ import pytest
 from harness import bait, canaries
 from harness.canaries.base import Canary
 from harness.errors import HarnessError
-from tests.kernel.throwaway import in_throwaway
+from harness.runtime.syscalls import CLONE, libc
+from tests.kernel.throwaway import in_throwaway, without_capabilities
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
@@ -38,6 +39,8 @@ def surroundings(workdir: Path, token: str) -> dict[str, object]:
             str(path) for own in bait.own_cgroups(set()).values() for path in own.glob(f"isoproof-*{token}")
         ),
         "keys": [line for line in Path("/proc/keys").read_text().splitlines() if token in line and _is_valid(line)],
+        "objects": [Path(f"/proc/sysvipc/{kind}").read_text() for kind in ("shm", "msg", "sem")],
+        "memory": sorted(Path("/dev/shm").glob(f"isoproof-*{token}")),
     }
 
 
@@ -68,7 +71,8 @@ def test_the_contract_names_every_kind() -> None:
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
         *("tenant", "shared-directory", "layers", "inbox", "user-key", "session-key"),
-        *("server", "sibling", "end-of-launcher", "pids-nest"),
+        *("server", "sibling", "end-of-launcher", "pids-nest", "system-v", "message-queue", "shared-memory"),
+        *("file-system", "login"),
     }
 
 
@@ -405,3 +409,30 @@ def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(
     assert facts["setuid"] == ["plain"]
     assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
     canary.close()
+
+
+def test_a_login_is_the_launchers_and_nobody_elses(tmp_path: Path) -> None:
+    def story() -> None:
+        file = Path("/proc/self/loginuid")
+        before = file.read_text()
+        canary = canaries.place("login", {}, tmp_path, NONCE)
+
+        def launch() -> str:
+            canary.change_launcher((0, 1, 2))
+            return file.read_text()
+
+        assert in_throwaway(launch, CLONE(0)) == str(canary.facts()["uid"])
+        assert file.read_text() == before
+
+    in_throwaway(story)
+
+
+def test_a_queue_is_there_for_everyone_and_goes(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("message-queue", {}, tmp_path, NONCE)
+        path = f"/{canary.facts()['name']}".encode()
+        assert without_capabilities(lambda: libc.mq_open(path, os.O_RDWR)) >= 0
+        canary.close()
+        assert libc.mq_open(path, os.O_RDWR) == -1
+
+    in_throwaway(story)

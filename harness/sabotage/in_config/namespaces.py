@@ -3,6 +3,7 @@
 import os.path
 
 from harness.runtime.config import Config, namespaces
+from harness.sabotage.in_config.devices import bind_host_mqueue
 from harness.sabotage.in_config.mounts import bind_host_proc, bind_host_sysfs
 
 KINDS = {"net": "network"}
@@ -24,9 +25,11 @@ def skip_ns(config: Config, kind: str) -> None:
         linux.pop("uidMappings", None)
         linux.pop("gidMappings", None)
     elif "user" in namespaces(config):
-        # A user namespace may mount procfs and sysfs only for namespaces that it owns; the host's are what is left.
+        # A user namespace may mount the kernel's file systems only for namespaces that it owns; the host's are left.
         if name == "pid":
             bind_host_proc(config)
+        if name == "ipc":
+            bind_host_mqueue(config)
         if name == "network":
             bind_host_sysfs(config)
 

@@ -1,0 +1,16 @@
+"""The config that everything begins with, as far as it depends on the machine."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.runtime import spec
+
+
+def test_processors_that_tell_their_heat_are_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "CPUS", str(tmp_path))
+    for name in ("cpu0/thermal_throttle", "cpu1/thermal_throttle", "cpu2/topology", "cpufreq"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "online").touch()
+    masked = spec.example(0, 0)["linux"]["maskedPaths"]
+    assert set(masked) - set(spec.MASKED) == {f"{tmp_path}/cpu{number}/thermal_throttle" for number in (0, 1)}
