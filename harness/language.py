@@ -38,6 +38,8 @@ class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     symlinks: the target of each symbolic link, by the link's path
     setuid: programs of root's with the set-user-ID bit, which print their /proc/self/status
     capable: the same program with a file capability instead, such as NET_RAW, by the path
+    loaders: programs in the place of a dynamic loader, which keep what was to be loaded open as descriptor 100, and run
+        its arguments instead
     devices: device nodes that only their owner, root, may open, such as `c 1:3`, by the path
     """
 
@@ -46,6 +48,7 @@ class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     symlinks: dict[str, str] | None = None
     setuid: list[str] | None = None
     capable: dict[str, str] | None = None
+    loaders: list[str] | None = None
     devices: dict[str, Annotated[str, Meta(pattern="^[bc] [0-9]+:[0-9]+$")]] | None = None
 
 
