@@ -33,6 +33,7 @@ def facts() -> dict[str, Any]:
         "namespaces": sorted(_entries("/proc/self/ns")),
         "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
+        "tiocsti": (_text("/proc/sys/dev/tty/legacy_tiocsti").strip() or "1") == "1",  # new in Linux 6.2
         "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
         "lsms": security_modules(),
         "landlock": landlock_version(),

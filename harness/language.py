@@ -128,7 +128,7 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     observe: added to the file's
     alone: whether the check spoils its container and must have a launch of its own
     refuses: whether the claim is that this container is not started; the file's container must start
-    may_refuse: whether a runtime may refuse it as well; then what is expected inside is left out, and the rest must hold
+    may_refuse: whether a runtime may also refuse it; then what is expected inside is left out, the rest must hold
     requires: what the machine must have, expressions over environment, each with the reason to give if not
     provable: likewise, what it must have for the sabotage to have any effect; without it the proof is left out
     """

@@ -12,6 +12,7 @@ import _json
 import errno
 import os
 import select
+import struct
 import time
 
 TYPE_CHECKING = False
@@ -65,6 +66,11 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 1
 
+# statx(2)
+STATX_INO = 0x100
+STATX_MNT_ID = 0x1000
+STATX_SIZE = 256
+
 # ptrace(2), kcmp(2), prlimit(2), ioprio_get(2)
 PTRACE_DETACH = 17
 PTRACE_SEIZE = 0x4206
@@ -108,7 +114,7 @@ SYSCALLS_BY_MACHINE = {
     "statfs": (137, 43), "statx": (332, 291), "sysinfo": (99, 179), "swapoff": (168, 225), "swapon": (167, 224),
     "symlinkat": (266, 36), "sync": (162, 81), "syslog": (103, 116), "tgkill": (234, 131),
     "timerfd_create": (283, 85), "tkill": (200, 130), "umount2": (166, 39), "uname": (63, 160),
-    "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58),
+    "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58), "waitid": (247, 95),
 }
 SYSCALLS = {
     "cachestat": 451, "clone3": 435, "close_range": 436, "faccessat2": 439, "fsconfig": 431, "fsmount": 432,
@@ -253,6 +259,17 @@ def _unescape(text: str) -> str:
         chr(int(tail[:3], 8)) + tail[3:] if tail[:3] in ("040", "011", "012", "134", "043") else "\\" + tail
         for tail in tails
     )
+
+
+def identity(path: str) -> list[int] | None:
+    """What a path leads to and by which mount: [device, inode, mount id]; None where nothing can be found out."""
+    found = bytearray(STATX_SIZE)
+    try:
+        syscall("statx", AT_FDCWD, path, 0, STATX_INO | STATX_MNT_ID, found)
+    except OSError:
+        return None
+    inode, major, minor, mount = struct.unpack_from("=32xQ96x2IQ", found)  # struct statx
+    return [os.makedev(major, minor), inode, mount]
 
 
 def namespaces(process: str = "self") -> dict[str, object]:
