@@ -12,7 +12,6 @@ import _json
 import errno
 import os
 import select
-import struct
 import time
 
 TYPE_CHECKING = False
@@ -65,11 +64,6 @@ AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 1
-
-# statx(2)
-STATX_INO = 0x100
-STATX_MNT_ID = 0x1000
-STATX_SIZE = 256
 
 # ptrace(2), kcmp(2), prlimit(2), ioprio_get(2)
 PTRACE_DETACH = 17
@@ -259,17 +253,6 @@ def _unescape(text: str) -> str:
         chr(int(tail[:3], 8)) + tail[3:] if tail[:3] in ("040", "011", "012", "134", "043") else "\\" + tail
         for tail in tails
     )
-
-
-def identity(path: str) -> list[int] | None:
-    """What a path leads to and by which mount: [device, inode, mount id]; None where nothing can be found out."""
-    found = bytearray(STATX_SIZE)
-    try:
-        syscall("statx", AT_FDCWD, path, 0, STATX_INO | STATX_MNT_ID, found)
-    except OSError:
-        return None
-    inode, major, minor, mount = struct.unpack_from("=32xQ96x2IQ", found)  # struct statx
-    return [os.makedev(major, minor), inode, mount]
 
 
 def namespaces(process: str = "self") -> dict[str, object]:

@@ -95,6 +95,9 @@ class Terminal(Canary):
 class Silence(Canary):
     """The host's null device, to which the launcher lets standard error be written."""
 
+    def facts(self) -> Facts:
+        return {"path": os.devnull}
+
     def change_launcher(self, streams: tuple[int, int, int]) -> None:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, streams[2], inheritable=False)

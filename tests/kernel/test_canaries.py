@@ -61,7 +61,7 @@ def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
-        *("tenant", "shared-directory", "layers", "inbox"),
+        *("tenant", "shared-directory", "layers", "inbox", "snare", "cached-file", "freezer", "terminal", "silence"),
     }
 
 
@@ -143,6 +143,9 @@ def test_directory_notices_a_guest(tmp_path: Path) -> None:
     assert facts["mounts"] == []
     Path(facts["path"], "x").mkdir()
     assert facts_of(canary)["entries"] == ["resident", "x"]
+    assert facts_of(canary)["unchanged"]
+    Path(facts["path"], "resident").write_text("changed")
+    assert not facts_of(canary)["unchanged"]
     canary.close()
 
 
