@@ -16,8 +16,6 @@ from harness.errors import HarnessError, StartError
 from harness.runtime.inspect import hierarchies
 from harness.runtime.syscalls import MNT, MS, PR, invoke
 
-FREEZERS = ("freezer.state", "cgroup.freeze")  # of version 1 and 2: cgroups(7)
-
 
 class Child:
     """A forked process that has said it is ready; it dies with this one, and is ended and reaped on exit."""
@@ -235,9 +233,9 @@ def freezer_of(pid: int) -> Path:
     for controller, point in (("freezer", "/sys/fs/cgroup/freezer"), ("", "/sys/fs/cgroup")):
         for _, controllers, path in memberships:
             directory = Path(f"{point}{path}")
-            if controllers == controller and any((directory / name).exists() for name in FREEZERS):
+            if controllers == controller and directory.is_dir():
                 return directory
-    raise HarnessError(f"find the cgroup of process {pid}: none has a freezer")
+    raise HarnessError(f"find the cgroup of process {pid}: it is in none that has a freezer")
 
 
 def _whole_device(number: int) -> tuple[int, int]:
