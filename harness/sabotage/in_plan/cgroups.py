@@ -54,14 +54,16 @@ def no_cgroup_kill(plan: Plan) -> Plan:
 
 
 def kill_without_thaw(plan: Plan) -> Plan:
-    """Kill what the first process leaves behind, and let what is frozen be."""
+    """Kill what the first process leaves behind, and let what is frozen be; only the freezer's cgroup is taken away."""
 
     def kill(cgroup: Path, others: Iterable[Path]) -> bool:
         for pid in members.processes(cgroup):
             os.kill(pid, signal.SIGKILL)
         return True
 
-    return replace(plan, kill=kill)
+    # Each that is left would be waited for until the kernel might have let it go.
+    before = tuple(step if "freezer" in step.name else replace(step, undo=()) for step in plan.before)
+    return replace(plan, kill=kill, before=before)
 
 
 def state_dir_mode(plan: Plan, mode: str) -> Plan:
