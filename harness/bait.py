@@ -132,6 +132,14 @@ def mounts_at(directory: Path) -> list[str]:
     return [point for point in points if Path(point).is_relative_to(directory)]
 
 
+def processes_of(nonce: str) -> Iterator[int]:
+    """The processes of a launch's container, which have its nonce in their arguments."""
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            if nonce in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
+                yield pid
+
+
 def innermost_pid(pid: int) -> int | None:
     """What a process is called in the pid namespace it lives in (proc_pid_status(5), NSpid)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -56,10 +56,9 @@ class Signal(Canary):
     def act(self, context: Facts) -> Facts:
         ready = context["ready"]
         inside = ready.get("pid") if isinstance(ready, dict) else None
-        for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        for pid in bait.processes_of(self.nonce):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
-                of_container = self.nonce in Path(f"/proc/{pid}/cmdline").read_text()
-                if of_container and bait.innermost_pid(pid) == inside:
+                if bait.innermost_pid(pid) == inside:
                     os.kill(pid, signal.SIGUSR1)
                     return {"sent": "SIGUSR1"}
         raise HarnessError(f"act canary signal: no process of this container has the pid {inside} inside")
@@ -95,11 +94,9 @@ class Freezer(Canary):
         return {"frozen": self.frozen}
 
     def act(self, context: Facts) -> Facts:
-        first = context["pid"]
-        for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        for pid in bait.processes_of(self.nonce):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
-                of_container = self.nonce in Path(f"/proc/{pid}/cmdline").read_text()
-                if of_container and pid != first and os.getsid(pid) == pid:
+                if pid != context["pid"] and os.getsid(pid) == pid:
                     self._freeze(pid)
         return {}
 
