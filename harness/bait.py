@@ -195,6 +195,14 @@ def mounts_at(directory: Path) -> list[str]:
     return [point for point in points if Path(point).is_relative_to(directory)]
 
 
+def processes_of(nonce: str) -> Iterator[int]:
+    """The processes of a launch's container, which have its nonce in their arguments."""
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            if nonce in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
+                yield pid
+
+
 def innermost_pid(pid: int) -> int | None:
     """What a process is called in the pid namespace it lives in (proc_pid_status(5), NSpid)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -274,14 +282,54 @@ def file_on_disk(smallest: int) -> tuple[Path, tuple[int, int]]:
 
     Raises HarnessError where there is none.
     """
+    path = next(files_on_disk(smallest))
+    return path, _whole_device(path.stat().st_dev)
+
+
+def files_on_disk(smallest: int) -> Iterator[Path]:
+    """The machine's files of so many bytes that are on a block device; HarnessError where there are no more."""
     # Programs and libraries first: all of /usr is a walk of a fifth of a second.
     for parent, _, names in chain.from_iterable(map(os.walk, ("/usr/bin", "/usr/lib", "/usr"))):
         for path in (Path(parent, name) for name in names):
             with contextlib.suppress(OSError):
                 found = path.lstat()
-                if stat.S_ISREG(found.st_mode) and found.st_size >= smallest:
-                    return path, _whole_device(found.st_dev)
-    raise HarnessError(f"place canary disk: no file of {smallest} bytes below /usr is on a block device")
+                if stat.S_ISREG(found.st_mode) and found.st_size >= smallest and _whole_device(found.st_dev):
+                    yield path
+    raise HarnessError(f"place canary: no file of {smallest} bytes below /usr is on a block device, and unused")
+
+
+def forget(path: Path, but: int | None = None) -> None:
+    """Have the kernel forget what it has of a file in memory, and then read one page of it, at `but`."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # no page but those that are asked for
+        if but is not None:
+            os.pread(file, 1, but)
+    finally:
+        os.close(file)
+
+
+def forgotten(path: Path) -> bool:
+    """Have the kernel forget a file, and tell whether it has: what somebody has mapped stays in memory."""
+    forget(path)
+    with path.open("rb", buffering=0) as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def freezer_of(pid: int) -> Path:
+    """The cgroup in which a process can be frozen, on either version. Raises HarnessError where there is none."""
+    memberships = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    for controller, point in (("freezer", "/sys/fs/cgroup/freezer"), ("", "/sys/fs/cgroup")):
+        for _, controllers, path in memberships:
+            directory = Path(f"{point}{path}")
+            if controllers == controller and directory.is_dir():
+                return directory
+    raise HarnessError(f"find the cgroup of process {pid}: it is in none that has a freezer")
 
 
 def _whole_device(number: int) -> tuple[int, int]:

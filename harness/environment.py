@@ -37,6 +37,7 @@ def facts() -> dict[str, Any]:
         "modules": os.path.exists("/proc/modules"),
         "kexec": os.path.exists("/sys/kernel/kexec_loaded"),
         "perf_event_paranoid": int(_text("/proc/sys/kernel/perf_event_paranoid").strip() or "-1"),
+        "tiocsti": (_text("/proc/sys/dev/tty/legacy_tiocsti").strip() or "1") == "1",  # new in Linux 6.2
         "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
         "audit": os.path.exists("/proc/self/loginuid"),
         "binfmt_misc": os.path.exists("/proc/sys/fs/binfmt_misc"),

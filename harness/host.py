@@ -175,7 +175,10 @@ class Run:
             }
             for name, entry in self.request["inside"].items()
         ]
-        asked["process"]["args"] = rootfs.command(json.dumps({"nonce": self.nonce, "observe": observe}))
+        command = rootfs.command(json.dumps({"nonce": self.nonce, "observe": observe}))
+        wanted = asked["process"]["args"]
+        at = wanted.index("container.command")
+        asked["process"]["args"] = [*wanted[:at], *command, *wanted[at + 1 :]]
         return asked
 
     def _launch(self, asked: Facts) -> Exit:

@@ -38,6 +38,8 @@ class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     symlinks: the target of each symbolic link, by the link's path
     setuid: programs of root's with the set-user-ID bit, which print their /proc/self/status
     capable: the same program with a file capability instead, such as NET_RAW, by the path
+    loaders: programs in the place of a dynamic loader, which keep what was to be loaded open as descriptor 100, and run
+        its arguments instead
     devices: device nodes that only their owner, root, may open, such as `c 1:3`, by the path
     """
 
@@ -46,6 +48,7 @@ class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     symlinks: dict[str, str] | None = None
     setuid: list[str] | None = None
     capable: dict[str, str] | None = None
+    loaders: list[str] | None = None
     devices: dict[str, Annotated[str, Meta(pattern="^[bc] [0-9]+:[0-9]+$")]] | None = None
 
 
@@ -126,6 +129,7 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     observe: added to the file's
     alone: whether the check spoils its container and must have a launch of its own
     refuses: whether the claim is that this container is not started; the file's container must start
+    may_refuse: whether a runtime may also refuse it; then what is expected inside is left out, the rest must hold
     requires: what the machine must have, expressions over environment, each with the reason to give if not
     provable: likewise, what it must have for the sabotage to have any effect; without it the proof is left out
     """
@@ -141,6 +145,7 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     observe: dict[Identifier, Observe] = {}
     alone: bool = False
     refuses: bool = False
+    may_refuse: bool = False
     requires: dict[str, Text] = {}
     provable: dict[str, Text] = {}
 

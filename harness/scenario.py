@@ -35,7 +35,7 @@ class Check(Struct, frozen=True, kw_only=True):
     """A check with all that it needs to be run and judged.
 
     `inside`, `host` and `host_after` are the observations to make, as the host role is asked for them.
-    `twin` is the container that must start if this check's must not.
+    `twin` is the container that must start if this check's must not (`refuses`) or need not (`may_refuse`).
     """
 
     name: str
@@ -54,6 +54,7 @@ class Check(Struct, frozen=True, kw_only=True):
     host: dict[str, dict[str, Any]]
     host_after: dict[str, dict[str, Any]]
     alone: bool
+    may_refuse: bool = False
     requires: dict[str, str]
     provable: dict[str, str] = {}
 
@@ -121,10 +122,13 @@ class _Resolver:
         needs.require_canaries((*where, "container") if entry.container else ("container",), container.as_dict())
         for index, text in enumerate(entry.expect):
             needs.expression((*where, "expect", index), text)
-        if entry.refuses and not entry.container:
-            self.problem(where, "`refuses` needs a `container` of the check's own: the file's must start")
+        key = "refuses" if entry.refuses else "may_refuse" if entry.may_refuse else None
+        if key and not entry.container:
+            self.problem(where, f"`{key}` needs a `container` of the check's own: the file's must start")
         if entry.refuses and needs.inside:
             self.problem(where, f"nothing is observed in a refused container: inside.{min(needs.inside)}")
+        if entry.may_refuse and needs.all_inside:
+            self.problem(where, "nothing is expected of a refusal: every expectation names inside")
         return Check(
             name=name,
             path=self.document.path,
@@ -139,12 +143,13 @@ class _Resolver:
             why=entry.why,
             see=entry.see or [],
             container=container,
-            twin=self.file.container if entry.refuses else None,
+            twin=self.file.container if key else None,
             canaries=needs.canaries,
             inside=needs.inside,
             host=needs.host,
             host_after=needs.host_after,
             alone=entry.alone,
+            may_refuse=entry.may_refuse,
             requires=entry.requires,
             provable=entry.provable,
         )
@@ -220,6 +225,7 @@ class _Needs:
         self.inside: dict[str, dict[str, Any]] = {}
         self.host: dict[str, dict[str, Any]] = {}
         self.host_after: dict[str, dict[str, Any]] = {}
+        self.all_inside = True  # whether every expression so far names inside
 
     def expression(self, where: Where, text: str) -> None:
         try:
@@ -227,6 +233,7 @@ class _Needs:
         except expression.ExpressionError as error:
             self.resolver.problem(where, str(error))
             return
+        self.all_inside = self.all_inside and any(name.partition(".")[0] == "inside" for name in names)
         for name in names:
             root, _, rest = name.partition(".")
             first = rest.split(".")[0]

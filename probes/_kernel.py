@@ -108,7 +108,7 @@ SYSCALLS_BY_MACHINE = {
     "statfs": (137, 43), "statx": (332, 291), "sysinfo": (99, 179), "swapoff": (168, 225), "swapon": (167, 224),
     "symlinkat": (266, 36), "sync": (162, 81), "syslog": (103, 116), "tgkill": (234, 131),
     "timerfd_create": (283, 85), "tkill": (200, 130), "umount2": (166, 39), "uname": (63, 160),
-    "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58),
+    "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58), "waitid": (247, 95),
 }
 SYSCALLS = {
     "cachestat": 451, "clone3": 435, "close_range": 436, "faccessat2": 439, "fsconfig": 431, "fsmount": 432,

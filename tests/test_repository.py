@@ -147,6 +147,19 @@ def test_runtime_imports_the_standard_library_and_itself() -> None:
     )
 
 
+def test_nothing_here_unpacks_an_archive() -> None:
+    """cve-2014-9357-unpack: who does has absolute names, `..`, links and devices in it to mind; the row is due then."""
+    unpacking = re.compile(r"\bunpack_archive\(|\.extract(all|file)?\(|\bcpio\b.* -i|\btar\b.* -?x")
+    complain(
+        [
+            f"{path.relative_to(ROOT)}:{number}: unpacks an archive: {line.strip()}"
+            for path in sorted((ROOT / "harness").rglob("*.py"))
+            for number, line in enumerate(path.read_text().splitlines(), 1)
+            if unpacking.search(line)
+        ]
+    )
+
+
 def test_probes_import_the_standard_library_and_their_kernel_helper() -> None:
     complain(foreign("probes", lambda name: name == "_kernel" or top(name) in STANDARD_LIBRARY))
 

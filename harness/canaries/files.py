@@ -3,6 +3,8 @@
 import ctypes
 import fcntl
 import os
+import random
+import shutil
 import stat
 import struct
 from pathlib import Path
@@ -34,10 +36,15 @@ class File(Canary):
 
 
 class Directory(Canary):
-    """A directory with one file in it; tells whether anything was added, removed or mounted there."""
+    """A directory with one file in it; tells whether anything was added, removed, mounted there or written into it.
 
-    def place(self) -> None:
-        (self.directory / "resident").write_text(self.token)
+    `file` is where the file is, below it.
+    """
+
+    def place(self, file: str = "resident") -> None:
+        self.path = self.directory / file
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.token)
         self.before = bait.entries_of(self.directory)
 
     def facts(self) -> Facts:
@@ -48,7 +55,25 @@ class Directory(Canary):
             "before": self.before,
             "entries": bait.entries_of(self.directory),
             "mounts": bait.mounts_at(self.directory),
+            "unchanged": self.path.exists() and self.path.read_text() == self.token,
         }
+
+
+class Snare(Directory):
+    """A directory with one file in it, and another to be shared, in which a symbolic link, `inner`, leads to the first.
+
+    So a container that shares the other may have left it for the next one.
+    """
+
+    def place(self, file: str = "resident") -> None:
+        self.shared = self.directory.with_name(f"{self.directory.name}-shared")
+        self.shared.mkdir()
+        self.undo.callback(shutil.rmtree, self.shared, ignore_errors=True)
+        (self.shared / "inner").symlink_to(self.directory)
+        super().place(file)
+
+    def facts(self) -> Facts:
+        return super().facts() | {"shared": str(self.shared)}
 
 
 class Volume(Canary):
@@ -255,3 +280,37 @@ class Disk(Canary):
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "major": self.major, "minor": self.minor}
+
+
+class CachedFile(Canary):
+    """A file of the machine's on a disk, and an overlay in which a copy of it lies over it.
+
+    The act has the kernel forget the file and then reads one page of it, which one is a matter of chance: one of the
+    `offsets`. In an overlay nobody can tell which; who has the file itself asks the kernel what is in memory.
+    """
+
+    PLACES, APART = 8, 256 << 10  # bytes between two places, more than the kernel reads ahead
+
+    def place(self) -> None:
+        self.path = next(filter(bait.forgotten, bait.files_on_disk(self.PLACES * self.APART)))
+        self.upper, self.work = (self.directory / name for name in ("upper", "work"))
+        for layer in (self.upper, self.work):
+            layer.mkdir()
+        shutil.copyfile(self.path, self.upper / self.path.name)
+        self.offsets = [place * self.APART for place in range(self.PLACES)]
+        self.read: int | None = None
+
+    def facts(self) -> Facts:
+        options = [f"lowerdir={self.path.parent}", f"upperdir={self.upper}", f"workdir={self.work}"]
+        return {
+            **self.where(self.path),
+            "inside": f"/tmp/{self.path.name}",
+            "options": options,
+            "offsets": self.offsets,
+            "read": self.read,
+        }
+
+    def act(self, context: Facts) -> Facts:
+        self.read = random.choice(self.offsets)
+        bait.forget(self.path, but=self.read)
+        return {}

@@ -1,6 +1,10 @@
 """Bait in the process that starts the container."""
 
+import contextlib
+import fcntl
 import os
+import termios
+import tty
 from pathlib import Path
 
 from harness import launcher_bait
@@ -77,3 +81,42 @@ class Log(Canary):
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         os.dup2(file, streams[2], inheritable=False)
         os.close(file)
+
+
+class Terminal(Canary):
+    """The terminal in which the launcher was started, and to which standard error is written.
+
+    Its act looks what has been typed on it, by whoever can: nobody sits there.
+    """
+
+    def place(self) -> None:
+        self.typed = ""
+        self.master, self.terminal = os.openpty()
+        for end in (self.master, self.terminal):
+            self.undo.callback(os.close, end)
+        tty.setraw(self.terminal)
+        os.set_blocking(self.terminal, False)
+
+    def facts(self) -> Facts:
+        return {"name": os.ttyname(self.terminal), "typed": self.typed}
+
+    def act(self, context: Facts) -> Facts:
+        with contextlib.suppress(BlockingIOError):
+            self.typed += os.read(self.terminal, 4096).decode(errors="backslashreplace")
+        return {}
+
+    def change_launcher(self, streams: tuple[int, int, int]) -> None:
+        fcntl.ioctl(self.terminal, termios.TIOCSCTTY, 0)
+        os.dup2(self.terminal, streams[2], inheritable=False)
+
+
+class Silence(Canary):
+    """The host's null device, to which the launcher lets standard error be written."""
+
+    def facts(self) -> Facts:
+        return {"path": os.devnull}
+
+    def change_launcher(self, streams: tuple[int, int, int]) -> None:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, streams[2], inheritable=False)
+        os.close(null)

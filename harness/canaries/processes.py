@@ -12,6 +12,7 @@ from pathlib import Path
 from harness import bait
 from harness.canaries.base import Canary, Facts
 from harness.errors import HarnessError
+from harness.runtime import members
 from harness.runtime.syscalls import CLONE, invoke
 
 MEBIBYTE = 1 << 20
@@ -57,10 +58,9 @@ class Signal(Canary):
     def act(self, context: Facts) -> Facts:
         ready = context["ready"]
         inside = ready.get("pid") if isinstance(ready, dict) else None
-        for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        for pid in bait.processes_of(self.nonce):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
-                of_container = self.nonce in Path(f"/proc/{pid}/cmdline").read_text()
-                if of_container and bait.innermost_pid(pid) == inside:
+                if bait.innermost_pid(pid) == inside:
                     os.kill(pid, signal.SIGUSR1)
                     return {"sent": "SIGUSR1"}
         raise HarnessError(f"act canary signal: no process of this container has the pid {inside} inside")
@@ -84,6 +84,31 @@ class Cgroup(Canary):
             "paths": [str(path) for path in self.places],
             "present": all(path.is_dir() for path in self.places),
         }
+
+
+class Freezer(Canary):
+    """Its act moves what a container has left in the background into a cgroup below the container's, and freezes it."""
+
+    def place(self) -> None:
+        self.frozen: list[int] = []
+
+    def facts(self) -> Facts:
+        return {"frozen": self.frozen}
+
+    def act(self, context: Facts) -> Facts:
+        for pid in bait.processes_of(self.nonce):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+                if pid != context["pid"] and os.getsid(pid) == pid:
+                    self._freeze(pid)
+        return {}
+
+    def _freeze(self, pid: int) -> None:
+        inner = bait.freezer_of(pid) / f"frozen-{pid}"
+        self.undo.enter_context(bait.new_cgroup(inner))
+        self.undo.callback(members.kill, inner)
+        (inner / "cgroup.procs").write_text(str(pid))
+        if members.freeze(inner):
+            self.frozen.append(pid)
 
 
 class MemoryNest(Canary):

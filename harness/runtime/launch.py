@@ -216,7 +216,7 @@ def _settle(
         kind, _, path = outcome.step.name.partition(":")
         if outcome.own_work and kind == "cgroup" and outcome.step.undo:
             cgroups.append(Path(path))
-            undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
+            undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill)
 
 
 def _replay(
@@ -369,11 +369,10 @@ def _end(pid: int, pidfd: int, cgroups: list[Path]) -> None:
         os.waitpid(pid, 0)
 
 
-def _empty_cgroup(cgroup: Path, made: list[Path], kill: bool) -> None:
+def _empty_cgroup(cgroup: Path, made: list[Path], kill: Callable[[Path, list[Path]], bool]) -> None:
     """Kill what is left in a cgroup, where no PID namespace has done it, and remove the cgroups inside it."""
     try:
         os.rmdir(cgroup)  # which goes well where nothing is left in it
     except OSError:
-        if kill:
-            members.kill(cgroup, made)
+        kill(cgroup, made)
         members.remove_inner(cgroup)

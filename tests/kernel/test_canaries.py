@@ -72,7 +72,7 @@ def test_the_contract_names_every_kind() -> None:
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
         *("tenant", "shared-directory", "layers", "inbox", "user-key", "session-key"),
         *("server", "sibling", "end-of-launcher", "pids-nest", "system-v", "message-queue", "shared-memory"),
-        *("file-system", "login"),
+        *("file-system", "login", "snare", "cached-file", "freezer", "terminal", "silence"),
     }
 
 
@@ -154,6 +154,9 @@ def test_directory_notices_a_guest(tmp_path: Path) -> None:
     assert facts["mounts"] == []
     Path(facts["path"], "x").mkdir()
     assert facts_of(canary)["entries"] == ["resident", "x"]
+    assert facts_of(canary)["unchanged"]
+    Path(facts["path"], "resident").write_text("changed")
+    assert not facts_of(canary)["unchanged"]
     canary.close()
 
 

@@ -240,13 +240,15 @@ observe:
 
 
 def test_a_refused_container_has_a_twin(file: Path) -> None:
-    check = one(
-        file,
-        "    expect: [start.refused]\n    refuses: true\n    container: {hostname: bad}\n",
-        "container: {hostname: good}\n",
-    )
-    assert check.container == Container(hostname="bad")
-    assert check.twin == Container(hostname="good")
+    for key in ("refuses", "may_refuse"):
+        check = one(
+            file,
+            f"    expect: [start.refused]\n    {key}: true\n    container: {{hostname: bad}}\n",
+            "container: {hostname: good}\n",
+        )
+        assert check.container == Container(hostname="bad")
+        assert check.twin == Container(hostname="good")
+        assert check.may_refuse == (key == "may_refuse")
 
 
 @pytest.mark.parametrize(
@@ -356,6 +358,14 @@ def test_a_refused_container_has_a_twin(file: Path) -> None:
         (
             "    expect: [inside.mounts.x]\n    refuses: true\n    container: {pids: 1}\n",
             "a.yaml:4:5: nothing is observed in a refused container: inside.mounts",
+        ),
+        (
+            "    expect: [inside.mounts.mounts]\n    may_refuse: true\n    container: {pids: 1}\n",
+            "a.yaml:4:5: nothing is expected of a refusal: every expectation names inside",
+        ),
+        (
+            "    expect: [start.ran]\n    may_refuse: true\n",
+            "a.yaml:4:5: `may_refuse` needs a `container` of the check's own: the file's must start",
         ),
     ],
 )

@@ -204,6 +204,24 @@ def test_a_refusal_counts_only_beside_a_twin_that_ran() -> None:
     assert judge(refusing, answer(**REFUSED, error="no"), ENVIRONMENT, answer()) == Verdict("error", [], "no")
 
 
+def test_what_may_be_refused_is_judged_inside_where_it_was_not() -> None:
+    either = check("start.ran or 'EINVAL' in start.message", "inside.init.pid == 1", twin=Container(), may_refuse=True)
+    assert judge(either, answer(**REFUSED), ENVIRONMENT, answer()) == Verdict("pass", [], "")
+    assert judge(either, answer(), ENVIRONMENT, answer()) == Verdict("pass", [], "")
+    other = {"start": {"ran": False, "refused": True, "message": "ENOENT"}, "inside": {}}
+    assert judge(either, answer(**other), ENVIRONMENT, answer()).outcome == "fail"
+    assert judge(either, answer(inside={"init": {"facts": {"pid": 2}}}), ENVIRONMENT, answer()).outcome == "fail"
+    assert judge(either, answer(**REFUSED), ENVIRONMENT, answer(**REFUSED)).outcome == "error"
+
+
+def test_silence_is_no_refusal() -> None:
+    either = check("start.message == ''", "inside.init.pid == 1", twin=Container(), may_refuse=True)
+    silent = {"start": {"ran": False, "refused": False, "message": ""}, "inside": {}}
+    assert judge(either, answer(**silent), ENVIRONMENT, answer()) == Verdict(
+        "error", [], "the container did not run: its first process reported nothing"
+    )
+
+
 def test_a_check_that_goes_red_is_proven() -> None:
     assert prove(check("inside.identity.hostname == 'x'"), answer()) == Redness("proven", "")
 

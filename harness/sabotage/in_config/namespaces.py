@@ -58,6 +58,14 @@ def skip_sysctl(config: Config, name: str) -> None:
     del config["linux"]["sysctl"][name]
 
 
+def no_sysctl_allowlist(config: Config) -> None:
+    """Have a hook set the parameters, whosever they are; it gets all in one text and takes that apart at each plus."""
+    text = "+".join(f"{name}={value}" for name, value in config["linux"].pop("sysctl").items())
+    script = 'cd /proc/sys && IFS=+ && for each in $1; do echo "${each#*=}" > "$(echo "${each%%=*}" | tr . /)"; done'
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script, "sh", text], "env": ["PATH=/usr/bin:/bin"]}
+    config.setdefault("hooks", {}).setdefault("createRuntime", []).append(hook)
+
+
 def stray_cable(config: Config) -> None:
     """Connect the container to the host once more, as a leftover of another container's would."""
     config["linux"].setdefault("veth", []).append({"name": "stray0", "hostName": "stray1"})

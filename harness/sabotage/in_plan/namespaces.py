@@ -76,9 +76,12 @@ def init_outside_mntns(plan: Plan) -> Plan:
 
 
 def no_procfs_check(plan: Plan) -> Plan:
-    """Write the preference of the out-of-memory killer by the container's own /proc, whatever lies there."""
-    step = next(step for step in plan.steps if step.name == "oom-score")
-    return before(plan.exchange(step.name), "user", step)
+    """Write kernel parameters, and the preference of the out-of-memory killer, by the container's own /proc."""
+    late = [step for step in plan.steps if step.name in ("oom-score", "sysctl")]
+    plan = without(plan, *(step.name for step in late))
+    for step in late:
+        plan = before(plan, "enter-dev", step)
+    return plan
 
 
 def lo_down(plan: Plan) -> Plan:
