@@ -1,6 +1,6 @@
 """The config to begin with, as `isoproof spec` writes it into a new bundle."""
 
-import os
+from pathlib import Path
 
 from harness.runtime.config import Config
 from harness.runtime.privileges import DEFAULT_PATH, SETS
@@ -74,5 +74,4 @@ def _mount(destination: str, kind: str, source: str, *options: str) -> Config:
 
 def _throttles() -> list[str]:
     """Return where each processor of this machine tells how hot it is, and so what the neighbours do, if it does."""
-    paths = [f"{CPUS}/{name}/thermal_throttle" for name in sorted(os.listdir(CPUS))]
-    return [path for path in paths if os.path.isdir(path)]
+    return sorted(map(str, Path(CPUS).glob("*/thermal_throttle")))

@@ -7,6 +7,13 @@ import pytest
 from harness.runtime import spec
 
 
+def test_a_machine_that_shows_no_processors_has_the_usual_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spec, "CPUS", str(tmp_path / "none"))
+    assert spec.example(0, 0)["linux"]["maskedPaths"] == list(spec.MASKED)
+
+
 def test_processors_that_tell_their_heat_are_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spec, "CPUS", str(tmp_path))
     for name in ("cpu0/thermal_throttle", "cpu1/thermal_throttle", "cpu2/topology", "cpufreq"):
