@@ -40,6 +40,7 @@ from harness import bait, canaries, rootfs, sabotage
 from harness.backends import Exit, load
 from harness.canaries.base import Canary
 from harness.clock import Clock
+from harness.errors import HarnessError
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
@@ -177,6 +178,8 @@ class Run:
         ]
         command = rootfs.command(json.dumps({"nonce": self.nonce, "observe": observe}))
         wanted = asked["process"]["args"]
+        if "container.command" not in wanted:
+            raise HarnessError(f"start the probes: process.args must hold container.command, and is {wanted}")
         at = wanted.index("container.command")
         asked["process"]["args"] = [*wanted[:at], *command, *wanted[at + 1 :]]
         return asked

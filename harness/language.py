@@ -72,7 +72,8 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     readonly: whether the root is read-only
     oom_score_adj: how readily the kernel kills when memory is short, -1000 to 1000
     cgroup: whether the container has a cgroup of its own and sees it, read-only, at /sys/fs/cgroup
-    oci: a merge patch (RFC 7386) over the config that all of this makes; null removes a key
+    oci: a merge patch (RFC 7386) over the config that all of this makes; null removes a key; in process.args
+        `container.command` stands for what runs the probes
     """
 
     shape: Text | None = None
