@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.scenario import Check, Scenario
 
 SCENARIOS = Path("scenarios")
+BESIDE = ("known", "shapes")  # folders of scenarios/ whose files are no scenarios
 RESULTS = Path("reports/isolation.json")
 
 
@@ -204,13 +205,15 @@ def render_report(options: argparse.Namespace) -> int:
 
 def lint_scenarios(options: argparse.Namespace) -> int:
     from harness.errors import ScenarioError
-    from harness.scenario import load, load_known
+    from harness.scenario import load, load_known, load_shape
 
     checks, mistakes = 0, 0
     for path in scenario_files(options.paths):
         try:
             if path.parent.name == "known":
                 load_known(path)
+            elif path.parent.name == "shapes":
+                load_shape(path)
             else:
                 checks += len(load(path).checks)
         except ScenarioError as error:
@@ -284,16 +287,17 @@ def scenarios(paths: list[Path]) -> list["Scenario"]:
     """The scenarios in files and folders; raises ScenarioError for the first that has mistakes."""
     from harness.scenario import load
 
-    return [load(path) for path in scenario_files(paths) if path.parent.name != "known"]
+    return [load(path) for path in scenario_files(paths) if path.parent.name not in BESIDE]
 
 
 def scenario_files(paths: list[Path]) -> list[Path]:
-    """The YAML files of folders, known findings too, and the files that are named themselves."""
+    """The YAML files of folders, shapes and known findings too, and the files that are named themselves."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             raise BadInput(f"open {path}: no such file or directory; name a scenario file or a folder of them")
-        files = [*sorted(path.glob("*.yaml")), *sorted(path.glob("known/*.yaml"))] if path.is_dir() else [path]
+        folders = [path, *(path / name for name in BESIDE)]
+        files = [file for folder in folders for file in sorted(folder.glob("*.yaml"))] if path.is_dir() else [path]
         if not files:
             raise BadInput(f"{path}: no scenario files (*.yaml) in it")
         found += files

@@ -54,10 +54,13 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     A check's container is laid over the file's key by key: mappings merge, all else (lists too) replaces.
 
-    shape: the named container to start from; `default` if left out
+    shape: the named container to start from (scenarios/shapes/), or several, each laid over those before it (`a + b`)
     hostname: the name of the machine, as uname(2) gives it
     domainname: the NIS domain name
+    capabilities: those of the bounding, effective and permitted set, instead of the shape's, without CAP_
     grant: capabilities added to all five sets, without CAP_
+    seccomp: whether system calls go through the usual filter
+    userns: whether it has a user namespace, with ids that nobody on the host has
     memory: the limit of memory, such as 64 MiB
     pids: the limit of processes and threads
     cpu: the share of one processor that may be used, such as 0.2
@@ -75,7 +78,10 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     shape: Text | None = None
     hostname: str | None = None
     domainname: str | None = None
+    capabilities: list[Text] | None = None
     grant: list[Text] | None = None
+    seccomp: bool | None = None
+    userns: bool | None = None
     memory: Size | None = None
     pids: Annotated[int, Meta(ge=1)] | None = None
     cpu: Annotated[float, Meta(gt=0)] | None = None
@@ -121,6 +127,7 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     why: what the kernel does here, and what happens without it
     see: manual pages and other sources
     container: laid over the file's, for this check
+    shapes: instead of the file's, the named containers in which it is made besides its own
     canaries: added to the file's
     observe: added to the file's
     alone: whether the check spoils its container and must have a launch of its own
@@ -136,6 +143,7 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     why: Text | None = None
     see: Annotated[list[Text], Meta(min_length=1)] | None = None
     container: Container | None = None
+    shapes: list[Text] | None = None
     canaries: dict[Identifier, Text | dict[str, Any]] = {}
     observe: dict[Identifier, Observe] = {}
     alone: bool = False
@@ -150,6 +158,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     title: what the area is about, in one sentence
     why: the kernel mechanism, for a reader who does not know it
     container: the container of all checks
+    shapes: named containers in which the checks are made besides; a check that names a shape has only its own list
     canaries: bait on the host: a kind, or a mapping with a kind and its arguments
     observe: observations that need arguments; a probe without them is found by its name in `expect`
     checks: the claims by name
@@ -159,8 +168,26 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     checks: Annotated[dict[CheckName, CheckEntry], Meta(min_length=1)]
     why: Text | None = None
     container: Container = Container()
+    shapes: list[Text] = []
     canaries: dict[Identifier, Text | dict[str, Any]] = {}
     observe: dict[Identifier, Observe] = {}
+
+
+class Shape(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A named container to start from (scenarios/shapes/NAME.yaml).
+
+    title: what it is, in one sentence
+    why: what it is for, and where it comes from
+    see: the sources that it follows
+    container: laid over the default one
+    requires: as for a check: what the machine must have for it
+    """
+
+    title: Text
+    container: Container
+    why: Text | None = None
+    see: Annotated[list[Text], Meta(min_length=1)] | None = None
+    requires: dict[str, Text] = {}
 
 
 class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

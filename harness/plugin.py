@@ -5,8 +5,8 @@
     pytest scenarios/ --prove               besides, every check under each of its sabotages
 
 An item is a check on a runtime, `scenarios/uts.yaml::uts-ns-differs[builtin]`, or one of its proofs,
-`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict. Severities and areas are marks:
-`-m "escape and not mount"`.
+`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict. A check that is made in another
+shape besides is one more: `…[builtin-userns]`. Severities and areas are marks: `-m "escape and not mount"`.
 
 The harness is imported where it is first needed, for pytest loads this module also where no scenario is run. Only
 public names of pytest are used.
@@ -15,6 +15,7 @@ public names of pytest are used.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import shutil
 import time
@@ -123,9 +124,9 @@ class ScenarioFile(pytest.File):
         except ScenarioError as error:
             raise self.CollectError(str(error)) from None
         for check in read.checks:
-            for runtime in runtimes(self.config):
+            for shaped, runtime in itertools.product(check.everywhere(), runtimes(self.config)):
                 for knob in ["", *(check.sabotages if self.config.getoption("prove") else [])]:
-                    yield CheckItem.of(self, Case(check, runtime, knob), known[runtime])
+                    yield CheckItem.of(self, Case(shaped, runtime, knob), known[runtime])
 
 
 class CheckItem(pytest.Function):
@@ -140,7 +141,7 @@ class CheckItem(pytest.Function):
         from harness.results import Result
 
         check, runtime, knob = case
-        name = f"{check.name}[{runtime}{f'-{knob}' if knob else ''}]"
+        name = f"{check.name}[{'-'.join(filter(None, (runtime, check.shape, knob)))}]"
         item: CheckItem = cls.from_parent(file, name=name, callobj=_function(case))
         item.case = case
         item.known = known
@@ -152,6 +153,7 @@ class CheckItem(pytest.Function):
             runtime=runtime,
             claim=check.claim,
             severity=check.severity,
+            shape=check.shape,
         )
         item.add_marker(check.severity)
         item.add_marker(file.path.stem)
