@@ -125,12 +125,14 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sabotage: the knob that must turn the check red (`a + b` turns two at once), or several, each by itself
     severity: what a failure means
     why: what the kernel does here, and what happens without it
-    see: manual pages and other sources
+    see: manual pages, CVEs and other sources
+    also: other suites that check it, and what it is called there
     container: laid over the file's, for this check
     shapes: instead of the file's, the named containers in which it is made besides its own
     canaries: added to the file's
     observe: added to the file's
     alone: whether the check spoils its container and must have a launch of its own
+    slow: whether it needs more than two seconds
     refuses: whether the claim is that this container is not started; the file's container must start
     requires: what the machine must have, expressions over environment, each with the reason to give if not
     provable: likewise, what it must have for the sabotage to have any effect; without it the proof is left out
@@ -142,11 +144,13 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     severity: Severity
     why: Text | None = None
     see: Annotated[list[Text], Meta(min_length=1)] | None = None
+    also: Annotated[list[Text], Meta(min_length=1)] | None = None
     container: Container | None = None
     shapes: list[Text] | None = None
     canaries: dict[Identifier, Text | dict[str, Any]] = {}
     observe: dict[Identifier, Observe] = {}
     alone: bool = False
+    slow: bool = False
     refuses: bool = False
     requires: dict[str, Text] = {}
     provable: dict[str, Text] = {}

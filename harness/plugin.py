@@ -6,7 +6,7 @@
 
 An item is a check on a runtime, `scenarios/uts.yaml::uts-ns-differs[builtin]`, or one of its proofs,
 `…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict. A check that is made in another
-shape besides is one more: `…[builtin-userns]`. Severities and areas are marks: `-m "escape and not mount"`.
+shape besides is one more: `…[builtin-userns]`. Severities, areas and `slow` are marks: `-m "escape and not slow"`.
 
 The harness is imported where it is first needed, for pytest loads this module also where no scenario is run. Only
 public names of pytest are used.
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import HarnessError, ScenarioError
+from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
     from harness.language import Known
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
     from harness.results import Result, Results
     from harness.timing import RunClock, Timing
 
-SEVERITIES = {
-    "escape": "crosses the boundary, or removes a barrier that another check relies on",
-    "leak": "tells about the host or a neighbour",
-    "dos": "takes resources from others, or outlives its limit",
-    "hygiene": "wrong, but not directly usable",
-}
 PROPERTY = "isoproof"
 BEGUN = pytest.StashKey[float]()
 CLOCK = pytest.StashKey["RunClock"]()
@@ -70,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BEGUN] = time.monotonic()
     for severity, meaning in SEVERITIES.items():
         config.addinivalue_line("markers", f"{severity}: a check whose failure {meaning}")
+    config.addinivalue_line("markers", "slow: a check that needs more than two seconds")
     if chosen := config.getoption("runtimes"):
         from harness import backends
 
@@ -125,7 +121,7 @@ class ScenarioFile(pytest.File):
             raise self.CollectError(str(error)) from None
         for check in read.checks:
             for shaped, runtime in itertools.product(check.everywhere(), runtimes(self.config)):
-                for knob in ["", *(check.sabotages if self.config.getoption("prove") else [])]:
+                for knob in ["", *(shaped.sabotages if self.config.getoption("prove") else [])]:
                     yield CheckItem.of(self, Case(shaped, runtime, knob), known[runtime])
 
 
@@ -156,6 +152,8 @@ class CheckItem(pytest.Function):
             shape=check.shape,
         )
         item.add_marker(check.severity)
+        if check.slow:
+            item.add_marker("slow")
         item.add_marker(file.path.stem)
         finding = known.fails.get(check.name)
         if finding and not knob:
@@ -205,6 +203,8 @@ class CheckItem(pytest.Function):
             else:
                 judged = verdict.judge(self.case.check, answer, environment.facts(), twin)
                 self.result.failures = judged.failures
+                if judged.outcome == "pass":
+                    self.result.answers = verdict.answers(self.case.check, answer)
                 self.note(judged.outcome, judged.reason)
 
     def note(self, outcome: Any, reason: str) -> None:

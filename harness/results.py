@@ -42,7 +42,8 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     """One check on one runtime. `reason` is why it was skipped, erred, or was expected to fail.
 
     `outcome` is None where only the check's proofs were run. `path` and `line` are where the check stands. `shape` is
-    the container that it was made in if that is not its own.
+    the container that it was made in if that is not its own. `answers` are, of a check that passed, what was seen of
+    all that its expectations name.
     """
 
     check: str
@@ -58,6 +59,7 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     milliseconds: float = 0.0
     proofs: list[Proof] = []
     shape: str = ""
+    answers: list[tuple[str, str]] = []
 
     @property
     def identity(self) -> tuple[str, str, str]:

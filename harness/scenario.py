@@ -49,6 +49,7 @@ class Check(Struct, frozen=True, kw_only=True):
     severity: Severity
     why: str | None
     see: list[str]
+    also: list[str]
     container: Container
     twin: Container | None
     canaries: dict[str, dict[str, Any]]
@@ -56,6 +57,7 @@ class Check(Struct, frozen=True, kw_only=True):
     host: dict[str, dict[str, Any]]
     host_after: dict[str, dict[str, Any]]
     alone: bool
+    slow: bool
     requires: dict[str, str]
     provable: dict[str, str] = {}
     base: list[Container] = []
@@ -74,7 +76,8 @@ class Check(Struct, frozen=True, kw_only=True):
     def _within(self, name: str, layers: list[Shape]) -> "Check":
         requires = {text: reason for layer in layers for text, reason in layer.requires.items()}
         base = [layer.container for layer in layers]
-        return replace(self, shape=name, base=base, requires=self.requires | requires, shapes={})
+        # Without sabotages: it is proven in its own container, where the knobs are known to have an effect.
+        return replace(self, shape=name, base=base, requires=self.requires | requires, shapes={}, sabotages=[])
 
 
 class Scenario(Struct, frozen=True):
@@ -178,6 +181,7 @@ class _Resolver:
             severity=entry.severity,
             why=entry.why,
             see=entry.see or [],
+            also=entry.also or [],
             container=container,
             twin=self.file.container if entry.refuses else None,
             canaries=needs.canaries,
@@ -185,6 +189,7 @@ class _Resolver:
             host=needs.host,
             host_after=needs.host_after,
             alone=entry.alone,
+            slow=entry.slow,
             requires={text: reason for layer in base for text, reason in layer.requires.items()} | entry.requires,
             provable=entry.provable,
             base=[layer.container for layer in base],

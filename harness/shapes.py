@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -28,16 +29,17 @@ def default(uid: int, gid: int) -> Config:
 
 
 def config(layers: Iterable[Container], uid: int, gid: int) -> Config:
-    """Return the config that a scenario's shorthand stands for: containers that are laid over the default one by one.
+    """Return the config that a scenario's shorthand stands for: shapes over the default one, and its own over them.
 
     `uid` and `gid` are those of the user who runs the harness: an ordinary user's containers have a user namespace.
     The probe kit is in all of them; `container.kit` stands for its path.
     """
+    *shapes, own = layers
     result = default(uid, gid)
-    for container in layers:
-        result = _laid(container, result, uid)
+    for shape in shapes:
+        result = _laid(shape, result, uid)
     result["mounts"].append(_mount(KIT, "bind", "container.kit", "bind", "ro", "nosuid", "nodev"))
-    return result
+    return _laid(own, result, uid)
 
 
 def _laid(container: Container, result: Config, uid: int) -> Config:
@@ -64,7 +66,7 @@ def _laid(container: Container, result: Config, uid: int) -> Config:
     for kind, wanted in (container.namespaces or {}).items():
         others = [entry for entry in linux["namespaces"] if entry["type"] != kind]
         linux["namespaces"] = [*others, {"type": kind}] if wanted else others
-    if container.cgroup:
+    if container.cgroup and all(mount["type"] != "cgroup" for mount in result["mounts"]):
         options = ("nosuid", "noexec", "nodev", "relatime", "ro")
         result["mounts"].append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *options))
     if container.sysctl:
@@ -104,9 +106,12 @@ def _map_ids(linux: Config) -> None:
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """Return a value with an RFC 7386 merge patch applied: objects merge, null removes, all else replaces."""
+    """Return a value with an RFC 7386 merge patch applied: objects merge, null removes, all else replaces.
+
+    What is taken from the patch is a copy: a shape's serves many containers, and each goes on to change its config.
+    """
     if not isinstance(patch, dict):
-        return patch
+        return copy.deepcopy(patch)
     result = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
