@@ -49,7 +49,6 @@ class Check(Struct, frozen=True, kw_only=True):
     severity: Severity
     why: str | None
     see: list[str]
-    also: list[str]
     container: Container
     twin: Container | None
     canaries: dict[str, dict[str, Any]]
@@ -57,9 +56,10 @@ class Check(Struct, frozen=True, kw_only=True):
     host: dict[str, dict[str, Any]]
     host_after: dict[str, dict[str, Any]]
     alone: bool
-    slow: bool
     requires: dict[str, str]
     provable: dict[str, str] = {}
+    also: list[str] = []
+    slow: bool = False
     base: list[Container] = []
     shapes: dict[str, list[Shape]] = {}
     shape: str = ""
