@@ -38,13 +38,15 @@ def lines(scenario: Scenario, check: Check, results: Results | None, width: int)
         "also in": _joined(check.also),
         "read next": _joined(_pages(check)),
         "sources": _joined(entry for entry in check.see if entry not in (*_pages(check), *_cves(check))),
-        "run": [f"pytest '{check.path}::{check.name}[builtin]'", f"pytest --prove {check.path} -k {check.name}"],
     }
     for label, texts in parts.items():
         if texts:
             yield ""
         for index, text in enumerate(texts):
             yield from _labelled("" if index else label, text, width)
+    yield ""
+    yield f"{'run':<{LABEL}}pytest '{check.path}::{check.name}[builtin]'"  # not broken into lines: it is to be copied
+    yield f"{'prove':<{LABEL}}pytest --prove {check.path} -k {check.name}"
 
 
 def first_line(module: Path) -> str:

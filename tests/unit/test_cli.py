@@ -97,7 +97,9 @@ def test_explain_tells_a_check_to_a_learner(
     assert told["needs"] == "environment.kernel >= [5, 12], else: too old"
     assert (told["CVEs"], told["also in"]) == ("CVE-2000-1234", "LTP utsname01")
     assert (told["read next"], told["sources"]) == ("uts_namespaces(7)", "moby oci/defaults.go")
-    assert told["run"].startswith("pytest 'scenarios/uts.yaml::uts-name[builtin]'")
+    assert told["run"] == (
+        "pytest 'scenarios/uts.yaml::uts-name[builtin]'\nprove     pytest --prove scenarios/uts.yaml -k uts-name"
+    )
     assert "seen" not in told
 
 
