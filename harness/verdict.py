@@ -8,6 +8,7 @@ the expectations hold.
 An answer is what the host role answers to one request (harness/host.py).
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -73,10 +74,18 @@ def prove(check: Check, answer: Answer, twin: Answer | None = None) -> Redness:
 
 
 def answers(check: Check, answer: Answer) -> list[tuple[str, str]]:
-    """What was seen of all that a check's expectations name, in their order: after a pass, what a good answer is."""
+    """What was seen of all that a check's expectations name, in their order: after a pass, what a good answer is.
+
+    What was asked for is left out, and what is not there: nothing is seen inside a container that was refused.
+    """
     scope = _scope(answer)
     read = [name for expectation in check.expect for name in sorted(names(expectation.text))]
-    return [(name, shown(evaluate(name, scope))) for name in dict.fromkeys(read) if name.partition(".")[0] != "config"]
+    seen = []
+    for name in dict.fromkeys(read):
+        with contextlib.suppress(EvaluationError):
+            if not name.startswith("config"):
+                seen.append((name, shown(evaluate(name, scope))))
+    return seen
 
 
 def _judged(check: Check, answer: Answer, twin: Answer | None) -> Verdict:

@@ -241,6 +241,7 @@ def test_answers_are_what_the_expectations_name() -> None:
         "inside.identity.hostname == config.hostname",
         "all(item > 0 for item in inside.identity['items']) and inside.identity.hostname != host.identity.hostname",
         "canary.bait.signals == {}",
+        "inside.broken.errno == 'EPERM'",
     )
     assert answers(one, answer()) == [
         ("inside.identity.hostname", "'cell'"),
