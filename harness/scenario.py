@@ -182,6 +182,7 @@ class _Resolver:
             why=entry.why,
             see=entry.see or [],
             also=entry.also or [],
+            slow=entry.slow,
             container=container,
             twin=self.file.container if entry.refuses else None,
             canaries=needs.canaries,
@@ -189,7 +190,6 @@ class _Resolver:
             host=needs.host,
             host_after=needs.host_after,
             alone=entry.alone,
-            slow=entry.slow,
             requires={text: reason for layer in base for text, reason in layer.requires.items()} | entry.requires,
             provable=entry.provable,
             base=[layer.container for layer in base],
@@ -338,18 +338,6 @@ class _Needs:
                 self.resolver.problem(where, f"unknown canary {name!r}{did_you_mean(name, self.canaries)}")
 
 
-def _environment_problems(document: Document, where: Where, requirements: dict[str, str]) -> Iterator[str]:
-    """The mistakes in expressions over environment, each with the reason to give where it does not hold."""
-    for text in requirements:
-        place = (*where, text)
-        try:
-            for name in expression.names(text):
-                if name.split(".")[0] != "environment":
-                    yield document.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
-        except expression.ExpressionError as error:
-            yield document.problem(place, str(error))
-
-
 def _canaries_in(values: Any) -> Iterator[str]:
     """The canaries that arguments or a config refer to, in strings such as `canary.bait.pid`."""
     if isinstance(values, dict | list):
@@ -371,6 +359,18 @@ def _over(base: Any, own: Any) -> Any:
     if isinstance(base, dict) and isinstance(own, dict):
         return base | {key: _over(base[key], value) if key in base else value for key, value in own.items()}
     return own
+
+
+def _environment_problems(document: Document, where: Where, requirements: dict[str, str]) -> Iterator[str]:
+    """The mistakes in expressions over environment, each with the reason to give where it does not hold."""
+    for text in requirements:
+        place = (*where, text)
+        try:
+            for name in expression.names(text):
+                if name.split(".")[0] != "environment":
+                    yield document.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
+        except expression.ExpressionError as error:
+            yield document.problem(place, str(error))
 
 
 if __name__ == "__main__":
