@@ -5,8 +5,8 @@
     pytest scenarios/ --prove               besides, every check under each of its sabotages
 
 An item is a check on a runtime, `scenarios/uts.yaml::uts-ns-differs[builtin]`, or one of its proofs,
-`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict. Severities and areas are marks:
-`-m "escape and not mount"`.
+`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict. A check that is made in another
+shape besides is one more: `…[builtin-userns]`. Severities, areas and `slow` are marks: `-m "escape and not slow"`.
 
 The harness is imported where it is first needed, for pytest loads this module also where no scenario is run. Only
 public names of pytest are used.
@@ -15,6 +15,7 @@ public names of pytest are used.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import shutil
 import time
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import HarnessError, ScenarioError
+from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
     from harness.language import Known
@@ -33,12 +35,6 @@ if TYPE_CHECKING:
     from harness.results import Result, Results
     from harness.timing import RunClock, Timing
 
-SEVERITIES = {
-    "escape": "crosses the boundary, or removes a barrier that another check relies on",
-    "leak": "tells about the host or a neighbour",
-    "dos": "takes resources from others, or outlives its limit",
-    "hygiene": "wrong, but not directly usable",
-}
 PROPERTY = "isoproof"
 BEGUN = pytest.StashKey[float]()
 CLOCK = pytest.StashKey["RunClock"]()
@@ -69,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BEGUN] = time.monotonic()
     for severity, meaning in SEVERITIES.items():
         config.addinivalue_line("markers", f"{severity}: a check whose failure {meaning}")
+    config.addinivalue_line("markers", "slow: a check that needs more than two seconds")
     if chosen := config.getoption("runtimes"):
         from harness import backends
 
@@ -123,9 +120,9 @@ class ScenarioFile(pytest.File):
         except ScenarioError as error:
             raise self.CollectError(str(error)) from None
         for check in read.checks:
-            for runtime in runtimes(self.config):
-                for knob in ["", *(check.sabotages if self.config.getoption("prove") else [])]:
-                    yield CheckItem.of(self, Case(check, runtime, knob), known[runtime])
+            for shaped, runtime in itertools.product(check.everywhere(), runtimes(self.config)):
+                for knob in ["", *(shaped.sabotages if self.config.getoption("prove") else [])]:
+                    yield CheckItem.of(self, Case(shaped, runtime, knob), known[runtime])
 
 
 class CheckItem(pytest.Function):
@@ -140,7 +137,7 @@ class CheckItem(pytest.Function):
         from harness.results import Result
 
         check, runtime, knob = case
-        name = f"{check.name}[{runtime}{f'-{knob}' if knob else ''}]"
+        name = f"{check.name}[{'-'.join(filter(None, (runtime, check.shape, knob)))}]"
         item: CheckItem = cls.from_parent(file, name=name, callobj=_function(case))
         item.case = case
         item.known = known
@@ -152,8 +149,11 @@ class CheckItem(pytest.Function):
             runtime=runtime,
             claim=check.claim,
             severity=check.severity,
+            shape=check.shape,
         )
         item.add_marker(check.severity)
+        if check.slow:
+            item.add_marker("slow")
         item.add_marker(file.path.stem)
         finding = known.fails.get(check.name)
         if finding and not knob:
@@ -203,6 +203,8 @@ class CheckItem(pytest.Function):
             else:
                 judged = verdict.judge(self.case.check, answer, environment.facts(), twin)
                 self.result.failures = judged.failures
+                if judged.outcome == "pass":
+                    self.result.answers = verdict.answers(self.case.check, answer)
                 self.note(judged.outcome, judged.reason)
 
     def note(self, outcome: Any, reason: str) -> None:

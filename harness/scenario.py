@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness import expression, yamlfile
 from harness.errors import ScenarioError
-from harness.language import CheckEntry, Container, File, Known, Observe, Severity, schema
+from harness.language import CheckEntry, Container, File, Known, Observe, Severity, Shape, schema
 from harness.yamlfile import Document, Where, did_you_mean
 
 HERE = Path(__file__).parent
@@ -35,7 +36,9 @@ class Check(Struct, frozen=True, kw_only=True):
     """A check with all that it needs to be run and judged.
 
     `inside`, `host` and `host_after` are the observations to make, as the host role is asked for them.
-    `twin` is the container that must start if this check's must not (`refuses`) or need not (`may_refuse`).
+    `twin` is the container that must start if this check's must not (`refuses`) or need not (`may_refuse`). Both are
+    laid over `base`, one by one. `shapes` are those in which the check is made besides; `shape` is the one of them that
+    it is made in here.
     """
 
     name: str
@@ -57,6 +60,26 @@ class Check(Struct, frozen=True, kw_only=True):
     may_refuse: bool = False
     requires: dict[str, str]
     provable: dict[str, str] = {}
+    also: list[str] = []
+    slow: bool = False
+    base: list[Container] = []
+    shapes: dict[str, list[Shape]] = {}
+    shape: str = ""
+
+    @property
+    def label(self) -> str:
+        """The check's name, and the shape that it is made in unless it is its own."""
+        return f"{self.name}[{self.shape}]" if self.shape else self.name
+
+    def everywhere(self) -> "list[Check]":
+        """The check in its own container, and in each of its other shapes."""
+        return [self, *(self._within(name, layers) for name, layers in self.shapes.items())]
+
+    def _within(self, name: str, layers: list[Shape]) -> "Check":
+        requires = {text: reason for layer in layers for text, reason in layer.requires.items()}
+        base = [layer.container for layer in layers]
+        # Without sabotages: it is proven in its own container, where the knobs are known to have an effect.
+        return replace(self, shape=name, base=base, requires=self.requires | requires, shapes={}, sabotages=[])
 
 
 class Scenario(Struct, frozen=True):
@@ -89,6 +112,25 @@ def load_known(path: Path | str) -> Known:
     return known
 
 
+def load_shape(path: Path | str) -> Shape:
+    """A named container; raises ScenarioError as load() does."""
+    document = yamlfile.read(path)
+    shape = yamlfile.typed(document, Shape)
+    problems: list[str] = []
+    for key in ("shape", "image"):
+        if getattr(shape.container, key) is not None:
+            problems.append(document.problem(("container", key), f"a shape has no {key} of its own"))
+    problems += _environment_problems(document, ("requires",), shape.requires)
+    if problems:
+        raise ScenarioError(*problems)
+    return shape
+
+
+def shape_names(folder: Path) -> list[str]:
+    """The shapes that there are: the files of their folder."""
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
 @cache
 def probe_names(folder: Path = PROBES) -> frozenset[str]:
     """The probes that there are: the files of their folder whose names do not begin with an underscore."""
@@ -103,13 +145,14 @@ class _Resolver:
         self.file = file
         self.problems: dict[str, None] = {}  # a dict: a mistake of the file is seen again with each check
         self.used: set[Where] = set()
-        self.require_shape((), file.container)
+        self.shape_folder = Path(document.path).parent / "shapes"
+        self.loaded: dict[str, Shape | None] = {}
+        self.layers(("container", "shape"), file.container.shape)
         self.require_canary_kinds((), file.canaries)
         self.require_probes((), file.observe)
 
     def check(self, name: str, entry: CheckEntry) -> Check:
         where = ("checks", name)
-        self.require_shape(where, entry.container)
         self.require_canary_kinds(where, entry.canaries)
         self.require_probes(where, entry.observe)
         self.require_environment((*where, "requires"), entry.requires)
@@ -117,6 +160,8 @@ class _Resolver:
         sabotages = [entry.sabotage] if isinstance(entry.sabotage, str) else entry.sabotage
         self.require_knobs(where, entry.sabotage)
         container = _over(self.file.container, entry.container) if entry.container else self.file.container
+        own_shape = bool(entry.container and entry.container.shape)
+        base = self.layers((*(where if own_shape else ()), "container", "shape"), container.shape)
         needs = _Needs(self, where, entry)
         needs.require_canaries((*where, "sabotage"), _values(sabotages))
         needs.require_canaries((*where, "container") if entry.container else ("container",), container.as_dict())
@@ -142,6 +187,8 @@ class _Resolver:
             severity=entry.severity,
             why=entry.why,
             see=entry.see or [],
+            also=entry.also or [],
+            slow=entry.slow,
             container=container,
             twin=self.file.container if key else None,
             canaries=needs.canaries,
@@ -150,8 +197,10 @@ class _Resolver:
             host_after=needs.host_after,
             alone=entry.alone,
             may_refuse=entry.may_refuse,
-            requires=entry.requires,
+            requires={text: reason for layer in base for text, reason in layer.requires.items()} | entry.requires,
             provable=entry.provable,
+            base=[layer.container for layer in base],
+            shapes=self.shapes(where, entry, own_shape),
         )
 
     def problem(self, where: Where, sentence: str) -> None:
@@ -168,12 +217,33 @@ class _Resolver:
                 hint = did_you_mean(str(kind), kinds())
                 self.problem((*where, "canaries", name), f"unknown kind of canary {kind!r}{hint}")
 
-    def require_shape(self, where: Where, container: Container | None) -> None:
-        from harness.shapes import SHAPES  # it brings our runtime with it
+    def shapes(self, where: Where, entry: CheckEntry, own_shape: bool) -> dict[str, list[Shape]]:
+        """The shapes in which a check is made besides its own, with what they are made of."""
+        if entry.shapes is not None:
+            place = (*where, "shapes")
+            names = entry.shapes
+        else:
+            place = ("shapes",)
+            names = [] if own_shape else self.file.shapes
+        return {name: self.layers((*place, index), name) for index, name in enumerate(names)}
 
-        if container and container.shape and container.shape not in SHAPES:
-            hint = did_you_mean(container.shape, SHAPES)
-            self.problem((*where, "container", "shape"), f"unknown shape {container.shape!r}{hint}")
+    def layers(self, where: Where, name: str | None) -> list[Shape]:
+        """The shapes of which a name is made, `docker-like + userns` of two."""
+        found = [self.shape(where, part.strip()) for part in name.split("+")] if name else []
+        return [shape for shape in found if shape]
+
+    def shape(self, where: Where, name: str) -> Shape | None:
+        if name not in self.loaded:
+            self.loaded[name] = None
+            known = shape_names(self.shape_folder)
+            if name in known:
+                try:
+                    self.loaded[name] = load_shape(self.shape_folder / f"{name}.yaml")
+                except ScenarioError as error:
+                    self.problems.update(dict.fromkeys(str(error).splitlines()))
+            else:
+                self.problem(where, f"unknown shape {name!r}{did_you_mean(name, known)}")
+        return self.loaded[name]
 
     def require_probes(self, where: Where, observe: dict[str, Observe]) -> None:
         for name, entry in observe.items():
@@ -194,14 +264,7 @@ class _Resolver:
                 self.problem((*where, "sabotage") if single else (*where, "sabotage", index), str(error))
 
     def require_environment(self, where: Where, requirements: dict[str, str]) -> None:
-        for text in requirements:
-            place = (*where, text)
-            try:
-                for name in expression.names(text):
-                    if name.split(".")[0] != "environment":
-                        self.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
-            except expression.ExpressionError as error:
-                self.problem(place, str(error))
+        self.problems.update(dict.fromkeys(_environment_problems(self.document, where, requirements)))
 
     def require_use(self) -> None:
         for where in self.document.keys:
@@ -312,6 +375,18 @@ def _over(base: Any, own: Any) -> Any:
     if isinstance(base, dict) and isinstance(own, dict):
         return base | {key: _over(base[key], value) if key in base else value for key, value in own.items()}
     return own
+
+
+def _environment_problems(document: Document, where: Where, requirements: dict[str, str]) -> Iterator[str]:
+    """The mistakes in expressions over environment, each with the reason to give where it does not hold."""
+    for text in requirements:
+        place = (*where, text)
+        try:
+            for name in expression.names(text):
+                if name.split(".")[0] != "environment":
+                    yield document.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
+        except expression.ExpressionError as error:
+            yield document.problem(place, str(error))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ the expectations hold.
 An answer is what the host role answers to one request (harness/host.py).
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from harness.explanation import explain
-from harness.expression import EvaluationError, evaluate, names
+from harness.expression import EvaluationError, evaluate, names, shown
 from harness.observation import escaped
 from harness.results import Failure
 from harness.scenario import Check, Expectation
@@ -70,6 +71,21 @@ def prove(check: Check, answer: Answer, twin: Answer | None = None) -> Redness:
     if verdict.outcome == "error":
         return Redness("error", f"the check went red only by an error: {verdict.reason}")
     return Redness("unproven", "the check did not go red")
+
+
+def answers(check: Check, answer: Answer) -> list[tuple[str, str]]:
+    """What was seen of all that a check's expectations name, in their order: after a pass, what a good answer is.
+
+    What was asked for is left out, and what is not there: nothing is seen inside a container that was refused.
+    """
+    scope = _scope(answer)
+    read = [name for expectation in check.expect for name in sorted(names(expectation.text))]
+    seen = []
+    for name in dict.fromkeys(read):
+        with contextlib.suppress(EvaluationError):
+            if not name.startswith("config"):
+                seen.append((name, shown(evaluate(name, scope))))
+    return seen
 
 
 def _judged(check: Check, answer: Answer, twin: Answer | None) -> Verdict:

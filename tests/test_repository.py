@@ -254,6 +254,25 @@ def test_check_names_are_unique() -> None:
     complain([f"{name}: {count} checks of this name" for name, count in names.items() if count > 1])
 
 
+def test_checks_that_take_long_are_marked_slow() -> None:
+    """`slow: true` is for more than two seconds; as the last run here measured, doubled for a busy machine."""
+    from harness.results import from_json
+
+    stored = ROOT / "reports/isolation.json"
+    if not stored.exists():
+        pytest.skip("no run is stored here; pytest scenarios/ stores one")
+    checks = {name: check for path in SCENARIOS for name, check in yaml.safe_load(path.read_text())["checks"].items()}
+    timing = from_json(stored.read_bytes()).timing
+    complain(
+        [
+            f"{', '.join(launch.checks)} took {launch.milliseconds / 1000:.1f} s on {launch.runtime}: no check is slow"
+            for launch in (timing.slowest if timing else [])
+            if not launch.sabotage and launch.milliseconds > 4000
+            if not any(checks.get(label.partition("[")[0], {}).get("slow") for label in launch.checks)
+        ]
+    )
+
+
 def test_every_probe_is_used() -> None:
     scenarios = "".join(path.read_text() for path in SCENARIOS)
     names = [path.stem for path in PROBES if not path.stem.startswith("_") and path.stem != "init"]

@@ -12,7 +12,7 @@ import pytest
 from harness import scenario, yamlfile
 from harness.errors import ScenarioError
 from harness.language import Container, Image, Size, schema
-from harness.scenario import Check, Expectation, load, load_known
+from harness.scenario import Check, Expectation, load, load_known, load_shape
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,6 +40,13 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return Path("a.yaml")
+
+
+def shape(file: Path, name: str, text: str) -> None:
+    """A named container beside a scenario file."""
+    folder = file.parent / "shapes"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.yaml").write_text(text)
 
 
 def one(file: Path, check: str, head: str = "") -> Check:
@@ -239,6 +246,88 @@ observe:
     assert check.host["seen"]["args"] == {"pid": "container.pid"}
 
 
+SHAPES = """container: {shape: plain}
+shapes: [other, plain + other]
+"""
+
+
+@pytest.fixture
+def shapes(file: Path) -> None:
+    shape(file, "plain", "title: Plain\ncontainer: {memory: 1 MiB, oci: {hostname: plain}}\n")
+    shape(
+        file,
+        "other",
+        "title: Other\ncontainer: {userns: true}\nrequires: {environment.uid == 0: must be root}\n",
+    )
+
+
+@pytest.mark.usefixtures("shapes")
+def test_a_check_is_made_in_its_own_shape_and_again_in_others(file: Path) -> None:
+    first, *others = one(
+        file, "    expect: [start.ran]\n    requires: {environment.uid == 1: no}\n", SHAPES
+    ).everywhere()
+    assert (first.label, first.base) == ("a", [Container(memory=Size(1 << 20), oci={"hostname": "plain"})])
+    assert first.requires == {"environment.uid == 1": "no"}
+    assert [check.label for check in others] == ["a[other]", "a[plain + other]"]
+    assert [len(check.base) for check in others] == [1, 2]
+    for check in others:
+        assert check.requires == {"environment.uid == 1": "no", "environment.uid == 0": "must be root"}
+        assert check.sabotages == []  # it is proven where its knobs are known to have an effect
+        assert (check.name, check.container) == (first.name, first.container)
+
+
+@pytest.mark.usefixtures("shapes")
+@pytest.mark.parametrize(
+    ("own", "names"),
+    [
+        ("", ["other", "plain + other"]),
+        ("    shapes: []\n", []),
+        ("    shapes: [plain]\n", ["plain"]),
+        ("    container: {shape: other}\n", []),  # else it would be made without what it says it needs
+        ("    container: {shape: other}\n    shapes: [plain]\n", ["plain"]),
+        ("    container: {hostname: a}\n", ["other", "plain + other"]),
+    ],
+)
+def test_the_shapes_of_a_file_are_for_checks_that_name_none(file: Path, own: str, names: list[str]) -> None:
+    assert list(one(file, f"    expect: [start.ran]\n{own}", SHAPES).shapes) == names
+
+
+@pytest.mark.usefixtures("shapes")
+@pytest.mark.parametrize(
+    ("head", "check", "message"),
+    [
+        ("shapes: [othr]\n", "", "a.yaml:2:10: unknown shape 'othr'; did you mean 'other'?"),
+        ("", "    shapes: [plain, plain + othr]\n", "a.yaml:8:21: unknown shape 'othr'; did you mean 'other'?"),
+        ("container: {shape: plane}\n", "", "a.yaml:2:20: unknown shape 'plane'; did you mean 'plain'?"),
+        ("container: {shape: bad}\n", "", "shapes/bad.yaml:2:20: a shape has no shape of its own"),
+        ("shapes: [worse]\n", "", "shapes/worse.yaml:1:1: unknown key 'titel'; did you mean 'title'?"),
+    ],
+)
+def test_a_mistake_in_a_shape_is_told_where_it_stands(file: Path, head: str, check: str, message: str) -> None:
+    shape(file, "bad", "title: t\ncontainer: {shape: plain}\n")
+    shape(file, "worse", "titel: t\ntitle: t\ncontainer: {}\n")
+    assert mistakes_of_one(file, f"    expect: [start.ran]\n{check}", head) == [message]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: t\ncontainer: {image: {directories: [/a]}}\n", "b.yaml:2:20: a shape has no image of its own"),
+        ("title: t\ncontainer: {}\nrequires: {uid == 0: root}\n", "b.yaml:3:22: `requires` asks of environment only,"),
+    ],
+)
+def test_what_a_shape_cannot_have(file: Path, text: str, message: str) -> None:
+    shape(file, "b", text)
+    with pytest.raises(ScenarioError) as raised:
+        load_shape(Path("shapes/b.yaml"))
+    assert str(raised.value).startswith(f"shapes/{message}")
+
+
+def test_other_suites_and_slowness_are_kept(file: Path) -> None:
+    check = one(file, "    expect: [start.ran]\n    also: [LTP utsname01, runc]\n    slow: true\n")
+    assert (check.also, check.slow) == (["LTP utsname01", "runc"], True)
+
+
 def test_a_refused_container_has_a_twin(file: Path) -> None:
     for key in ("refuses", "may_refuse"):
         check = one(
@@ -289,7 +378,7 @@ def test_a_refused_container_has_a_twin(file: Path) -> None:
         ("    expect:\n      - canary.bait.x == 1\n", "a.yaml:8:9: unknown canary 'bait'"),
         (
             "    expect: [inside.pid.x]\n    container: {shape: dockerlike}\n",
-            "a.yaml:8:24: unknown shape 'dockerlike'; did you mean 'docker-like'?",
+            "a.yaml:8:24: unknown shape 'dockerlike'",
         ),
         (
             "    expect: [inside.a.x]\n    observe:\n      a: {probe: sigal}\n",

@@ -8,7 +8,7 @@ import pytest
 from harness.language import Container
 from harness.results import Failure
 from harness.scenario import Check, Expectation
-from harness.verdict import Redness, Verdict, judge, prove, unmet, unprovable
+from harness.verdict import Redness, Verdict, answers, judge, prove, unmet, unprovable
 
 ENVIRONMENT = {"kernel": [6, 18], "uid": 0}
 
@@ -251,3 +251,19 @@ def test_hostile_facts_are_shown_escaped() -> None:
     ((_, value),) = judged("inside.identity.hostname == 'x'", inside=facts).failures[0].values
     assert value.isprintable()
     assert len(value) < 250
+
+
+def test_answers_are_what_the_expectations_name() -> None:
+    """Each name once, in the order of the expectations, without what was asked for."""
+    one = check(
+        "inside.identity.hostname == config.hostname",
+        "all(item > 0 for item in inside.identity['items']) and inside.identity.hostname != host.identity.hostname",
+        "canary.bait.signals == {}",
+        "inside.broken.errno == 'EPERM'",
+    )
+    assert answers(one, answer()) == [
+        ("inside.identity.hostname", "'cell'"),
+        ("host.identity.hostname", "'host'"),
+        ("inside.identity.items", "[1, 2]"),
+        ("canary.bait.signals", "{}"),
+    ]
