@@ -36,7 +36,7 @@ test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ $(ARGS)
 
 lint: environment ## run only the linters, the type checker and the rules of the repository
-	$(PYTEST) tests/test_repository.py $(ARGS)
+	$(PYTEST) tests/test_repository.py tests/test_catalogue.py $(ARGS)
 
 format: environment ## let ruff fix and format the sources
 	$(VENV)/bin/ruff check --fix .

@@ -7,14 +7,16 @@ import select
 import signal
 import socket
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from harness.errors import HarnessError, StartError
 from harness.runtime.inspect import hierarchies
-from harness.runtime.syscalls import MNT, MS, PR, invoke
+from harness.runtime.privileges import LINUX_CAPABILITY_VERSION_3
+from harness.runtime.syscalls import CLONE, MNT, MS, PR, PR_CAP_AMBIENT_CLEAR_ALL, invoke
 
 
 class Child:
@@ -66,7 +68,7 @@ def _run_child(main: Callable[[int], None], ready: int, parent: int) -> NoReturn
     """The life of a forked child: nothing of the host role's stays open in it, and it never returns."""
     try:
         invoke("prctl", PR.SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
+        if os.getppid() not in (parent, 0):  # 0 is a parent in another PID namespace
             os._exit(1)  # it died before we asked to be told
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
@@ -80,6 +82,54 @@ def _run_child(main: Callable[[int], None], ready: int, parent: int) -> NoReturn
         os._exit(1)
 
 
+def become(uid: int) -> None:
+    """Become an ordinary process of a user: no other ids, no capabilities, and dumpable as every program is."""
+    if uid != os.getuid():
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    drop_capabilities()
+    invoke("prctl", PR.SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities that can be used: capabilities(7)."""
+    header = struct.pack("=Ii", LINUX_CAPABILITY_VERSION_3, 0)
+    invoke("prctl", PR.CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    invoke("capset", header, bytes(24))
+
+
+@contextlib.contextmanager
+def new_pid_namespace() -> Iterator[None]:
+    """A PID namespace for the children that are made as long as the context lasts: pid_namespaces(7)."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        invoke("unshare", CLONE.NEWPID)
+        try:
+            yield
+        finally:
+            invoke("setns", own, CLONE.NEWPID)
+    finally:
+        os.close(own)
+
+
+def descendants(ancestor: int) -> list[int]:
+    """The processes below one that are in the same PID namespace as we: a runtime's, and none of its container's."""
+    parents = {}
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            lines = [line.partition(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+            status = {name: value.split() for name, _, value in lines}
+            if len(status["NSpid"]) == 1:
+                parents[pid] = int(status["PPid"][0])
+    found: list[int] = []
+    generation = [ancestor]
+    while generation:
+        generation = [pid for pid, parent in parents.items() if parent in generation]
+        found += generation
+    return found
+
+
 def wait_for_ever() -> NoReturn:
     """Sleeps until a signal ends the process."""
     while True:
@@ -91,12 +141,13 @@ def entries_of(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
-def listen(family: int, address: str | tuple[str, int]) -> socket.socket:
-    """A stream socket that listens and never blocks; OSError if the host has no such family or address."""
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def listen(family: int, address: str | tuple[str, int], kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A socket that takes what comes and never blocks; OSError if the host has no such family or address."""
+    listener = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
         listener.bind(address)
-        listener.listen(64)
+        if kind != socket.SOCK_DGRAM:
+            listener.listen(64)
     except OSError:
         listener.close()
         raise
@@ -114,11 +165,23 @@ def visitors(listener: socket.socket) -> Iterator[socket.socket]:
             yield visitor
 
 
+def datagrams(receiver: socket.socket) -> Iterator[bytes]:
+    """Takes every datagram that has arrived up to now."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield receiver.recv(4096)
+
+
+def tmpfs(directory: Path) -> contextlib.AbstractContextManager[None]:
+    """A tmpfs of 4 MiB, mounted for as long as the context lasts."""
+    return mounted("tmpfs", directory, "mode=755,size=4m")
+
+
 @contextlib.contextmanager
-def tmpfs(directory: Path) -> Iterator[None]:
-    """A tmpfs, mounted for as long as the context lasts."""
+def mounted(kind: str, directory: Path, options: str = "") -> Iterator[None]:
+    """A file system, mounted for as long as the context lasts."""
     point = os.fsencode(directory)
-    invoke("mount", b"tmpfs", point, b"tmpfs", MS.NOSUID | MS.NODEV, b"mode=755,size=4m")
+    invoke("mount", b"none", point, kind.encode(), MS.NOSUID | MS.NODEV, options.encode())
     try:
         yield
     finally:
@@ -130,6 +193,14 @@ def mounts_at(directory: Path) -> list[str]:
     """The mount points at and below a directory."""
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [point for point in points if Path(point).is_relative_to(directory)]
+
+
+def processes_of(nonce: str) -> Iterator[int]:
+    """The processes of a launch's container, which have its nonce in their arguments."""
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            if nonce in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
+                yield pid
 
 
 def innermost_pid(pid: int) -> int | None:
@@ -172,14 +243,37 @@ def remove_cgroup(path: Path) -> None:
         path.rmdir()
 
 
-def delegate_memory(cgroup: Path) -> None:
-    """Gives the memory controller to the children of a unified cgroup (cgroups(7))."""
+class Nest(NamedTuple):
+    """A cgroup around a container's, and another one in it for processes of the host's; `unified` on version 2."""
+
+    path: Path
+    bystanders: Path
+    unified: bool
+
+
+def nest(undo: contextlib.ExitStack, name: str, controller: str) -> Nest:
+    """A nest that one controller gives its limits; `undo` removes it. Raises HarnessError where none can be made."""
+    own = own_cgroups({controller})
+    unified = controller not in own
+    parent = own["" if unified else controller]
+    if unified:
+        _delegate(parent, controller)
+    for hierarchy in own.values():  # a runtime makes the container's path in all, and removes its end only
+        undo.callback(remove_cgroup, hierarchy / name)
+    path = undo.enter_context(new_cgroup(parent / name))
+    if unified:
+        _delegate(path, controller)
+    return Nest(path, undo.enter_context(new_cgroup(path / "bystanders")), unified)
+
+
+def _delegate(cgroup: Path, controller: str) -> None:
+    """Gives a controller to the children of a unified cgroup (cgroups(7))."""
     try:
-        (cgroup / "cgroup.subtree_control").write_text("+memory")
+        (cgroup / "cgroup.subtree_control").write_text(f"+{controller}")
     except OSError as failure:
         raise HarnessError(
-            f"write +memory to {cgroup}/cgroup.subtree_control: {errno.errorcode.get(failure.errno or 0)} "
-            f"({failure.strerror}); a memory nest needs a delegated cgroup without processes of its own"
+            f"write +{controller} to {cgroup}/cgroup.subtree_control: {errno.errorcode.get(failure.errno or 0)} "
+            f"({failure.strerror}); a nest needs a delegated cgroup without processes of its own"
         ) from failure
 
 
@@ -188,14 +282,54 @@ def file_on_disk(smallest: int) -> tuple[Path, tuple[int, int]]:
 
     Raises HarnessError where there is none.
     """
+    path = next(files_on_disk(smallest))
+    return path, _whole_device(path.stat().st_dev)
+
+
+def files_on_disk(smallest: int) -> Iterator[Path]:
+    """The machine's files of so many bytes that are on a block device; HarnessError where there are no more."""
     # Programs and libraries first: all of /usr is a walk of a fifth of a second.
     for parent, _, names in chain.from_iterable(map(os.walk, ("/usr/bin", "/usr/lib", "/usr"))):
         for path in (Path(parent, name) for name in names):
             with contextlib.suppress(OSError):
                 found = path.lstat()
-                if stat.S_ISREG(found.st_mode) and found.st_size >= smallest:
-                    return path, _whole_device(found.st_dev)
-    raise HarnessError(f"place canary disk: no file of {smallest} bytes below /usr is on a block device")
+                if stat.S_ISREG(found.st_mode) and found.st_size >= smallest and _whole_device(found.st_dev):
+                    yield path
+    raise HarnessError(f"place canary: no file of {smallest} bytes below /usr is on a block device, and unused")
+
+
+def forget(path: Path, but: int | None = None) -> None:
+    """Have the kernel forget what it has of a file in memory, and then read one page of it, at `but`."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)  # no page but those that are asked for
+        if but is not None:
+            os.pread(file, 1, but)
+    finally:
+        os.close(file)
+
+
+def forgotten(path: Path) -> bool:
+    """Have the kernel forget a file, and tell whether it has: what somebody has mapped stays in memory."""
+    forget(path)
+    with path.open("rb", buffering=0) as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def freezer_of(pid: int) -> Path:
+    """The cgroup in which a process can be frozen, on either version. Raises HarnessError where there is none."""
+    memberships = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    for controller, point in (("freezer", "/sys/fs/cgroup/freezer"), ("", "/sys/fs/cgroup")):
+        for _, controllers, path in memberships:
+            directory = Path(f"{point}{path}")
+            if controllers == controller and directory.is_dir():
+                return directory
+    raise HarnessError(f"find the cgroup of process {pid}: it is in none that has a freezer")
 
 
 def _whole_device(number: int) -> tuple[int, int]:

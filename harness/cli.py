@@ -2,8 +2,8 @@
 
     isoproof run BUNDLE [-- COMMAND]     run an OCI bundle; --explain prints the system calls instead
     isoproof spec BUNDLE                 write a config.json to begin with
-    isoproof list [WHAT]                 checks, probes, runtimes or reports
-    isoproof explain CHECK               all that is said about a check
+    isoproof list [WHAT]                 checks, probes, shapes, runtimes or reports
+    isoproof explain CHECK               what it is about, how it is checked and proven, what to read next
     isoproof report [FILE]               render results again, in another format
     isoproof lint [PATH...]              look for mistakes in scenario files
     isoproof doctor                      what this machine can do; --clean removes what killed launchers have left
@@ -16,6 +16,7 @@ Each verb imports what it needs itself, so that `run` starts quickly.
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +25,11 @@ from typing import TYPE_CHECKING, NoReturn
 from harness.runtime.errors import BadInput, IsoproofError, StartError
 
 if TYPE_CHECKING:
-    from harness.scenario import Check, Scenario
+    from harness.results import Results
+    from harness.scenario import Scenario
 
 SCENARIOS = Path("scenarios")
+BESIDE = ("known", "shapes")  # folders of scenarios/ whose files are no scenarios
 RESULTS = Path("reports/isolation.json")
 
 
@@ -78,8 +81,14 @@ def parser() -> Parser:
     spec = verb("spec", write_spec, "write a config.json to begin with")
     spec.add_argument("bundle", type=Path, nargs="?", default=Path(), help="where it is written (default: here)")
     listing = verb("list", list_things, "list what there is")
-    listing.add_argument("what", nargs="?", default="checks", choices=["checks", "probes", "runtimes", "reports"])
-    explain = verb("explain", explain_check, "say all that is known about a check")
+    listing.add_argument(
+        "what", nargs="?", default="checks", choices=["checks", "probes", "shapes", "runtimes", "reports"]
+    )
+    listing.add_argument("--area", metavar="NAME", help="only the checks of this area, the name of a scenario file")
+    listing.add_argument(
+        "--severity", choices=["escape", "leak", "dos", "hygiene"], help="only checks of this severity"
+    )
+    explain = verb("explain", explain_check, "tell what a check is about, for who is learning it")
     explain.add_argument("check", help="its name")
     report = verb("report", render_report, "render results; exit status 1 if a check failed")
     report.add_argument("file", type=Path, nargs="?", default=RESULTS, help=f"default: {RESULTS}")
@@ -123,17 +132,24 @@ def write_spec(options: argparse.Namespace) -> int:
 
 
 def list_things(options: argparse.Namespace) -> int:
+    from harness.lesson import first_line
+
     rows: list[tuple[str, ...]]
     if options.what == "checks":
         rows = [
             (Path(scenario.path).stem, check.name, check.severity, check.claim)
             for scenario in scenarios([SCENARIOS])
             for check in scenario.checks
+            if options.area in (None, Path(scenario.path).stem) and options.severity in (None, check.severity)
         ]
     elif options.what == "probes":
         from harness.scenario import PROBES, probe_names
 
         rows = [(name, first_line(PROBES / f"{name}.py")) for name in sorted(probe_names())]
+    elif options.what == "shapes":
+        from harness.scenario import load_shape
+
+        rows = [(path.stem, load_shape(path).title) for path in sorted((SCENARIOS / "shapes").glob("*.yaml"))]
     elif options.what == "runtimes":
         from harness import backends
 
@@ -148,44 +164,28 @@ def list_things(options: argparse.Namespace) -> int:
 
 
 def explain_check(options: argparse.Namespace) -> int:
-    known = {check.name: check for scenario in scenarios([SCENARIOS]) for check in scenario.checks}
+    known = {check.name: (scenario, check) for scenario in scenarios([SCENARIOS]) for check in scenario.checks}
     if options.check not in known:
         import difflib
 
         near = difflib.get_close_matches(options.check, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "isoproof list names them all"
         raise BadInput(f"no check {options.check!r} in {SCENARIOS}; {hint}")
-    for line in explained(known[options.check]):
+    from harness import lesson
+
+    for line in lesson.lines(*known[options.check], last_results(), shutil.get_terminal_size().columns):
         print(line)
     return 0
 
 
-def explained(check: "Check") -> Iterator[str]:
-    """A check in words, one item a line."""
-    import json
+def last_results() -> "Results | None":
+    """What the last run has found, if there was one here that can be read."""
+    from harness.results import from_json
 
-    yield f"{check.path}:{check.line}: {check.name} ({check.severity})"
-    yield f"claim: {check.claim}"
-    if check.why:
-        yield f"why: {' '.join(check.why.split())}"
-    for expectation in check.expect:
-        yield f"expect, line {expectation.line}: {expectation.text}"
-    for knob in check.sabotages:
-        yield f"must go red under: {knob}"
-    for requirement, reason in check.requires.items():
-        yield f"requires: {requirement} (else: {reason})"
-    for requirement, reason in check.provable.items():
-        yield f"provable where: {requirement} (else: {reason})"
-    for where, observations in (("inside", check.inside), ("host", check.host), ("host, after", check.host_after)):
-        for name, entry in observations.items():
-            yield f"observes {where}: {name}, by probes/{entry['probe']}.py"
-    for name, canary in check.canaries.items():
-        yield f"canary: {name}, a {canary['kind']}"
-    yield f"container: {json.dumps(check.container.as_dict())}"
-    if check.see:
-        yield f"see: {', '.join(check.see)}"
-    yield f"run it: pytest '{check.path}::{check.name}[builtin]'"
-    yield f"prove it: pytest --prove {check.path} -k {check.name}"
+    try:
+        return from_json(RESULTS.read_bytes(), str(RESULTS))
+    except (OSError, BadInput):
+        return None
 
 
 def render_report(options: argparse.Namespace) -> int:
@@ -204,13 +204,15 @@ def render_report(options: argparse.Namespace) -> int:
 
 def lint_scenarios(options: argparse.Namespace) -> int:
     from harness.errors import ScenarioError
-    from harness.scenario import load, load_known
+    from harness.scenario import load, load_known, load_shape
 
     checks, mistakes = 0, 0
     for path in scenario_files(options.paths):
         try:
             if path.parent.name == "known":
                 load_known(path)
+            elif path.parent.name == "shapes":
+                load_shape(path)
             else:
                 checks += len(load(path).checks)
         except ScenarioError as error:
@@ -284,27 +286,21 @@ def scenarios(paths: list[Path]) -> list["Scenario"]:
     """The scenarios in files and folders; raises ScenarioError for the first that has mistakes."""
     from harness.scenario import load
 
-    return [load(path) for path in scenario_files(paths) if path.parent.name != "known"]
+    return [load(path) for path in scenario_files(paths) if path.parent.name not in BESIDE]
 
 
 def scenario_files(paths: list[Path]) -> list[Path]:
-    """The YAML files of folders, known findings too, and the files that are named themselves."""
+    """The YAML files of folders, shapes and known findings too, and the files that are named themselves."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             raise BadInput(f"open {path}: no such file or directory; name a scenario file or a folder of them")
-        files = [*sorted(path.glob("*.yaml")), *sorted(path.glob("known/*.yaml"))] if path.is_dir() else [path]
+        folders = [path, *(path / name for name in BESIDE)]
+        files = [file for folder in folders for file in sorted(folder.glob("*.yaml"))] if path.is_dir() else [path]
         if not files:
             raise BadInput(f"{path}: no scenario files (*.yaml) in it")
         found += files
     return found
-
-
-def first_line(module: Path) -> str:
-    """The first line of a module's docstring, without importing it."""
-    import ast
-
-    return (ast.get_docstring(ast.parse(module.read_text())) or "").partition("\n")[0]
 
 
 def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:

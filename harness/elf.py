@@ -1,4 +1,4 @@
-"""The smallest programs that tell the time, or who they are, or sleep: some 300 bytes of ELF, no libc, no loader.
+"""The smallest programs that tell the time, or who they are, or sleep, or keep a file: some 300 bytes of ELF, no libc.
 
 The clock reads CLOCK_MONOTONIC with its first instructions, writes the struct timespec (16 bytes) to fd 1 and
 exits. What passes between a request and that clock reading is the time that a runtime takes, and nothing
@@ -14,9 +14,12 @@ from harness.errors import HarnessError
 EM_X86_64 = 62
 EM_AARCH64 = 183
 ADDRESS = 0x400000
+ANYWHERE = 0  # in the place of an address: ET_DYN, for instructions that know none
 HEADERS = 64 + 56  # the ELF header and one program header
 TIMESPEC = struct.Struct("=qq")
 STATUS = b"/proc/self/status\0"
+OWN_EXECUTABLE = b"/proc/self/exe\0"
+KEPT = 100  # the descriptor that the keeper leaves open
 TIMES_AND_USAGE = struct.Struct("=4qi4x18q")  # two of struct timespec, the status of wait4(2), and struct rusage
 SVC = 0xD4000001  # svc #0: a system call on aarch64
 CLONE_FLAGS = 0x4111  # CLONE_VM | CLONE_VFORK | SIGCHLD: what has been nobody's memory but this program's
@@ -24,11 +27,7 @@ CLONE_FLAGS = 0x4111  # CLONE_VM | CLONE_VFORK | SIGCHLD: what has been nobody's
 
 def clock_program(machine: str, clock: int = time.CLOCK_MONOTONIC) -> bytes:
     """The program for a machine as `uname -m` names it; HarnessError for one that we have no instructions for."""
-    if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64(clock))
-    if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64(clock))
-    raise HarnessError(f"no clock program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+    return _program("clock", machine, _x86_64(clock), _aarch64(clock))
 
 
 def stopwatch_program(machine: str) -> bytes:
@@ -39,11 +38,7 @@ def stopwatch_program(machine: str) -> bytes:
     as the program's own. The command is a path, and has no fd 3. HarnessError for a machine that we have no
     instructions for.
     """
-    if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64_stopwatch())
-    if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64_stopwatch())
-    raise HarnessError(f"no stopwatch program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+    return _program("stopwatch", machine, _x86_64_stopwatch(), _aarch64_stopwatch())
 
 
 def status_program(machine: str) -> bytes:
@@ -51,11 +46,7 @@ def status_program(machine: str) -> bytes:
 
     HarnessError for a machine that we have no instructions for.
     """
-    if machine == "x86_64":
-        return _executable(EM_X86_64, _with_text(_x86_64_status, STATUS))
-    if machine == "aarch64":
-        return _executable(EM_AARCH64, _with_text(_aarch64_status, STATUS))
-    raise HarnessError(f"no status program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+    return _program("status", machine, _with_text(_x86_64_status, STATUS), _with_text(_aarch64_status, STATUS))
 
 
 def pause_program(machine: str) -> bytes:
@@ -63,11 +54,29 @@ def pause_program(machine: str) -> bytes:
 
     HarnessError for a machine that we have no instructions for.
     """
+    return _program("pause", machine, _x86_64_pause(), _aarch64_pause())
+
+
+def _program(name: str, machine: str, x86_64: bytes, aarch64: bytes) -> bytes:
     if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64_call(34) + b"\xeb\xf7")  # pause; jmp, back by nine bytes
+        return _executable(EM_X86_64, x86_64)
     if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64_pause())
-    raise HarnessError(f"no pause program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+        return _executable(EM_AARCH64, aarch64)
+    raise HarnessError(f"no {name} program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+
+
+def keeper_program(machine: str) -> bytes:
+    """The program that opens its /proc/self/exe for reading, as descriptor KEPT, and becomes its arguments.
+
+    It can stand in the place of a dynamic loader (ld.so(8)): then that file is the one whose loader it was to be, and
+    not itself. So the kernel loads it wherever there is room. HarnessError for a machine that we have no instructions
+    for.
+    """
+    if machine == "x86_64":
+        return _executable(EM_X86_64, _x86_64_keeper() + OWN_EXECUTABLE, ANYWHERE)
+    if machine == "aarch64":
+        return _executable(EM_AARCH64, _aarch64_keeper() + OWN_EXECUTABLE, ANYWHERE)
+    raise HarnessError(f"no keeper program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
 
 
 def _with_text(instructions: Callable[[int], bytes], text: bytes) -> bytes:
@@ -84,12 +93,13 @@ def nanoseconds(output: bytes) -> int:
     return int(seconds) * 1_000_000_000 + int(rest)
 
 
-def _executable(machine: int, code: bytes) -> bytes:
+def _executable(machine: int, code: bytes, address: int = ADDRESS) -> bytes:
     """An ELF file of one segment that is loaded whole, readable and executable (elf(5))."""
+    kind = 3 if address == ANYWHERE else 2  # ET_DYN, ET_EXEC
     size = HEADERS + len(code)
     identification = b"\x7fELF" + bytes([2, 1, 1, 0]) + bytes(8)  # 64 bits, little endian, version 1, System V
-    header = struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, ADDRESS + HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, ADDRESS, ADDRESS, size, size, 0x10000)
+    header = struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, address + HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, address, address, size, size, 0x10000)
     return identification + header + segment + code
 
 
@@ -157,6 +167,34 @@ def _aarch64_status(path: int) -> bytes:
     return struct.pack(f"<{len(instructions)}I", *instructions)
 
 
+def _x86_64_keeper() -> bytes:
+    after = [
+        b"\x31\xf6\xb8\x02\x00\x00\x00\x0f\x05",  # xor esi, esi; mov eax, 2 (open); syscall
+        b"\x89\xc7\xbe" + struct.pack("<I", KEPT),  # mov edi, eax; mov esi, KEPT
+        _x86_64_call(33),  # dup2
+        b"\x48\x8b\x7c\x24\x10\x48\x8d\x74\x24\x10",  # mov rdi, [rsp + 16]; lea rsi, [rsp + 16]
+        b"\x48\x8b\x04\x24\x48\x8d\x54\xc4\x10",  # mov rax, [rsp]; lea rdx, [rsp + 8 * rax + 16]
+        _x86_64_call(59),  # execve
+        b"\xbf\x7f\x00\x00\x00" + _x86_64_call(60),  # mov edi, 127; exit
+    ]
+    return b"\x48\x8d\x3d" + struct.pack("<i", sum(map(len, after))) + b"".join(after)  # lea rdi, [rip + …]
+
+
+def _aarch64_keeper() -> bytes:
+    after = [
+        0x92800000 | 99 << 5,  # movn x0, #99: AT_FDCWD
+        *(_move(2, 0), _move(8, 56), SVC),  # openat(AT_FDCWD, x1, 0)
+        *(_move(1, KEPT), _move(2, 0), _move(8, 24), SVC),  # dup3(x0, KEPT, 0)
+        *(0xF9400BE0, 0x910043E1),  # ldr x0, [sp, #16]; add x1, sp, #16
+        *(0xF94003E2, 0x8B020C22),  # ldr x2, [sp]; add x2, x1, x2, lsl #3
+        *(_move(8, 221), SVC),  # execve(x0, x1, x2)
+        *(_move(0, 127), _move(8, 93), SVC),  # exit(127)
+    ]
+    offset = 4 * (len(after) + 1)
+    instructions = [0x10000001 | offset >> 2 << 5, *after]  # adr x1, behind the last of them
+    return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
 def _x86_64_stopwatch() -> bytes:
     child = [
         b"\xbf\x03\x00\x00\x00" + _x86_64_call(3),  # mov edi, 3; close
@@ -217,6 +255,10 @@ def _aarch64_stopwatch() -> bytes:
         *(_move(0, 0), _move(8, 93), SVC),  # exit(0)
     ]
     return struct.pack(f"<{len(instructions)}I", *instructions)
+
+
+def _x86_64_pause() -> bytes:
+    return _x86_64_call(34) + b"\xeb\xf7"  # pause; jmp, back by nine bytes
 
 
 def _aarch64_pause() -> bytes:

@@ -33,7 +33,17 @@ def facts() -> dict[str, Any]:
         "namespaces": sorted(_entries("/proc/self/ns")),
         "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
+        "keyrings": os.path.exists("/proc/sys/kernel/keys"),
+        "modules": os.path.exists("/proc/modules"),
+        "kexec": os.path.exists("/sys/kernel/kexec_loaded"),
+        "perf_event_paranoid": int(_text("/proc/sys/kernel/perf_event_paranoid").strip() or "-1"),
+        "tiocsti": (_text("/proc/sys/dev/tty/legacy_tiocsti").strip() or "1") == "1",  # new in Linux 6.2
         "checkpoint_restore": os.path.exists("/proc/sys/kernel/ns_last_pid"),
+        "audit": os.path.exists("/proc/self/loginuid"),
+        "binfmt_misc": os.path.exists("/proc/sys/fs/binfmt_misc"),
+        "bpf_file_system": os.path.exists("/sys/fs/bpf"),
+        "kernel_addresses": _text("/proc/sys/kernel/kptr_restrict").strip() != "2",  # whether anybody may see them
+        "machine_id": bool(_text("/etc/machine-id").strip()),
         "lsms": security_modules(),
         "landlock": landlock_version(),
         "profiles": profiles(),

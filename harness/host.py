@@ -36,15 +36,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import canaries, rootfs, sabotage
+from harness import bait, canaries, rootfs, sabotage
 from harness.backends import Exit, load
 from harness.canaries.base import Canary
 from harness.clock import Clock
+from harness.errors import HarnessError
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
-from harness.runtime.privileges import LINUX_CAPABILITY_VERSION_3
-from harness.runtime.syscalls import PR, PR_CAP_AMBIENT_CLEAR_ALL, invoke
+from harness.runtime.syscalls import invoke
 from harness.shapes import KIT
 
 Facts = dict[str, Any]
@@ -178,12 +178,17 @@ class Run:
             }
             for name, entry in self.request["inside"].items()
         ]
-        asked["process"]["args"] = rootfs.command(json.dumps({"nonce": self.nonce, "observe": observe}))
+        command = rootfs.command(json.dumps({"nonce": self.nonce, "observe": observe}))
+        wanted = asked["process"]["args"]
+        if "container.command" not in wanted:
+            raise HarnessError(f"start the probes: process.args must hold container.command, and is {wanted}")
+        at = wanted.index("container.command")
+        asked["process"]["args"] = [*wanted[:at], *command, *wanted[at + 1 :]]
         return asked
 
     def _launch(self, asked: Facts) -> Exit:
         """Have a launcher run the container, and attend to its output until both have ended."""
-        knobs = self.request.get("sabotage", [])
+        knobs = [self._knob(text) for text in self.request.get("sabotage", [])]
         backend = load(self.request["runtime"])
         try:
             config = sabotage.sabotaged_config(knobs, asked)
@@ -210,6 +215,7 @@ class Run:
         self.known["container"]["launcher"] = launcher
         for theirs in (stdin[0], stdout[1], stderr[1], result[1]):
             os.close(theirs)
+        os.set_blocking(stdin[1], False)  # a container can fill its own standard input, and nobody shall wait for it
         try:
             report = self._attend(stdin[1], stdout[0], stderr[0], result[0], time.monotonic() + deadline + 1)
         finally:
@@ -221,7 +227,7 @@ class Run:
         if not report:
             # No refusal: a check that demands one must not pass because the launcher has crashed.
             self.stderr += "\nthe launcher has ended without a word"
-            self.crashed = not knobs
+            self.crashed = not knobs and not any(canary.kills_launcher for canary in self.canaries.values())
             return Exit(125)
         said = json.loads(report)
         self.unfit = said.pop("unfit", "")
@@ -244,13 +250,15 @@ class Run:
                         with self.clock.counting("observe"):
                             self._shake_hands(ready, replies)
                 elif pipe == stderr:
-                    said = (said + data)[:STDERR_LIMIT]
+                    said = (said + data)[: STDERR_LIMIT + 1]
                 else:
                     report += data
             if result not in open_pipes:
                 # What still holds the output open has outlived its container; it gets no say.
                 end = min(end, time.monotonic() + 0.5)
-        self.stderr = said.decode(errors="backslashreplace")
+        self.stderr = said[:STDERR_LIMIT].decode(errors="backslashreplace")
+        if len(said) > STDERR_LIMIT:
+            self.stderr += f"\n(there was more than {STDERR_LIMIT >> 10} KiB of this)"
         return report
 
     def _shake_hands(self, ready: Ready, replies: int) -> None:
@@ -260,9 +268,10 @@ class Run:
         reply: Facts = {}
         canary = self.request["inside"][ready.name].get("meanwhile")
         if canary:
-            context = {"ready": ready.facts, "nonce": self.nonce, "pid": self.known["container"]["pid"]}
+            known = self.known["container"]
+            context = {"ready": ready.facts, "nonce": self.nonce, "pid": known["pid"], "launcher": known["launcher"]}
             reply = self.canaries[canary].act(context)
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(replies, json.dumps({"name": ready.name, "reply": reply}).encode() + b"\n")
 
     def _handshakes(self) -> list[str]:
@@ -308,6 +317,11 @@ class Run:
             found = found[key]
         return copy.deepcopy(found)
 
+    def _knob(self, text: str) -> str:
+        """Return a knob with what its values refer to: `share-ns=canary.sibling.namespace`."""
+        parts = [part.partition("=") for part in sabotage.parts(text)]
+        return " + ".join(f"{name}{sign}{self._resolved(value)}" for name, sign, value in parts)
+
     def _processes(self) -> list[int]:
         """Return the container's processes, oldest first: those that bear the nonce in their command line."""
         found = []
@@ -343,7 +357,8 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         if os.geteuid() == 0:
             os.setgroups(LAUNCHER_GROUPS)
         else:
-            _drop_capabilities()
+            # The sandbox's user namespace has granted them, and the launcher is to be an ordinary user's.
+            bait.drop_capabilities()
         ended = start()
         os.write(result, json.dumps({"status": ended.status, "refused": ended.refused}).encode())
     except sabotage.Unfit as unfit:
@@ -352,13 +367,6 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         os.write(stderr, traceback.format_exc().encode())
     finally:
         os._exit(0)
-
-
-def _drop_capabilities() -> None:
-    """Give up what the sandbox's user namespace has granted: the launcher is to be an ordinary user's."""
-    header = struct.pack("=Ii", LINUX_CAPABILITY_VERSION_3, 0)
-    invoke("prctl", PR.CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    invoke("capset", header, bytes(24))
 
 
 def _install_kit(source: Path) -> None:

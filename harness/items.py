@@ -5,6 +5,7 @@ The harness is imported where it is first needed, for pytest loads this module a
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,9 +81,9 @@ class ScenarioFile(pytest.File):
         known = {runtime: self.known(runtime) for runtime in runtimes(self.config)}
         prove = self.config.getoption("prove") or self.config.getoption("precision")
         for check in read.checks:
-            for runtime in runtimes(self.config):
-                for knob in ["", *(check.sabotages if prove else [])]:
-                    yield CheckItem.of(self, Case(check, runtime, knob), known[runtime])
+            for shaped, runtime in itertools.product(check.everywhere(), runtimes(self.config)):
+                for knob in ["", *(shaped.sabotages if prove else [])]:
+                    yield CheckItem.of(self, Case(shaped, runtime, knob), known[runtime])
 
     def knobs(self) -> Iterator[KnobItem]:
         """Make the items of the knobs; they are turned under checks of all scenarios of the folder."""
@@ -116,7 +117,7 @@ class CheckItem(pytest.Function):
         from harness.results import Result
 
         check, runtime, knob = case
-        name = f"{check.name}[{runtime}{f'-{knob}' if knob else ''}]"
+        name = f"{check.name}[{'-'.join(filter(None, (runtime, check.shape, knob)))}]"
         item: CheckItem = cls.from_parent(file, name=name, callobj=_function(case))
         item.case = case
         item.known = known
@@ -128,8 +129,11 @@ class CheckItem(pytest.Function):
             runtime=runtime,
             claim=check.claim,
             severity=check.severity,
+            shape=check.shape,
         )
         item.add_marker(check.severity)
+        if check.slow:
+            item.add_marker("slow")
         item.add_marker(file.path.stem)
         finding = known.fails.get(check.name)
         if finding and not knob:
@@ -179,6 +183,8 @@ class CheckItem(pytest.Function):
             else:
                 judged = verdict.judge(self.case.check, answer, environment.facts(), twin)
                 self.result.failures = judged.failures
+                if judged.outcome == "pass":
+                    self.result.answers = verdict.answers(self.case.check, answer)
                 self.note(judged.outcome, judged.reason)
 
     def note(self, outcome: Any, reason: str) -> None:

@@ -38,6 +38,8 @@ class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     symlinks: the target of each symbolic link, by the link's path
     setuid: programs of root's with the set-user-ID bit, which print their /proc/self/status
     capable: the same program with a file capability instead, such as NET_RAW, by the path
+    loaders: programs in the place of a dynamic loader, which keep what was to be loaded open as descriptor 100, and run
+        its arguments instead
     devices: device nodes that only their owner, root, may open, such as `c 1:3`, by the path
     """
 
@@ -46,6 +48,7 @@ class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     symlinks: dict[str, str] | None = None
     setuid: list[str] | None = None
     capable: dict[str, str] | None = None
+    loaders: list[str] | None = None
     devices: dict[str, Annotated[str, Meta(pattern="^[bc] [0-9]+:[0-9]+$")]] | None = None
 
 
@@ -54,10 +57,13 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     A check's container is laid over the file's key by key: mappings merge, all else (lists too) replaces.
 
-    shape: the named container to start from; `default` if left out
+    shape: the named container to start from (scenarios/shapes/), or several, each laid over those before it (`a + b`)
     hostname: the name of the machine, as uname(2) gives it
     domainname: the NIS domain name
+    capabilities: those of the bounding, effective and permitted set, instead of the shape's, without CAP_
     grant: capabilities added to all five sets, without CAP_
+    seccomp: whether system calls go through the usual filter
+    userns: whether it has a user namespace, with ids that nobody on the host has
     memory: the limit of memory, such as 64 MiB
     pids: the limit of processes and threads
     cpu: the share of one processor that may be used, such as 0.2
@@ -69,13 +75,17 @@ class Container(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     readonly: whether the root is read-only
     oom_score_adj: how readily the kernel kills when memory is short, -1000 to 1000
     cgroup: whether the container has a cgroup of its own and sees it, read-only, at /sys/fs/cgroup
-    oci: a merge patch (RFC 7386) over the config that all of this makes; null removes a key
+    oci: a merge patch (RFC 7386) over the config that all of this makes; null removes a key; in process.args
+        `container.command` stands for what runs the probes
     """
 
     shape: Text | None = None
     hostname: str | None = None
     domainname: str | None = None
+    capabilities: list[Text] | None = None
     grant: list[Text] | None = None
+    seccomp: bool | None = None
+    userns: bool | None = None
     memory: Size | None = None
     pids: Annotated[int, Meta(ge=1)] | None = None
     cpu: Annotated[float, Meta(gt=0)] | None = None
@@ -116,15 +126,20 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     claim: what is promised, in one sentence
     expect: expressions that must all be true, over inside, host, host_after, config, canary, container, start
-    sabotage: the knob that must turn the check red (`a + b` turns two at once), or several, each by itself
+    sabotage: the knob that must turn the check red (`a + b` turns two at once), or several, each by itself; behind =
+        may stand `canary.NAME.fact`
     severity: what a failure means
     why: what the kernel does here, and what happens without it
-    see: manual pages and other sources
+    see: manual pages, CVEs and other sources
+    also: other suites that check it, and what it is called there
     container: laid over the file's, for this check
+    shapes: instead of the file's, the named containers in which it is made besides its own
     canaries: added to the file's
     observe: added to the file's
     alone: whether the check spoils its container and must have a launch of its own
+    slow: whether it needs more than two seconds
     refuses: whether the claim is that this container is not started; the file's container must start
+    may_refuse: whether a runtime may also refuse it; then what is expected inside is left out, the rest must hold
     requires: what the machine must have, expressions over environment, each with the reason to give if not
     provable: likewise, what it must have for the sabotage to have any effect; without it the proof is left out
     """
@@ -135,11 +150,15 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     severity: Severity
     why: Text | None = None
     see: Annotated[list[Text], Meta(min_length=1)] | None = None
+    also: Annotated[list[Text], Meta(min_length=1)] | None = None
     container: Container | None = None
+    shapes: list[Text] | None = None
     canaries: dict[Identifier, Text | dict[str, Any]] = {}
     observe: dict[Identifier, Observe] = {}
     alone: bool = False
+    slow: bool = False
     refuses: bool = False
+    may_refuse: bool = False
     requires: dict[str, Text] = {}
     provable: dict[str, Text] = {}
 
@@ -150,6 +169,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     title: what the area is about, in one sentence
     why: the kernel mechanism, for a reader who does not know it
     container: the container of all checks
+    shapes: named containers in which the checks are made besides; a check that names a shape has only its own list
     canaries: bait on the host: a kind, or a mapping with a kind and its arguments
     observe: observations that need arguments; a probe without them is found by its name in `expect`
     checks: the claims by name
@@ -159,8 +179,26 @@ class File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     checks: Annotated[dict[CheckName, CheckEntry], Meta(min_length=1)]
     why: Text | None = None
     container: Container = Container()
+    shapes: list[Text] = []
     canaries: dict[Identifier, Text | dict[str, Any]] = {}
     observe: dict[Identifier, Observe] = {}
+
+
+class Shape(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A named container to start from (scenarios/shapes/NAME.yaml).
+
+    title: what it is, in one sentence
+    why: what it is for, and where it comes from
+    see: the sources that it follows
+    container: laid over the default one
+    requires: as for a check: what the machine must have for it
+    """
+
+    title: Text
+    container: Container
+    why: Text | None = None
+    see: Annotated[list[Text], Meta(min_length=1)] | None = None
+    requires: dict[str, Text] = {}
 
 
 class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -46,7 +46,7 @@ class Case(NamedTuple):
         """What a launch of the container is asked for, still without observations."""
         return {
             "runtime": self.runtime,
-            "config": config(container),
+            "config": config(*self.check.base, container),
             "image": container.as_dict().get("image", {}),
             "canaries": self.check.canaries,
             "sabotage": [self.knob] if self.knob else [],
@@ -102,14 +102,15 @@ class Sharing:
     def of(self, case: Case) -> tuple[Launch, ...]:
         """The launch of a case; for a refused container also that of its twin."""
         check = case.check
-        key = (check.path, check.name, case.runtime, case.knob)
+        key = (check.path, check.label, case.runtime, case.knob)
         if key not in self._of_case:
             observations = {"inside": check.inside, "host": check.host, "host_after": check.host_after}
             launches = [self._launch(case.request(check.container), observations, check.alone)]
             if check.twin:
-                launches.append(self._launch(case.request(check.twin), {}, alone=False))
+                as_it_should_be = case._replace(knob="")  # what cannot be turned on that container would prove nothing
+                launches.append(self._launch(as_it_should_be.request(check.twin), {}, alone=False))
             for launch in launches:
-                launch.checks.append(check.name)
+                launch.checks.append(check.label)
             self._of_case[key] = tuple(launches)
         return self._of_case[key]
 
@@ -213,9 +214,9 @@ class Launches:
         )
 
 
-def config(container: Container) -> Config:
-    """The config of a container for the user who runs the harness."""
-    return shapes.config(container, os.geteuid(), os.getegid())
+def config(*layers: Container) -> Config:
+    """The config of a container, the last of the layers that are laid over each other, for who runs the harness."""
+    return shapes.config(layers, os.geteuid(), os.getegid())
 
 
 def obstacle(case: Case, known: Known) -> Obstacle | None:
@@ -228,7 +229,7 @@ def obstacle(case: Case, known: Known) -> Obstacle | None:
     backend = backends.load(case.runtime)
     if missing := backend.available():
         return Obstacle(missing, declared=False)
-    if lacking := backend.unsupported(config(case.check.container)):
+    if lacking := backend.unsupported(config(*case.check.base, case.check.container)):
         return Obstacle(f"{case.runtime} cannot give: {'; '.join(lacking)}", declared=False)
     if case.knob:
         unprovable = verdict.unprovable(case.check, environment.facts())

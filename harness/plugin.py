@@ -6,9 +6,9 @@
     pytest scenarios/ --precision=compare   besides, every sabotage under the other checks
 
 An item is a check on a runtime, `scenarios/uts.yaml::uts-ns-differs[builtin]`, or one of its proofs,
-`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict; or it is a sabotage,
-`…::precision[builtin-skip-ns=uts]`, which passes only if those checks go red of which that is recorded. Severities and
-areas are marks: `-m "escape and not mount"`.
+`…[builtin-skip-ns=uts]`, which passes only if the check goes red, and red by a verdict. A check that is made in another
+shape besides is one more: `…[builtin-userns]`. A sabotage is one, too, `…::precision[builtin-skip-ns=uts]`, and passes
+only if those checks go red of which that is recorded. Severities, areas and `slow` are marks: `-m "not slow"`.
 
 The harness is imported where it is first needed, for pytest loads this module also where no scenario is run. Only
 public names of pytest are used.
@@ -28,18 +28,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.items import BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, clock, runtimes
+from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
     from harness.launches import Launches, Start
     from harness.results import Results
     from harness.timing import Timing
 
-SEVERITIES = {
-    "escape": "crosses the boundary, or removes a barrier that another check relies on",
-    "leak": "tells about the host or a neighbour",
-    "dos": "takes resources from others, or outlives its limit",
-    "hygiene": "wrong, but not directly usable",
-}
 PROPERTY = "isoproof"  # under which the result of a check travels to the process that writes the report
 REACH = "isoproof-reach"  # the same for what a knob did
 
@@ -67,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BEGUN] = time.monotonic()
     for severity, meaning in SEVERITIES.items():
         config.addinivalue_line("markers", f"{severity}: a check whose failure {meaning}")
+    config.addinivalue_line("markers", "slow: a check that needs more than two seconds")
     if chosen := config.getoption("runtimes"):
         from harness import backends
 

@@ -42,7 +42,9 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Result(msgspec.Struct, forbid_unknown_fields=True):
     """One check on one runtime. `reason` is why it was skipped, erred, or was expected to fail.
 
-    `outcome` is None where only the check's proofs were run. `path` and `line` are where the check stands.
+    `outcome` is None where only the check's proofs were run. `path` and `line` are where the check stands. `shape` is
+    the container that it was made in if that is not its own. `answers` are, of a check that passed, what was seen of
+    all that its expectations name.
     """
 
     check: str
@@ -57,10 +59,17 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     failures: list[Failure] = []
     milliseconds: float = 0.0
     proofs: list[Proof] = []
+    shape: str = ""
+    answers: list[tuple[str, str]] = []
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        return self.path, self.check, self.runtime
+        return self.path, self.label, self.runtime
+
+    @property
+    def label(self) -> str:
+        """The check's name, and the shape that it was made in unless it is its own."""
+        return f"{self.check}[{self.shape}]" if self.shape else self.check
 
     def standing(self) -> Standing | None:
         """Whether the check is proven: it holds, and went red under each of its knobs that can be turned here.
@@ -126,10 +135,10 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
     reaches: list[Reach] = []
 
     def areas(self) -> dict[str, dict[str, dict[str, Result]]]:
-        """The results as a matrix: area -> check -> runtime, in the order in which they were found."""
+        """The results as a matrix: area -> check in a shape -> runtime, in the order in which they were found."""
         matrix: dict[str, dict[str, dict[str, Result]]] = {}
         for result in self.results:
-            matrix.setdefault(result.area, {}).setdefault(result.check, {})[result.runtime] = result
+            matrix.setdefault(result.area, {}).setdefault(result.label, {})[result.runtime] = result
         return matrix
 
     def outcomes(self, runtime: str, area: str | None = None) -> Counter[str]:

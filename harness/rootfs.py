@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.elf import status_program
+from harness.elf import keeper_program, status_program
 from harness.errors import HarnessError
 from harness.runtime.fields import CAPABILITIES
 
@@ -92,10 +92,14 @@ def make_rootfs(directory: Path, image: dict[str, Any]) -> None:
         _make_directory(file.parent)
         file.write_text(text)
         file.chmod(0o644)
+    machine = os.uname().machine
     for path in image.get("setuid", []):
-        _make_program(_inside(directory, path)).chmod(0o4755)
+        _make_program(_inside(directory, path), status_program(machine)).chmod(0o4755)
     for path, capability in image.get("capable", {}).items():
-        os.setxattr(_make_program(_inside(directory, path)), "security.capability", _file_capability(capability))
+        program = _make_program(_inside(directory, path), status_program(machine))
+        os.setxattr(program, "security.capability", _file_capability(capability))
+    for path in image.get("loaders", []):
+        _make_program(_inside(directory, path), keeper_program(machine))
     for path, device in image.get("devices", {}).items():
         kind, major, minor = device.replace(":", " ").split()
         node = _inside(directory, path)
@@ -116,10 +120,9 @@ def _inside(directory: Path, path: str) -> Path:
     return directory.joinpath(*parts)
 
 
-def _make_program(path: Path) -> Path:
-    """Make the program that tells its ids and capabilities."""
+def _make_program(path: Path, program: bytes) -> Path:
     _make_directory(path.parent)
-    path.write_bytes(status_program(os.uname().machine))
+    path.write_bytes(program)
     path.chmod(0o755)
     return path
 

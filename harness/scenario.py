@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness import expression, yamlfile
 from harness.errors import ScenarioError
-from harness.language import CheckEntry, Container, File, Known, Observe, Severity, schema
+from harness.language import CheckEntry, Container, File, Known, Observe, Severity, Shape, schema
 from harness.yamlfile import Document, Where, did_you_mean
 
 HERE = Path(__file__).parent
@@ -35,7 +36,9 @@ class Check(Struct, frozen=True, kw_only=True):
     """A check with all that it needs to be run and judged.
 
     `inside`, `host` and `host_after` are the observations to make, as the host role is asked for them.
-    `twin` is the container that must start if this check's must not.
+    `twin` is the container that must start if this check's must not (`refuses`) or need not (`may_refuse`). Both are
+    laid over `base`, one by one. `shapes` are those in which the check is made besides; `shape` is the one of them that
+    it is made in here.
     """
 
     name: str
@@ -54,8 +57,29 @@ class Check(Struct, frozen=True, kw_only=True):
     host: dict[str, dict[str, Any]]
     host_after: dict[str, dict[str, Any]]
     alone: bool
+    may_refuse: bool = False
     requires: dict[str, str]
     provable: dict[str, str] = {}
+    also: list[str] = []
+    slow: bool = False
+    base: list[Container] = []
+    shapes: dict[str, list[Shape]] = {}
+    shape: str = ""
+
+    @property
+    def label(self) -> str:
+        """The check's name, and the shape that it is made in unless it is its own."""
+        return f"{self.name}[{self.shape}]" if self.shape else self.name
+
+    def everywhere(self) -> "list[Check]":
+        """The check in its own container, and in each of its other shapes."""
+        return [self, *(self._within(name, layers) for name, layers in self.shapes.items())]
+
+    def _within(self, name: str, layers: list[Shape]) -> "Check":
+        requires = {text: reason for layer in layers for text, reason in layer.requires.items()}
+        base = [layer.container for layer in layers]
+        # Without sabotages: it is proven in its own container, where the knobs are known to have an effect.
+        return replace(self, shape=name, base=base, requires=self.requires | requires, shapes={}, sabotages=[])
 
 
 class Scenario(Struct, frozen=True):
@@ -88,6 +112,25 @@ def load_known(path: Path | str) -> Known:
     return known
 
 
+def load_shape(path: Path | str) -> Shape:
+    """A named container; raises ScenarioError as load() does."""
+    document = yamlfile.read(path)
+    shape = yamlfile.typed(document, Shape)
+    problems: list[str] = []
+    for key in ("shape", "image"):
+        if getattr(shape.container, key) is not None:
+            problems.append(document.problem(("container", key), f"a shape has no {key} of its own"))
+    problems += _environment_problems(document, ("requires",), shape.requires)
+    if problems:
+        raise ScenarioError(*problems)
+    return shape
+
+
+def shape_names(folder: Path) -> list[str]:
+    """The shapes that there are: the files of their folder."""
+    return sorted(file.stem for file in folder.glob("*.yaml"))
+
+
 @cache
 def probe_names(folder: Path = PROBES) -> frozenset[str]:
     """The probes that there are: the files of their folder whose names do not begin with an underscore."""
@@ -102,13 +145,14 @@ class _Resolver:
         self.file = file
         self.problems: dict[str, None] = {}  # a dict: a mistake of the file is seen again with each check
         self.used: set[Where] = set()
-        self.require_shape((), file.container)
+        self.shape_folder = Path(document.path).parent / "shapes"
+        self.loaded: dict[str, Shape | None] = {}
+        self.layers(("container", "shape"), file.container.shape)
         self.require_canary_kinds((), file.canaries)
         self.require_probes((), file.observe)
 
     def check(self, name: str, entry: CheckEntry) -> Check:
         where = ("checks", name)
-        self.require_shape(where, entry.container)
         self.require_canary_kinds(where, entry.canaries)
         self.require_probes(where, entry.observe)
         self.require_environment((*where, "requires"), entry.requires)
@@ -116,14 +160,20 @@ class _Resolver:
         sabotages = [entry.sabotage] if isinstance(entry.sabotage, str) else entry.sabotage
         self.require_knobs(where, entry.sabotage)
         container = _over(self.file.container, entry.container) if entry.container else self.file.container
+        own_shape = bool(entry.container and entry.container.shape)
+        base = self.layers((*(where if own_shape else ()), "container", "shape"), container.shape)
         needs = _Needs(self, where, entry)
+        needs.require_canaries((*where, "sabotage"), _values(sabotages))
         needs.require_canaries((*where, "container") if entry.container else ("container",), container.as_dict())
         for index, text in enumerate(entry.expect):
             needs.expression((*where, "expect", index), text)
-        if entry.refuses and not entry.container:
-            self.problem(where, "`refuses` needs a `container` of the check's own: the file's must start")
+        key = "refuses" if entry.refuses else "may_refuse" if entry.may_refuse else None
+        if key and not entry.container:
+            self.problem(where, f"`{key}` needs a `container` of the check's own: the file's must start")
         if entry.refuses and needs.inside:
             self.problem(where, f"nothing is observed in a refused container: inside.{min(needs.inside)}")
+        if entry.may_refuse and needs.all_inside:
+            self.problem(where, "nothing is expected of a refusal: every expectation names inside")
         return Check(
             name=name,
             path=self.document.path,
@@ -137,15 +187,20 @@ class _Resolver:
             severity=entry.severity,
             why=entry.why,
             see=entry.see or [],
+            also=entry.also or [],
+            slow=entry.slow,
             container=container,
-            twin=self.file.container if entry.refuses else None,
+            twin=self.file.container if key else None,
             canaries=needs.canaries,
             inside=needs.inside,
             host=needs.host,
             host_after=needs.host_after,
             alone=entry.alone,
-            requires=entry.requires,
+            may_refuse=entry.may_refuse,
+            requires={text: reason for layer in base for text, reason in layer.requires.items()} | entry.requires,
             provable=entry.provable,
+            base=[layer.container for layer in base],
+            shapes=self.shapes(where, entry, own_shape),
         )
 
     def problem(self, where: Where, sentence: str) -> None:
@@ -162,12 +217,33 @@ class _Resolver:
                 hint = did_you_mean(str(kind), kinds())
                 self.problem((*where, "canaries", name), f"unknown kind of canary {kind!r}{hint}")
 
-    def require_shape(self, where: Where, container: Container | None) -> None:
-        from harness.shapes import SHAPES  # it brings our runtime with it
+    def shapes(self, where: Where, entry: CheckEntry, own_shape: bool) -> dict[str, list[Shape]]:
+        """The shapes in which a check is made besides its own, with what they are made of."""
+        if entry.shapes is not None:
+            place = (*where, "shapes")
+            names = entry.shapes
+        else:
+            place = ("shapes",)
+            names = [] if own_shape else self.file.shapes
+        return {name: self.layers((*place, index), name) for index, name in enumerate(names)}
 
-        if container and container.shape and container.shape not in SHAPES:
-            hint = did_you_mean(container.shape, SHAPES)
-            self.problem((*where, "container", "shape"), f"unknown shape {container.shape!r}{hint}")
+    def layers(self, where: Where, name: str | None) -> list[Shape]:
+        """The shapes of which a name is made, `docker-like + userns` of two."""
+        found = [self.shape(where, part.strip()) for part in name.split("+")] if name else []
+        return [shape for shape in found if shape]
+
+    def shape(self, where: Where, name: str) -> Shape | None:
+        if name not in self.loaded:
+            self.loaded[name] = None
+            known = shape_names(self.shape_folder)
+            if name in known:
+                try:
+                    self.loaded[name] = load_shape(self.shape_folder / f"{name}.yaml")
+                except ScenarioError as error:
+                    self.problems.update(dict.fromkeys(str(error).splitlines()))
+            else:
+                self.problem(where, f"unknown shape {name!r}{did_you_mean(name, known)}")
+        return self.loaded[name]
 
     def require_probes(self, where: Where, observe: dict[str, Observe]) -> None:
         for name, entry in observe.items():
@@ -188,14 +264,7 @@ class _Resolver:
                 self.problem((*where, "sabotage") if single else (*where, "sabotage", index), str(error))
 
     def require_environment(self, where: Where, requirements: dict[str, str]) -> None:
-        for text in requirements:
-            place = (*where, text)
-            try:
-                for name in expression.names(text):
-                    if name.split(".")[0] != "environment":
-                        self.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
-            except expression.ExpressionError as error:
-                self.problem(place, str(error))
+        self.problems.update(dict.fromkeys(_environment_problems(self.document, where, requirements)))
 
     def require_use(self) -> None:
         for where in self.document.keys:
@@ -219,6 +288,7 @@ class _Needs:
         self.inside: dict[str, dict[str, Any]] = {}
         self.host: dict[str, dict[str, Any]] = {}
         self.host_after: dict[str, dict[str, Any]] = {}
+        self.all_inside = True  # whether every expression so far names inside
 
     def expression(self, where: Where, text: str) -> None:
         try:
@@ -226,6 +296,7 @@ class _Needs:
         except expression.ExpressionError as error:
             self.resolver.problem(where, str(error))
             return
+        self.all_inside = self.all_inside and any(name.partition(".")[0] == "inside" for name in names)
         for name in names:
             root, _, rest = name.partition(".")
             first = rest.split(".")[0]
@@ -276,6 +347,13 @@ class _Needs:
                 self.resolver.problem(where, f"unknown canary {name!r}{did_you_mean(name, self.canaries)}")
 
 
+def _values(sabotages: list[str]) -> list[str]:
+    """What stands behind the = of each knob."""
+    from harness.sabotage import parts  # it brings our runtime with it
+
+    return [part.partition("=")[2] for knob in sabotages for part in parts(knob)]
+
+
 def _canaries_in(values: Any) -> Iterator[str]:
     """The canaries that arguments or a config refer to, in strings such as `canary.bait.pid`."""
     if isinstance(values, dict | list):
@@ -297,6 +375,18 @@ def _over(base: Any, own: Any) -> Any:
     if isinstance(base, dict) and isinstance(own, dict):
         return base | {key: _over(base[key], value) if key in base else value for key, value in own.items()}
     return own
+
+
+def _environment_problems(document: Document, where: Where, requirements: dict[str, str]) -> Iterator[str]:
+    """The mistakes in expressions over environment, each with the reason to give where it does not hold."""
+    for text in requirements:
+        place = (*where, text)
+        try:
+            for name in expression.names(text):
+                if name.split(".")[0] != "environment":
+                    yield document.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
+        except expression.ExpressionError as error:
+            yield document.problem(place, str(error))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Named containers to start from, and the scenario's shorthand for a config."""
+"""The scenario's shorthand for a container, laid over the default one until it is a config."""
 
 from __future__ import annotations
 
+import copy
 import platform
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from harness.runtime.config import Config
@@ -19,58 +21,28 @@ PERIOD = 100_000  # microseconds; what quotas are counted in where the scenario 
 
 
 def default(uid: int, gid: int) -> Config:
-    """Return the config of an ordinary container with the probe kit in it.
-
-    The strings `container.rootfs` and `container.kit` stand for paths that are known only when it is started.
-    """
+    """Return the config of an ordinary container; `container.rootfs` stands for a path that is not known yet."""
     config = example(uid, gid)
     config["root"]["path"] = "container.rootfs"
     config["process"]["args"] = ["container.command"]
-    config["mounts"].append(_mount(KIT, "bind", "container.kit", "bind", "ro", "nosuid", "nodev"))
     return config
 
 
-def mapped(uid: int, gid: int) -> Config:
-    """Return the config of a container with a user namespace, in which no id is one that the host uses.
-
-    An ordinary user has no such ids to give; his container's root is himself.
-    """
-    config = default(uid, gid)
-    if uid == 0:
-        linux = config["linux"]
-        linux["namespaces"].append({"type": "user"})
-        for kind in ("uidMappings", "gidMappings"):
-            linux[kind] = [{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]
-    return config
-
-
-# What Docker leaves to root in a container (moby, oci/caps/defaults.go).
-DOCKER = (
-    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
-    "AUDIT_WRITE"
-)
-
-
-def docker_like(uid: int, gid: int) -> Config:
-    """Return the config of a container as Docker starts one by default: more may be done, through a filter."""
-    config = default(uid, gid)
-    config["root"]["readonly"] = False
-    capabilities = [f"CAP_{name}" for name in DOCKER.split()]
-    config["process"]["capabilities"] = {kind: list(capabilities) for kind in SETS[:3]}
-    config["process"]["noNewPrivileges"] = False
-    config["linux"]["seccomp"] = profile(capabilities, platform.machine())
-    return config
-
-
-SHAPES = {"default": default, "mapped": mapped, "docker-like": docker_like}
-
-
-def config(container: Container, uid: int, gid: int) -> Config:
-    """Return the config that a scenario's shorthand stands for.
+def config(layers: Iterable[Container], uid: int, gid: int) -> Config:
+    """Return the config that a scenario's shorthand stands for: shapes over the default one, and its own over them.
 
     `uid` and `gid` are those of the user who runs the harness: an ordinary user's containers have a user namespace.
+    The probe kit is in all of them; `container.kit` stands for its path.
     """
-    result = SHAPES[container.shape or "default"](uid, gid)
+    *shapes, own = layers
+    result = default(uid, gid)
+    for shape in shapes:
+        result = _laid(shape, result, uid)
+    result["mounts"].append(_mount(KIT, "bind", "container.kit", "bind", "ro", "nosuid", "nodev"))
+    return _laid(own, result, uid)
+
+
+def _laid(container: Container, result: Config, uid: int) -> Config:
     process, linux = result["process"], result["linux"]
     if container.hostname:
         result["hostname"] = container.hostname
@@ -80,27 +52,25 @@ def config(container: Container, uid: int, gid: int) -> Config:
         result["root"]["readonly"] = container.readonly
     if container.oom_score_adj is not None:
         process["oomScoreAdj"] = container.oom_score_adj
-    for kind in SETS:
-        if container.grant:
-            granted = process["capabilities"].setdefault(kind, [])
-            granted += [f"CAP_{name}" for name in container.grant if f"CAP_{name}" not in granted]
-    if container.grant and "seccomp" in linux:
-        linux["seccomp"] = profile(process["capabilities"]["bounding"], platform.machine())  # opens what they open
+    _lay_rights(container, process, linux)
+    if container.userns and uid == 0:
+        _map_ids(linux)
     resources = {
         "memory": {"limit": container.memory} if container.memory else {},
         "pids": {"limit": container.pids} if container.pids else {},
         "cpu": {"quota": int(container.cpu * PERIOD), "period": PERIOD} if container.cpu else {},
     }
     if any(resources.values()):
-        linux["resources"] = {name: values for name, values in resources.items() if values}
+        given = {name: values for name, values in resources.items() if values}
+        linux["resources"] = linux.get("resources", {}) | given
     for kind, wanted in (container.namespaces or {}).items():
         others = [entry for entry in linux["namespaces"] if entry["type"] != kind]
         linux["namespaces"] = [*others, {"type": kind}] if wanted else others
-    if container.cgroup:
+    if container.cgroup and all(mount["type"] != "cgroup" for mount in result["mounts"]):
         options = ("nosuid", "noexec", "nodev", "relatime", "ro")
         result["mounts"].append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *options))
     if container.sysctl:
-        linux["sysctl"] = dict(container.sysctl)
+        linux["sysctl"] = linux.get("sysctl", {}) | container.sysctl
     if container.init:
         result["annotations"] = {"isoproof.init": "true"}
     result["mounts"] += [dict(mount) for mount in container.mounts or []]
@@ -108,10 +78,40 @@ def config(container: Container, uid: int, gid: int) -> Config:
     return final
 
 
+def _lay_rights(container: Container, process: Config, linux: Config) -> None:
+    """Give capabilities, and a filter that goes with them: it opens the calls that they allow."""
+    capabilities = process["capabilities"]
+    if container.capabilities is not None:
+        wanted = [f"CAP_{name}" for name in container.capabilities]
+        process["capabilities"] = capabilities = {kind: list(wanted) for kind in SETS[:3]}
+    for kind in SETS:
+        if container.grant:
+            granted = capabilities.setdefault(kind, [])
+            granted += [f"CAP_{name}" for name in container.grant if f"CAP_{name}" not in granted]
+    if container.seccomp is False:
+        linux.pop("seccomp", None)
+    changed = container.grant or container.capabilities is not None
+    if container.seccomp or (changed and "seccomp" in linux):
+        linux["seccomp"] = profile(capabilities["bounding"], platform.machine())
+
+
+def _map_ids(linux: Config) -> None:
+    """Make a user namespace in which no id is one that the host uses.
+
+    An ordinary user has no such ids to give; his container's root is himself.
+    """
+    linux["namespaces"] = [*linux["namespaces"], {"type": "user"}]
+    for kind in ("uidMappings", "gidMappings"):
+        linux[kind] = [{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]
+
+
 def merged(target: Any, patch: Any) -> Any:
-    """Return a value with an RFC 7386 merge patch applied: objects merge, null removes, all else replaces."""
+    """Return a value with an RFC 7386 merge patch applied: objects merge, null removes, all else replaces.
+
+    What is taken from the patch is a copy: a shape's serves many containers, and each goes on to change its config.
+    """
     if not isinstance(patch, dict):
-        return patch
+        return copy.deepcopy(patch)
     result = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:

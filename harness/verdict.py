@@ -8,11 +8,12 @@ the expectations hold.
 An answer is what the host role answers to one request (harness/host.py).
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from harness.explanation import explain
-from harness.expression import EvaluationError, evaluate, names
+from harness.expression import EvaluationError, evaluate, names, shown
 from harness.observation import escaped
 from harness.results import Failure
 from harness.scenario import Check, Expectation
@@ -58,7 +59,7 @@ def _unmet(requirements: Mapping[str, str], key: str, environment: Mapping[str, 
 
 
 def judge(check: Check, answer: Answer, environment: Mapping[str, Any], twin: Answer | None = None) -> Verdict:
-    """The verdict on a check; `twin` is the answer for the container that must start if the check's must not."""
+    """The verdict on a check; `twin` is the answer for the container that must start if the check's must or may not."""
     return unmet(check, environment) or _judged(check, answer, twin)
 
 
@@ -74,11 +75,26 @@ def prove(check: Check, answer: Answer, twin: Answer | None = None) -> Redness:
     return Redness("unproven", "the check did not go red")
 
 
+def answers(check: Check, answer: Answer) -> list[tuple[str, str]]:
+    """What was seen of all that a check's expectations name, in their order: after a pass, what a good answer is.
+
+    What was asked for is left out, and what is not there: nothing is seen inside a container that was refused.
+    """
+    scope = _scope(answer)
+    read = [name for expectation in check.expect for name in sorted(names(expectation.text))]
+    seen = []
+    for name in dict.fromkeys(read):
+        with contextlib.suppress(EvaluationError):
+            if not name.startswith("config"):
+                seen.append((name, shown(evaluate(name, scope))))
+    return seen
+
+
 def _judged(check: Check, answer: Answer, twin: Answer | None) -> Verdict:
     doubts = [doubt] if (doubt := _doubt(check, answer, twin)) else []
     scope = _scope(answer)
     failures = []
-    for expectation in check.expect if not doubts else []:
+    for expectation in _applying(check, answer) if not doubts else []:
         missing = _missing(expectation, answer)
         doubts += missing
         try:
@@ -91,6 +107,13 @@ def _judged(check: Check, answer: Answer, twin: Answer | None) -> Verdict:
     return Verdict("fail" if failures else "pass", failures, "")
 
 
+def _applying(check: Check, answer: Answer) -> list[Expectation]:
+    """The expectations that can be judged: where a start that may be refused was, those that look inside cannot."""
+    if not (check.may_refuse and _was_refused(answer)):
+        return check.expect
+    return [each for each in check.expect if all(name.partition(".")[0] != "inside" for name in names(each.text))]
+
+
 def _doubt(check: Check, answer: Answer, twin: Answer | None) -> str | None:
     """Why nothing may be judged at all: the container that must have run did not show that it ran."""
     if answer.get("error"):
@@ -101,7 +124,14 @@ def _doubt(check: Check, answer: Answer, twin: Answer | None) -> str | None:
         return "the container that must start was not tried"
     if twin.get("error"):
         return escaped(str(twin["error"]))
-    return _did_not_run("the container that must start", twin)
+    doubt = _did_not_run("the container that must start", twin)
+    if check.may_refuse and not doubt and not _was_refused(answer):
+        return _did_not_run("the container", answer)
+    return doubt
+
+
+def _was_refused(answer: Answer) -> bool:
+    return answer.get("start", {}).get("refused") is True
 
 
 def _did_not_run(which: str, answer: Answer) -> str | None:

@@ -1,5 +1,7 @@
 """Calls that a usual filter denies, with arguments that fail in another way, or not at all, where nothing filters them.
 
+vhangup(2) is the exception, for it takes no arguments: there the kernel may be who says EPERM.
+
 Each is made in a child of its own, for a filter may kill. `arguments` are those that were given, for the filter may go
 by them.
 """
@@ -13,6 +15,8 @@ KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING = 0, -3
 PER_LINUX_UNSET_RANDOMIZE = 0x0040000
 CLOCK_REALTIME = 0
 UFFD_USER_MODE_ONLY = 1
+FAN_REPORT_FID = 0x200  # without which only CAP_SYS_ADMIN gets a group
+Q_SYNC = 0x800001 << 8
 FREE = 500  # a number that no architecture has given to a call
 MPOL_DEFAULT = 0
 
@@ -33,6 +37,12 @@ def observe() -> dict[str, object]:
         ("clock_settime", (CLOCK_REALTIME, BAD_ADDRESS)),
         ("mount", (BAD_ADDRESS,) * 5),
         ("mbind", (0, 0, MPOL_DEFAULT, 0, 0, 0)),
+        ("set_mempolicy", (MPOL_DEFAULT, 0, 0)),
+        ("move_pages", (0, 0, 0, 0, 0, 0)),
+        ("migrate_pages", (0, 64, BAD_ADDRESS, BAD_ADDRESS)),
+        ("fanotify_init", (FAN_REPORT_FID, 0)),
+        ("quotactl", (Q_SYNC, BAD_ADDRESS, 0, 0)),
+        ("vhangup", ()),
         ("clone3", (BAD_ADDRESS, 64)),
         (str(FREE), ()),
     ]

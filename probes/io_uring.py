@@ -1,7 +1,7 @@
 """A socket that is made by io_uring(7), which no filter sees: operations in a ring are no system calls.
 
-`setup` is how io_uring_setup(2) ended; `domain` is the family of the socket that an operation made, `errno` why it did
-not, and both are None where there is no ring.
+`setup` is how io_uring_setup(2) ended, `enter` and `register` how the other two calls did without a ring. `domain` is
+the family of the socket that an operation made, `errno` why it did not, and both are None where there is no ring.
 """
 
 from __future__ import annotations
@@ -16,18 +16,31 @@ ENTRIES = 4
 IORING_OFF_SQ_RING, IORING_OFF_CQ_RING, IORING_OFF_SQES = 0, 0x8000000, 0x10000000
 IORING_OP_SOCKET = 45
 IORING_ENTER_GETEVENTS = 1
+IORING_UNREGISTER_BUFFERS = 1
+NO_DESCRIPTOR = -1
 AF_VSOCK, SOCK_STREAM = 40, 1
 SOL_SOCKET, SO_DOMAIN = 1, 39
 PARAMETERS = struct.Struct("=10I 8I Q 8I Q")  # struct io_uring_params with its offsets into both rings
 
 
 def observe() -> dict[str, object]:
+    return {
+        "enter": _kernel.attempt_syscall("io_uring_enter", NO_DESCRIPTOR, 0, 0, 0, None, 0),
+        "register": _kernel.attempt_syscall("io_uring_register", NO_DESCRIPTOR, IORING_UNREGISTER_BUFFERS, None, 0),
+        **_set_up(),
+    }
+
+
+def _set_up() -> dict[str, object]:
     parameters = bytearray(PARAMETERS.size)
     try:
         ring = _kernel.syscall("io_uring_setup", ENTRIES, parameters)
     except OSError as error:
         return {"setup": {"errno": _kernel.errno_name(error.errno)}, "domain": None, "errno": None}
-    result = _make_socket(ring, PARAMETERS.unpack(parameters))
+    try:
+        result = _make_socket(ring, PARAMETERS.unpack(parameters))
+    except OSError as error:  # of io_uring_enter(2), which a filter may deny all the same
+        result = -(error.errno or 0)
     if result < 0:
         return {"setup": {"errno": None}, "domain": None, "errno": _kernel.errno_name(-result)}
     domain = bytearray(4)

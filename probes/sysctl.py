@@ -5,10 +5,10 @@ from __future__ import annotations
 import _kernel
 
 
-def observe(names: list[str]) -> dict[str, object]:
-    return {name: _value(name) for name in names}
+def observe(names: list[str], proc: str = "/proc") -> dict[str, object]:
+    return {name: _value(f"{proc}/sys/{name.replace('.', '/')}") for name in names}
 
 
-def _value(name: str) -> object:
-    text = _kernel.read("/proc/sys/" + name.replace(".", "/"))
+def _value(path: str) -> object:
+    text = _kernel.read(path)
     return text.strip() if isinstance(text, str) else text

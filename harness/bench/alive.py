@@ -1,6 +1,5 @@
 """Whether a start takes longer where many containers are alive, and what one that is alive costs."""
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from harness import elf
-from harness.bench import orphans, others, phases
+from harness.bench import leavings, orphans, others, phases
 from harness.bench.contenders import Contender, Place, place
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.own import Builtin
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Series, Settings
@@ -34,7 +33,9 @@ def section(tell: Tell, settings: Settings = SETTINGS, levels: Sequence[int] = L
     series: dict[str, Series] = {}
     words: list[str] = []
     half = msgspec.structs.replace(settings, rounds=(settings.rounds + 1) // 2)
-    with orphans.adopted(), place() as made, contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
+        stack.enter_context(orphans.adopted())
+        made = stack.enter_context(place())
         starts = {}
         for contender in [make(made) for make in CONTENDERS]:
             try:
@@ -96,13 +97,17 @@ class Sleepers:
         self.memory = self.kernels = 0  # KiB that those who were started have taken, and the kernel's part of it
 
     def become(self, wanted: int) -> None:
-        """Have so many alive. Raises HarnessError where they cannot be had."""
+        """Have so many alive. Raises HarnessError where they cannot be had; then there are as many as before."""
         if wanted > self._alive:
             time.sleep(SETTLE)
             before = _meminfo()
-            for level in (*range(self._alive + STEP, wanted, STEP), wanted):
-                self._tell(f"{TITLE}: {level} of {wanted} containers")
-                self._container.have_alive(level)
+            try:
+                for level in (*range(self._alive + STEP, wanted, STEP), wanted):
+                    self._tell(f"{TITLE}: {level} of {wanted} containers")
+                    self._container.have_alive(level)
+            except HarnessError:
+                self._container.have_alive(self._alive)
+                raise
             after = _meminfo()
             self.memory += before["MemAvailable"] - after["MemAvailable"]
             self.kernels += sum(after[name] - before[name] for name in KERNELS)

@@ -6,9 +6,7 @@ runtimes of `make bench` our own takes a tenth longer to start.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from harness.bench import contenders, own, runtimes
@@ -32,20 +30,18 @@ MAKERS: tuple[Callable[[Place], Contender], ...] = (
 
 
 class Held(NamedTuple):
-    """What the rounds of a series are held against, and whether it needs a processor that is free beside its own."""
+    """What the rounds of a series are held against."""
 
     yardstick: str
     quantity: Quantity
-    alone: bool = False
 
 
-# Against what asks the kernel for the same kind of work; the command takes most of its time for Python. Whoever is more
-# than one process at a time waits, where others keep a processor busy, and the yardstick does not.
+# Against what asks the kernel for the same kind of work; the command takes most of its time for Python.
 HELD: Mapping[str, Held] = {
     "builtin": Held(Yardstick.name, "first"),
     "builtin-pooled": Held(Yardstick.name, "first"),
-    "builtin-forked": Held(Yardstick.name, "first", alone=True),
-    "isoproof-run": Held("python", "clean", alone=True),
+    "builtin-forked": Held(Yardstick.name, "first"),
+    "isoproof-run": Held("python", "clean"),
     "isoproof-run-first": Held("python", "clean"),
 }
 
@@ -59,32 +55,10 @@ def measured(
     tell: Tell, settings: Settings = SETTINGS, makers: Sequence[Callable[[Place], Contender]] = MAKERS
 ) -> tuple[dict[str, Told], Section]:
     """Measure the section, and tell who has taken part."""
-    before = Usage.now()
     with runtimes.contest(settings, tell, makers=makers, title=NAME) as contest:
         contest.turns.all_rounds()
     question = "How long do our own starts take when nobody else takes part? Later runs are compared with this."
-    return contest.told, Section("Baseline", question, contest.turns.series(), others=Usage.now().others(before))
-
-
-class Usage(NamedTuple):
-    """What the processors have been doing until now, in seconds: in all, busily, and for us. proc_stat(5)"""
-
-    total: float
-    busy: float
-    ours: float
-
-    @classmethod
-    def now(cls) -> "Usage":
-        """Return what it is now; of our children, those that have been waited for."""
-        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        total, idle = sum(ticks), ticks[3] + ticks[4]
-        second = os.sysconf("SC_CLK_TCK")
-        return cls(total / second, (total - idle) / second, sum(os.times()[:4]))
-
-    def others(self, before: "Usage") -> float:
-        """Return the share of the time since then that somebody else has used."""
-        total, busy, ours = (one - other for one, other in zip(self, before, strict=True))
-        return round(min(1.0, max(0.0, busy - ours) / total), 3) if total else 0.0
+    return contest.told, Section("Baseline", question, contest.turns.series())
 
 
 def identity() -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import elf
 from harness.errors import HarnessError, IsoproofError
@@ -24,11 +25,24 @@ DEADLINE = 5.0  # seconds for one start
 ANSWER = struct.Struct("=5Q")  # requested, first, ended, cpu: nanoseconds; memory: KiB
 
 
-def start(container: Prepared) -> tuple[int, int, int, int]:
-    """Start a container; return when that was requested, its first instruction, when it had ended, and the CPU time.
+class Times(NamedTuple):
+    """When a start was requested, its first instruction ran, and it had ended, and what it took of CPU: nanoseconds."""
 
-    All are nanoseconds. The CPU time is this process's own and its children's. Raises IsoproofError.
-    """
+    requested: int
+    first: int
+    ended: int
+    cpu: int
+
+    @property
+    def durations(self) -> tuple[int, int, int]:
+        """How long it took to the first instruction, to the end, and of CPU. Raises HarnessError if that cannot be."""
+        if not self.requested < self.first < self.ended:
+            raise HarnessError("the clock inside has told no time, or one that cannot be")
+        return self.first - self.requested, self.ended - self.requested, self.cpu
+
+
+def start(container: Prepared) -> Times:
+    """Start a container; the CPU time is this process's own and its children's. Raises IsoproofError."""
     reader, writer = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
     try:
@@ -50,7 +64,7 @@ def start(container: Prepared) -> tuple[int, int, int, int]:
     finally:
         for descriptor in (reader, writer, null):
             os.close(descriptor)
-    return requested, first, ended, used
+    return Times(requested, first, ended, used)
 
 
 def _cpu() -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import elf
-from harness.bench import orphans
+from harness.bench import leavings, orphans
 from harness.bench.series import Round
 from harness.errors import HarnessError
 from harness.runtime.errors import on_one_line
@@ -107,9 +107,10 @@ def run(
         finally:
             left = orphans.names(known)
             if left:
-                _kill_group(pid)
-                removal()
-                orphans.end_all(known)
+                with leavings.uninterrupted():
+                    _kill_group(pid)
+                    removal()
+                    orphans.end_all(known)
     output, complaint, report = written
     if left:
         raise HarnessError(f"it has left {', '.join(left)} running")
@@ -130,9 +131,13 @@ def run(
 
 
 def _kill_group(leader: int) -> None:
-    """Kill a process and those that it has started, but for those that have left its group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
+    """Kill a process and those that it has started, but for those that have left its group.
+
+    It is 0 where an interruption came before its number was known; killpg(2) would take that for our own group.
+    """
+    if leader:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 def _pipes(stack: contextlib.ExitStack) -> tuple[list[int], list[int]]:
@@ -169,6 +174,7 @@ def _written(pid: int, readers: list[int], end: float) -> list[bytes]:
 
 
 def last_words(text: bytes) -> str:
-    """Return the last line that says anything, as far as people read it."""
+    """Return the last line that speaks of an error, or else the last that says anything, as far as people read it."""
     lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
-    return on_one_line(lines[-1])[:WORDS] if lines else ""
+    errors = [line for line in lines if "error" in line.lower()]  # docker's last line is where to find help
+    return on_one_line((errors or lines)[-1])[:WORDS] if lines else ""

@@ -2,7 +2,7 @@
 
     python -m harness.bench.compare [--base FILE] [--reports DIR]
 
-Exit status: 0 no slowdown, 1 a slowdown, 2 nothing can be said, or bad input.
+Exit status: 0 no slowdown, 1 a slowdown, 2 nothing can be said, or bad input; make has 2 wherever this is not 0.
 """
 
 import argparse
@@ -38,7 +38,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, default=REPORTS / "benchmark.json", metavar="FILE", help="the stored run")
     parser.add_argument("--reports", type=Path, default=REPORTS, metavar="DIR", help="where reports are written")
     options = parser.parse_args(words)
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it clears up then, too
+    numbers = (signal.SIGTERM, signal.SIGHUP)  # at which it clears up, too
+    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         return compare(options.base, options.reports)
     except IsoproofError as error:
@@ -47,7 +48,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, action in zip(numbers, previous, strict=True):
+            signal.signal(number, action)
 
 
 def compare(base: Path, reports: Path) -> int:
@@ -64,9 +66,11 @@ def compare(base: Path, reports: Path) -> int:
 
     with contextlib.closing(progress):
         findings = comparison.compare(then, measure(), measure)
-    record.write(reports / "benchmark-comparison.md", told(findings, then, runs, escaped))
+    report = reports / "benchmark-comparison.md"
+    record.write(report, told(findings, then, runs, escaped))
     record.write(reports / "benchmark-rows.json", rows.to_json(runs[0]))
     print(shown(findings))
+    print(f"What the figures mean: {report}")
     return status(findings)
 
 

@@ -1,7 +1,7 @@
 """Whether starts take longer than in a stored run: a verdict that does not cry wolf.
 
-Between two runs a machine changes by a tenth and more, and so do all starts. So each round is held against what the
-yardstick took in the rounds around it (harness/bench/baseline.py), and the two runs are compared by these ratios. A
+Between two runs a machine changes by a tenth and more, and so do all starts. So each run is held against its own
+yardstick (harness/bench/baseline.py): what is compared are its rounds as shares of what the yardstick took. A
 difference counts if their medians are a tenth apart and a rank test says that this is no chance, and if both is so
 again in a second measurement. A machine that is so busy that rounds differ among themselves by more than what is to be
 found gives no verdict: nothing is not the same as no difference.
@@ -15,15 +15,12 @@ from typing import Any
 
 from harness import latency
 from harness.bench import baseline
-from harness.bench.series import Benchmark, Quantity, Round, Series
+from harness.bench.series import Benchmark, Quantity, Series
 from harness.bench.yardstick import Yardstick
 from harness.errors import BadInput
 
 THRESHOLD = 1.10
-SURE = 2.58  # standard deviations of the rank test, above which one alarm in a hundred is false
-NEIGHBOURS = 3  # rounds before and after, whose median of the yardstick a round is held against
-SCATTER = 1.4  # the most by which the quartiles of a run may be apart
-COMPANY = 0.2  # the most by which what others used of the processors may differ
+SCATTER = 1.3  # the most by which the quartiles of a run may be apart
 LEAST = 50  # rounds; with fewer, medians move by more than what is to be told apart
 FAILED = 0.05  # the most of a run that may have failed
 UNIT = 1_000_000  # of the ratios, so that they are integers
@@ -104,13 +101,11 @@ def _judged(label: str, then: Benchmark, now: Benchmark) -> Finding:
     for run, words in ((then, "then"), (now, "now")):
         if trouble := _trouble(run, label):
             return replace(found, reason=f"{words}: {trouble}", lasting=run is then)
-    if baseline.HELD[label].alone and (trouble := _company(then, now)):
-        return replace(found, reason=trouble)
     held, deviations = latency.compare(held_rounds(now, label), held_rounds(then, label))
     verdict = Verdict.SAME
-    if held > THRESHOLD and deviations > SURE:
+    if held > THRESHOLD and deviations > latency.SURE:
         verdict = Verdict.SLOWER
-    elif held < 1 / THRESHOLD and deviations < -SURE:
+    elif held < 1 / THRESHOLD and deviations < -latency.SURE:
         verdict = Verdict.FASTER
     return replace(found, verdict=verdict, held=held, deviations=deviations)
 
@@ -127,31 +122,27 @@ def confirmed(first: Finding, second: Finding) -> Finding:
 
 
 def held_rounds(run: Benchmark, label: str) -> list[int]:
-    """Return of each round what it took as a share of what the yardstick took around it, in millionths."""
-    yardstick, quantity, _ = baseline.HELD[label]
-    marks = [_nanoseconds(seen, quantity) for seen in _series(run, yardstick).rounds]
-    found = []
-    for index, seen in enumerate(_series(run, label).rounds):
-        near = [mark for mark in marks[max(0, index - NEIGHBOURS) : index + NEIGHBOURS + 1] if mark]
-        first = _nanoseconds(seen, "first")
-        if first and near:
-            found.append(round(first * UNIT / latency.percentile(near, 50)))
-    return found
+    """Return of each round what it took as a share of what the yardstick took in this run, in millionths."""
+    held = baseline.HELD[label]
+    usual = latency.percentile(_series(run, held.yardstick).values(held.quantity), 50)
+    return [round(value * UNIT / usual) for value in _series(run, label).values("first")]
 
 
 def _trouble(run: Benchmark, label: str) -> str | None:
     """Return why nothing can be said of a series of a run, or None."""
-    for name in (label, baseline.HELD[label].yardstick):
+    held = baseline.HELD[label]
+    compared: tuple[tuple[str, Quantity], ...] = ((label, "first"), (held.yardstick, held.quantity))
+    for name, quantity in compared:
         series = _series(run, name)
         if not series.rounds:
             who = run.contenders.get(name)
             return f"{name} was not measured{f': {who.absent}' if who and who.absent else ''}"
         if series.failed > FAILED:
             return f"{series.failed:.0%} of the starts of {name} failed, the last: {series.failures[-1][1]}"
-    held = held_rounds(run, label)
-    if len(held) < LEAST:
-        return f"only {len(held)} rounds, and it takes {LEAST}"
-    for name, values in ((label, held), (Yardstick.name, _series(run, Yardstick.name).values("first"))):
+        if (count := len(series.values(quantity))) < LEAST:
+            return f"only {count} rounds of {name}, and it takes {LEAST}"
+    for name in (label, Yardstick.name):  # for in what takes long by itself, a busy machine does not show
+        values = _series(run, name).values("first")
         apart = latency.percentile(values, 75) / latency.percentile(values, 25) if values else 1
         if apart > SCATTER:
             rounds = f"a quarter of the rounds of {name} took {apart:.1f} times as long as another"
@@ -159,23 +150,8 @@ def _trouble(run: Benchmark, label: str) -> str | None:
     return None
 
 
-def _company(then: Benchmark, now: Benchmark) -> str | None:
-    """Return why who needs a processor beside its own cannot be compared in these two runs, or None."""
-    shares = [run.sections[baseline.NAME].others for run in (then, now)]
-    one, other = (share if isinstance(share, float) else 0.0 for share in shares)
-    if abs(one - other) <= COMPANY:
-        return None
-    used = f"others used {one:.0%} of the processors' time then, and {other:.0%} now"
-    return f"{used}; measure again when it is as quiet as then"
-
-
 def _series(run: Benchmark, label: str) -> Series:
     return run.sections[baseline.NAME].series.get(label, Series())
-
-
-def _nanoseconds(seen: Round | None, quantity: Quantity) -> int | None:
-    value: int | None = getattr(seen, quantity) if seen else None
-    return value
 
 
 def _median(series: Series) -> float | None:

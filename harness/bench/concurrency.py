@@ -1,17 +1,18 @@
 """How containers start in a crowd: several asked for at once, by our own runtime and by commands."""
 
 import contextlib
-import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from harness.bench import cells, orphans, others
+from harness.bench import cells, leavings, orphans, others
 from harness.bench.commands import LINGERING
 from harness.bench.contenders import NAME, Command, Place, found, place, said
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.progress import Tell
-from harness.bench.series import Round, Section, Series, Settings
+from harness.bench.series import Round, Section, Settings
+from harness.bench.turns import Turns
 from harness.errors import HarnessError, IsoproofError
 from harness.runtime import launch
 from harness.runtime.config import read
@@ -23,7 +24,7 @@ SETTINGS = Settings(rounds=20, gap_ms=5, warmup=1)
 COUNTS = (1, 2, 4, 8, 16, 32)
 SECONDS = 4.0  # that one contender may take for all its batches of one size; then there are no more of them
 WORDS = [
-    "From the request until the last has run its first instruction, or until all are gone, divided by their number.",
+    "From the request until the last has run its first instruction, divided by their number.",
     f"Here there are {SETTINGS.rounds} rounds, and of no contender and size more than can be had in {SECONDS:.0f} s.",
     "builtin starts its share on each of two threads; the others are commands, spawned one after the other.",
 ]
@@ -36,8 +37,11 @@ Batch = Callable[[int], Round]  # what starts so many at once
 
 def section(tell: Tell, settings: Settings = SETTINGS, counts: Collection[int] = COUNTS) -> Section:
     """Start batches of containers of several sizes."""
-    words, batches = list(WORDS), dict[str, Batch]()
-    with orphans.adopted(), place() as made, contextlib.ExitStack() as stack:
+    words = list(WORDS)
+    batches: dict[str, Batch] = {}
+    with leavings.undone() as stack:
+        stack.enter_context(orphans.adopted())
+        made = stack.enter_context(place())
         commands = [make(made) for make in PEERS]
         contenders = [(OURS, threads(made)), *((command.name, spawned(command)) for command in commands)]
         for name, ready in contenders:
@@ -46,34 +50,12 @@ def section(tell: Tell, settings: Settings = SETTINGS, counts: Collection[int] =
                 batches[name] = stack.enter_context(ready)
             except IsoproofError as error:
                 words.append(f"Not measured, {name}: {error}")
-        series = take_turns(batches, counts, tell, settings)
-    return Section(TITLE, QUESTION, series, words)
-
-
-def take_turns(
-    batches: Mapping[str, Batch], counts: Collection[int], tell: Tell, settings: Settings
-) -> dict[str, Series]:
-    """Let all contenders start batches of all sizes, in another order each round."""
-    turns = {f"{name}, {count} at once": (batch, count) for count in counts for name, batch in batches.items()}
-    series = {label: Series() for label in turns}
-    spent = dict.fromkeys(turns, 0.0)
-    order = random.Random(1)
-    for number in range(settings.warmup + settings.rounds):
-        for label in order.sample(list(turns), len(turns)):
-            if spent[label] > SECONDS:
-                continue
-            batch, count = turns[label]
-            tell(f"{TITLE}: round {number + 1} of {settings.warmup + settings.rounds}, {label}")
-            time.sleep(settings.gap_ms / 1000)
-            begun = time.monotonic()
-            try:
-                outcome: Round | str = batch(count)
-            except (IsoproofError, OSError) as error:
-                outcome = str(error)
-            spent[label] += time.monotonic() - begun
-            if number >= settings.warmup:
-                series[label].add(outcome)
-    return series
+        starts = {
+            f"{name}, {count} at once": partial(batch, count) for count in counts for name, batch in batches.items()
+        }
+        turns = Turns(TITLE, starts, settings, tell, seconds=SECONDS)
+        turns.all_rounds()
+    return Section(TITLE, QUESTION, turns.series(), words)
 
 
 def per_container(requested: int, moments: Sequence[int], ended: int) -> Round:
@@ -104,7 +86,7 @@ def threads(made: Place) -> Iterator[Batch]:
 
 def _start(container: Prepared, count: int) -> list[int]:
     """Start a container so many times, one after the other; return when the first instructions ran."""
-    return [cells.start(container)[1] for _ in range(count)]
+    return [cells.start(container).first for _ in range(count)]
 
 
 @contextlib.contextmanager
@@ -121,6 +103,8 @@ def spawned(command: Command) -> Iterator[Batch]:
                 each = [[found(program) or program, *numbered(arguments, number)] for number in range(count)]
                 times = launcher.ask(spawn=each)
                 _, last = orphans.await_all(known, time.monotonic() + LINGERING)
+                if left := orphans.names(known):
+                    raise HarnessError(f"it has left {', '.join(left)} running")
                 return per_container(times["requested"], times["moments"], max(times["ended"], last))
             except HarnessError:
                 for number in range(count) if command.removal else ():

@@ -73,11 +73,15 @@ class Docker(Command):
         with contextlib.ExitStack() as stack:
             if self._server:
                 self._words += ", but not its shims'"
+                self._daemons = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _name(entry) in DAEMONS]
             else:
                 stack.enter_context(leavings.removed(["docker"], LEAVINGS))
-                stack.enter_context(self._daemon())
+                daemon = stack.enter_context(self._daemon())
+                self._daemons = [
+                    daemon,
+                    *orphans.children(daemon),
+                ]  # and not what else of these names is on the machine
                 self._words += "; by a daemon of our own, without bridge and firewall"
-            self._daemons = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _name(entry) in DAEMONS]
             self._import()
             stack.callback(said, [*self._client, "rmi", "--force", IMAGE])
             self.ways = [Way([*self._client, "run", "--rm", "--network=none", f"--name={NAME}", IMAGE, "/clock"])]
@@ -108,8 +112,8 @@ class Docker(Command):
             raise HarnessError("docker import: it has not ended in time") from None
 
     @contextlib.contextmanager
-    def _daemon(self) -> Iterator[None]:
-        """Have a daemon of our own, which touches no bridge and no firewall."""
+    def _daemon(self) -> Iterator[int]:
+        """Have a daemon of our own, which touches no bridge and no firewall; it is its process id."""
         directory = self.place.directory / "dockerd"
         directory.mkdir()
         host = f"unix://{directory}/socket"
@@ -124,6 +128,7 @@ class Docker(Command):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=os.environ | {"TMPDIR": str(directory)},  # where containerd says what it did if it is killed
                 start_new_session=True,
             )
         self._client = ["docker", "--host", host]
@@ -135,7 +140,7 @@ class Docker(Command):
                 if time.monotonic() > end:
                     raise HarnessError("dockerd: it does not answer")
                 time.sleep(PAUSE)
-            yield
+            yield process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):

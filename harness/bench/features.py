@@ -3,8 +3,9 @@
 import os
 from typing import Any
 
+from harness.bench import leavings
 from harness.bench.contenders import place
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Settings
 from harness.bench.starts import SETTINGS, Start
@@ -68,7 +69,8 @@ def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start containers that differ by one feature each, from a small process."""
     starts: dict[str, Start] = {}
     words = list(WORDS)
-    with place() as made, Launcher() as launcher:
+    with leavings.undone() as stack:
+        made, launcher = stack.enter_context(place()), stack.enter_context(Launcher())
         made.directory.chmod(0o755)  # or a root that is nobody outside could not come to its files
         for number in range(VOLUMES):
             (made.bundle / f"rootfs/volume{number}").mkdir()

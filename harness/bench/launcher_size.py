@@ -1,10 +1,10 @@
 """Whether a start takes longer from a large process: fork(2) copies page tables, the replay executor copies nothing."""
 
-import contextlib
 from collections.abc import Sequence
 
+from harness.bench import leavings
 from harness.bench.contenders import place
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Settings
 from harness.bench.starts import SETTINGS, Start
@@ -12,13 +12,14 @@ from harness.bench.turns import Turns
 
 TITLE = "Large launchers"
 QUESTION = "Does a start take longer from a process that has more memory in use?"
-SIZES = (10, 100, 300)  # MB
+SIZES = (0, 100, 300)  # MB
 
 
 def section(tell: Tell, settings: Settings = SETTINGS, sizes: Sequence[int] = SIZES) -> Section:
     """Start containers, by either executor, from processes of several sizes."""
     starts: dict[str, Start] = {}
-    with place() as made, contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
+        made = stack.enter_context(place())
         for size in sizes:
             tell(f"{TITLE}: making a process of {size} MB")
             launcher = stack.enter_context(Launcher(size))

@@ -1,7 +1,11 @@
-"""What runtimes leave on the host, also where all goes well: empty cgroups, folders in /run, mounts. It is removed."""
+"""What is there no more in the end: what we have made, and what runtimes leave on the host also where all goes well.
+
+These leave empty cgroups, folders in /run, mounts.
+"""
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,6 +14,28 @@ from harness.bait import mounts_at
 from harness.runtime.syscalls import MNT, invoke
 
 CGROUPS = "/sys/fs/cgroup"
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C and the like wait until the context is over; the processes that are started in it wait for ever."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def undone() -> Iterator[contextlib.ExitStack]:
+    """Have a stack that is undone whole, also where somebody impatient presses Ctrl-C meanwhile, or once more."""
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack
+        finally:
+            with uninterrupted():
+                stack.close()
 
 
 @contextlib.contextmanager

@@ -1,15 +1,15 @@
 """What each namespace costs: a process that is born into one, or none, or all, and becomes the program at once."""
 
-import contextlib
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 
+from harness.bench import leavings
 from harness.bench.contenders import place
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Settings
-from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, starting
+from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, start
 from harness.bench.turns import Turns
 from harness.runtime import launch
 from harness.runtime.config import read
@@ -42,7 +42,7 @@ def bare(flags: CLONE, program: Path) -> Plan:
 def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start a process in each kind of namespace."""
     starts: dict[str, Start] = {}
-    with contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
         made = stack.enter_context(place())
         container = stack.enter_context(launch.prepared(read(made.config), made.bundle))
         if not container.child:
@@ -52,7 +52,7 @@ def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
             # The program is ours and reaches into nothing, so it need not be in a PID namespace of its own.
             child = Child(plan)
             stack.enter_context(child.ready())
-            starts[name] = starting(replace(container, plan=plan, child=child))
+            starts[name] = partial(start, replace(container, plan=plan, child=child))
         turns = Turns(TITLE, starts, settings, tell)
         turns.all_rounds()
     return Section(TITLE, QUESTION, turns.series(), WORDS)

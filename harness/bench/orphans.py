@@ -22,19 +22,21 @@ PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 
 @contextlib.contextmanager
 def adopted() -> Iterator[None]:
-    """Take orphans in while the context lasts."""
+    """Take orphans in while the context lasts, and end those that are left, and all that have become children in it."""
+    known = children()
     before = ctypes.c_int()
     libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         yield
     finally:
+        end_all(known)
         libc.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 
-def children() -> set[int]:
-    """Return the process ids of this process's children, those included that are adopted, or dead and unreaped."""
-    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+def children(of: int | str = "self") -> set[int]:
+    """Return the process ids of a process's children, those included that are adopted, or dead and unreaped."""
+    return {int(pid) for path in Path(f"/proc/{of}/task").glob("*/children") for pid in path.read_text().split()}
 
 
 def await_all(known: set[int], end: float) -> tuple[int, int]:

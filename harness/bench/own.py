@@ -14,7 +14,7 @@ from typing import Protocol
 
 import harness
 from harness import backends, elf, floor
-from harness.bench import cells, orphans
+from harness.bench import cells, orphans, starts
 from harness.bench.commands import last_words
 from harness.bench.contenders import Command, Contender, Place, Way, version_of
 from harness.bench.series import Round
@@ -61,9 +61,8 @@ class Builtin(Ours):
             yield
 
     def start(self) -> Round:
-        """Start it once."""
-        requested, first, ended, cpu = cells.start(self._container)
-        return Round(first - requested, ended - requested, cpu)
+        """Start it once, from its pool where it has one."""
+        return starts.start(self._container)
 
 
 class Pooled(Builtin):
@@ -80,12 +79,6 @@ class Pooled(Builtin):
             if not self._container.pool:
                 raise HarnessError("the pool serves containers that are replayed, and this user's are not")
             yield
-
-    def start(self) -> Round:
-        """Fill the pool, and start from it once."""
-        assert self._container.pool
-        self._container.pool.fill()
-        return super().start()
 
 
 class PosixSpawn(Contender):
@@ -112,7 +105,8 @@ class PosixSpawn(Contender):
                 _, _, usage = os.wait4(pid, 0)
                 ended = time.monotonic_ns()
             first = elf.nanoseconds(output.read())
-        return Round(first - requested, ended - requested, round((usage.ru_utime + usage.ru_stime) * 1e9))
+        cpu = round((usage.ru_utime + usage.ru_stime) * 1e9)
+        return Round(*cells.Times(requested, first, ended, cpu).durations)
 
 
 class Served(Contender):
@@ -183,10 +177,8 @@ class Served(Contender):
         if len(answer) != cells.ANSWER.size:
             self._complaints.seek(0)
             raise HarnessError(last_words(self._complaints.read()) or reason)
-        requested, first, ended, cpu, memory = cells.ANSWER.unpack(answer)
-        if not requested < first < ended:
-            raise HarnessError("the clock inside has told no time")
-        return Round(first - requested, ended - requested, cpu, memory)
+        *times, memory = cells.ANSWER.unpack(answer)
+        return Round(*cells.Times(*times).durations, memory)
 
 
 class Forked(Ours, Served):

@@ -9,13 +9,14 @@ import ctypes
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from harness import elf, latency
-from harness.bench import cells
+from harness.bench import cells, leavings
 from harness.bench.contenders import Place, place
 from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Series, Settings
-from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, fill, starting
+from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, fill, start
 from harness.bench.turns import Turns
 from harness.runtime import launch, stub
 from harness.runtime.config import read
@@ -93,14 +94,15 @@ def clocked(container: Prepared, taken: list[Phases]) -> Iterator[Start]:
         container.pool.child = child
     timed = replace(container, child=child)
 
-    def start() -> Round:
+    def clocked_start() -> Round:
         fill(timed)
-        requested, first, ended, cpu = cells.start(timed)
-        taken.append(durations(requested, noted.cloned, readings(child.table), first))
-        return Round(first - requested, ended - requested, cpu)
+        times = cells.start(timed)
+        seen = Round(*times.durations)
+        taken.append(durations(times.requested, noted.cloned, readings(child.table), times.first))
+        return seen
 
     with child.ready():
-        yield start
+        yield clocked_start
 
 
 def walked(container: Prepared) -> Plan:
@@ -120,21 +122,21 @@ def pooled(tell: Tell, settings: Settings = SETTINGS) -> Section:
 
 
 def _section(title: str, question: str, tell: Tell, settings: Settings, pooled: bool) -> Section:
-    with place() as made:
-        found = measured(title, made, tell, settings, pooled)
+    with leavings.undone() as stack:
+        found = measured(title, stack.enter_context(place()), tell, settings, pooled)
     return Section(title, question, found, words(found) if found else [NOT_REPLAYED])
 
 
 def measured(title: str, made: Place, tell: Tell, settings: Settings, pooled: bool = False) -> dict[str, Series]:
     """Return a series for each phase, and one of whole starts for comparison; nothing where no start is replayed."""
     taken: list[Phases] = []
-    with contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
         whole, parted = (
             stack.enter_context(launch.prepared(read(made.config), made.bundle, pooled=pooled)) for _ in range(2)
         )
         if not whole.child:
             return {}
-        starts = {PARTED: stack.enter_context(clocked(parted, taken)), WHOLE: starting(whole)}
+        starts: dict[str, Start] = {PARTED: stack.enter_context(clocked(parted, taken)), WHOLE: partial(start, whole)}
         turns = Turns(title, starts, settings, tell)
         turns.all_rounds()
         names = labels(walked(parted))

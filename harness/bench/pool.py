@@ -1,12 +1,13 @@
 """What a pool saves: starts that find parts of their container ready, and what it takes to make these beforehand."""
 
-import contextlib
 import time
+from functools import partial
 
+from harness.bench import leavings
 from harness.bench.contenders import place
 from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Settings
-from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, starting
+from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, start
 from harness.bench.turns import Turns
 from harness.runtime import launch
 from harness.runtime.config import read
@@ -23,7 +24,7 @@ WORDS = [
 
 def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
     """Start containers on demand and from the pool; the fills are off the path, and a series of their own."""
-    with contextlib.ExitStack() as stack:
+    with leavings.undone() as stack:
         made = stack.enter_context(place())
         plain, pooled = (
             stack.enter_context(launch.prepared(read(made.config), made.bundle, pooled=wanted))
@@ -31,7 +32,11 @@ def section(tell: Tell, settings: Settings = SETTINGS) -> Section:
         )
         if not pooled.pool:
             return Section(TITLE, QUESTION, words=[NOT_REPLAYED])
-        starts = {"on demand": starting(plain), "pooled": starting(pooled), "fill": filling(pooled.pool)}
+        starts: dict[str, Start] = {
+            "on demand": partial(start, plain),
+            "pooled": partial(start, pooled),
+            "fill": filling(pooled.pool),
+        }
         turns = Turns(TITLE, starts, settings, tell)
         turns.all_rounds()
     return Section(TITLE, QUESTION, turns.series(), WORDS)

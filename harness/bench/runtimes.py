@@ -1,11 +1,10 @@
 """The first section: how long each runtime takes from the request to the first instruction inside, and to the end."""
 
 import contextlib
-import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.bench import contenders, orphans, others, own
+from harness.bench import contenders, leavings, orphans, others, own
 from harness.bench.contenders import Contender, Place
 from harness.bench.docker import Docker
 from harness.bench.progress import Tell
@@ -61,11 +60,10 @@ def contest(
 ) -> Iterator[Contest]:
     """Have the contenders ready, all or those of the names, and remove everything in the end.
 
-    Our own runtime is the one that starts last in each round. The title is what is told meanwhile.
+    Our own runtime is the one that somebody else may time. The title is what is told meanwhile.
     """
-    with _cleared_up_in_peace() as stack:
+    with leavings.undone() as stack:
         stack.enter_context(orphans.adopted())
-        stack.callback(orphans.end_all, orphans.children())
         place = stack.enter_context(contenders.place())
         told: dict[str, Told] = {}
         present: dict[str, Contender] = {}
@@ -80,26 +78,7 @@ def contest(
             if not absent:
                 present[contender.name] = contender
         starts = {name: contender.start for name, contender in present.items()}
-        last = OURS if OURS in present else None
-        yield Contest(told, Turns(title, starts, settings, tell, last))
-
-
-@contextlib.contextmanager
-def _cleared_up_in_peace() -> Iterator[contextlib.ExitStack]:
-    """Have a stack that is undone in the end, whole, also where somebody impatient presses Ctrl-C once more."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.getsignal(number) for number in numbers]
-    with contextlib.ExitStack() as stack:
-        try:
-            yield stack
-        finally:
-            for number in numbers:
-                signal.signal(number, signal.SIG_IGN)
-            try:
-                stack.close()
-            finally:
-                for number, action in zip(numbers, previous, strict=True):
-                    signal.signal(number, action)
+        yield Contest(told, Turns(title, starts, settings, tell, OURS if OURS in present else None))
 
 
 def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:

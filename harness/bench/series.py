@@ -22,6 +22,7 @@ QUANTITIES: dict[Quantity, tuple[str, float]] = {  # the name of its summary, an
     "memory": ("memory_kib", 1),
 }
 Amount = Annotated[int, msgspec.Meta(ge=0)]
+Duration = Annotated[int, msgspec.Meta(gt=0)]  # what a start has taken is divided by
 
 
 class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,8 +32,8 @@ class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     that processors have worked for it; `memory`: the most that one of its processes has had at once, in KiB.
     """
 
-    first: Amount | None = None
-    clean: Amount | None = None
+    first: Duration | None = None
+    clean: Duration | None = None
     cpu: Amount | None = None
     memory: Amount | None = None
 
@@ -69,14 +70,12 @@ class Section(msgspec.Struct):
     """The answer to one question: its title, the question as a sentence, and the series by their labels.
 
     `words` are sentences for where a reader of the bare figures would misread them.
-    `others` is the share of the processors' time that was somebody else's meanwhile, where it was taken down.
     """
 
     title: str
     question: str
     series: dict[str, Series] = {}
     words: list[str] = []
-    others: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Contender(msgspec.Struct, frozen=True):

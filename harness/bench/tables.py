@@ -5,13 +5,13 @@ What runtimes have said of themselves is escaped: it must not become markup.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from harness import environment, latency
-from harness.bench.layouts import LAYOUTS
-from harness.bench.series import Benchmark, Quantity, Section, Series
+from harness import environment
+from harness.bench import glance, runtimes
+from harness.bench.layouts import LAYOUTS, figure, ratio
+from harness.bench.series import Benchmark, Section, Series
 from harness.report.markdown import escaped
 from harness.runtime.errors import on_one_line
 
-RUNTIMES = "runtimes"
 BASES = ("floor", "bubblewrap", "crun", "runc")
 UNITS = (
     "p50 to max: milliseconds from the request to the first instruction inside; clean: until nothing is left of it.",
@@ -24,6 +24,7 @@ PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 def render(benchmark: Benchmark) -> str:
     """Return the whole report."""
     lines = ["# Start-up benchmark", "", *_machine(benchmark), ""]
+    lines += [f"## {glance.TITLE}", "", *_glance(benchmark), ""]
     for name, section in benchmark.sections.items():
         lines += [f"## {section.title}", "", section.question, "", *_section(name, section, benchmark, escaped), ""]
     return "\n".join(lines + _contenders(benchmark)) + "\n"
@@ -34,12 +35,21 @@ def shown(name: str, section: Section, benchmark: Benchmark) -> str:
     return "\n".join(_section(name, section, benchmark, on_one_line))
 
 
+def shown_at_a_glance(benchmark: Benchmark) -> str:
+    """Return the answers that people look for first, as a terminal shows them."""
+    return "\n".join(_glance(benchmark))
+
+
+def _glance(benchmark: Benchmark) -> list[str]:
+    return [*aligned(glance.rows(benchmark.sections)), "", glance.WORDS]
+
+
 def _section(name: str, section: Section, benchmark: Benchmark, safe: Callable[[str], str]) -> list[str]:
     lines = [*_figures(name, section.series, benchmark, safe), ""] if section.series else []
     for sentence in section.words:
         lines += [safe(sentence), ""]
-    if name == RUNTIMES:
-        lines += [*_ratios(section.series), ""]
+    if name == runtimes.TITLE:
+        lines += _ratios(section.series)
         absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
         lines += [f"- absent: {label}: {safe(reason)}" for label, reason in absent.items()]
     lines += [f"- failed: {label}: {safe(words)}" for label, words in _failures(section.series)]
@@ -65,45 +75,28 @@ def _figures(name: str, series: dict[str, Series], benchmark: Benchmark, safe: C
     if name in LAYOUTS:
         rows, units = LAYOUTS[name](series)
         return [*aligned(rows), "", units]
-    rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", *(["version"] if name == RUNTIMES else [])]]
+    rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", *(["version"] if name == runtimes.TITLE else [])]]
     for label, found in series.items():
-        first = found.summary("first")
-        figures = [f"{first[column]:.2f}" if first else "" for column in PERCENTILES]
-        figures += [_median(found, "clean", ".2f"), _median(found, "cpu", ".2f"), _median(found, "memory", ".0f")]
+        figures = [figure(found, "first", column) for column in PERCENTILES]
+        figures += [figure(found, "clean"), figure(found, "cpu"), figure(found, "memory", form=".0f")]
         figures.append(f"{found.failed:.0%}" if found.failed else "")
-        rows.append([label, *figures, *([safe(benchmark.contenders[label].version)] if name == RUNTIMES else [])])
+        rows.append([label, *figures, *([safe(benchmark.contenders[label].version)] if name == runtimes.TITLE else [])])
     used = [index for index in range(len(rows[0])) if index == 0 or any(row[index] for row in rows[1:])]
     return [*aligned([[row[index] for index in used] for row in rows]), "", *UNITS]
-
-
-def _median(series: Series, quantity: Quantity, form: str) -> str:
-    summary = series.summary(quantity)
-    return format(summary["p50"], form) if summary else ""
 
 
 def _ratios(series: dict[str, Series]) -> list[str]:
     """Return how many times as long as some others each takes to the first instruction; ≈ is what may be chance."""
     values = {label: found.values("first") for label, found in series.items()}
     bases = [base for base in BASES if values.get(base)]
+    if not bases:
+        return []
     rows = [["times as long as", *bases]]
     for label, own in values.items():
-        if own and bases:
-            rows.append([label, *(_ratio(own, values[base]) if label != base else "1" for base in bases)])
+        if own:
+            rows.append([label, *(ratio(own, values[base]) if label != base else "1" for base in bases)])
     words = "Medians of the first instruction; ≈ where a rank test says that the difference may be chance."
-    return [*aligned(rows), "", words, *_interpreter(series)]
-
-
-def _ratio(own: Sequence[int], other: Sequence[int]) -> str:
-    found = latency.compare(own, other)
-    return f"{'' if abs(found.deviations) > latency.SURE else '≈ '}{found.ratio:.3g}"
-
-
-def _interpreter(series: dict[str, Series]) -> list[str]:
-    """Return what the command takes, measured by what it cannot be faster than."""
-    command, python = (series[label].values("clean") if label in series else [] for label in ("isoproof-run", "python"))
-    if not command or not python:
-        return []
-    return ["", f"isoproof run takes {_ratio(command, python)} times as long as its interpreter takes to do nothing."]
+    return [*aligned(rows), "", words, ""]
 
 
 def _failures(series: dict[str, Series]) -> Iterable[tuple[str, str]]:

@@ -19,7 +19,8 @@ PATIENCE = 20.0  # seconds that the failures of one contender may take in all
 class Turns:
     """The turns of some contenders, each a label and what makes one start or raises IsoproofError.
 
-    One of them may be started by somebody else: the last in each round, by `own`, after the `others`.
+    One of them, `own`, may be started and timed by somebody else, who calls `before`, `own` and `after` in each round.
+    Nobody gets another turn who has spent so many `seconds` on those before.
     """
 
     def __init__(
@@ -28,7 +29,8 @@ class Turns:
         starts: Mapping[str, Callable[[], Round]],
         settings: Settings,
         tell: Tell,
-        last: str | None = None,
+        own: str | None = None,
+        seconds: float = float("inf"),
     ) -> None:
         self._title = title
         self._starts = starts
@@ -36,27 +38,42 @@ class Turns:
         self._tell = tell
         self._random = random.Random(1)
         self._outcomes: dict[str, list[Round | str]] = {label: [] for label in starts}
+        self._seconds = seconds
+        self._spent = dict.fromkeys(starts, 0.0)
         self._lost = dict.fromkeys(starts, 0.0)
-        self._last = last
+        self._own = own
+        self._waiting: list[str] = []  # whose turn comes after that of our own
         self._round = 0
 
     def all_rounds(self) -> None:
         """Let them take all their turns."""
         for _ in range(self._settings.warmup + self._settings.rounds):
-            self.others()
+            self.before()
             self.own()
+            self.after()
 
-    def others(self) -> None:
-        """Begin a round: start all but the last contender."""
+    def before(self) -> None:
+        """Begin a round: start those whose turn comes before that of our own, and make the gap before that one."""
         self._round += 1
-        labels = [label for label in self._starts if label != self._last]
-        for label in self._random.sample(labels, len(labels)):
+        order = self._random.sample(list(self._starts), len(self._starts))
+        place = order.index(self._own) if self._own else len(order)
+        self._waiting = order[place + 1 :]
+        for label in order[:place]:
+            self._pause(label)
             self._start(label)
+        if self._own:
+            self._pause(self._own)
 
     def own(self) -> None:
-        """Start the last contender, where there is one."""
-        if self._last is not None:
-            self._start(self._last)
+        """Start our own, and do nothing else."""
+        if self._own:
+            self._start(self._own)
+
+    def after(self) -> None:
+        """End the round: start those whose turn comes after that of our own."""
+        for label in self._waiting:
+            self._pause(label)
+            self._start(label)
 
     def series(self) -> dict[str, Series]:
         """Return what was found after the first rounds; if that is no good start, all that has failed."""
@@ -70,21 +87,31 @@ class Turns:
                 found[label].add(outcome)
         return found
 
+    def _pause(self, label: str) -> None:
+        """Make the gap before a start, and say whose turn it is."""
+        if not self._is_out(label):
+            total = self._settings.warmup + self._settings.rounds
+            self._tell(f"{self._title}: round {self._round} of {total}, {label}")
+            time.sleep(self._settings.gap_ms / 1000)
+
     def _start(self, label: str) -> None:
-        outcomes = self._outcomes[label]
-        if self._is_given_up(label):
+        if self._is_out(label):
             return
-        total = self._settings.warmup + self._settings.rounds
-        self._tell(f"{self._title}: round {self._round} of {total}, {label}")
-        time.sleep(self._settings.gap_ms / 1000)
         begun = time.monotonic()
         try:
-            outcomes.append(self._starts[label]())
+            outcome: Round | str = self._starts[label]()
         except (IsoproofError, OSError) as error:
-            outcomes.append(str(error))
-            self._lost[label] += time.monotonic() - begun
+            outcome = str(error)
+        taken = time.monotonic() - begun
+        self._outcomes[label].append(outcome)
+        self._spent[label] += taken
+        if isinstance(outcome, str):
+            self._lost[label] += taken
             if self._is_given_up(label):
-                outcomes[-1] = f"{error} (given up)"
+                self._outcomes[label][-1] = f"{outcome} (given up)"
+
+    def _is_out(self, label: str) -> bool:
+        return self._spent[label] > self._seconds or self._is_given_up(label)
 
     def _is_given_up(self, label: str) -> bool:
         last = self._outcomes[label][-IN_A_ROW:]

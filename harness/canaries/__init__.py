@@ -13,11 +13,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from harness.canaries import files, launcher, processes, sockets
+from harness.canaries import files, ipc, keys, launcher, processes, sockets
 from harness.canaries.base import Canary
 from harness.errors import HarnessError
 
-MODULES = (files, launcher, processes, sockets)
+MODULES = (files, ipc, keys, launcher, processes, sockets)
 
 
 def kinds() -> dict[str, type[Canary]]:

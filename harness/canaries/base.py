@@ -13,6 +13,8 @@ Facts = dict[str, object]
 class Canary:
     """One piece of bait: `place` puts it out, `close` undoes all that was done until then."""
 
+    kills_launcher = False  # whether it is the bait's deed that the launcher ends without a word
+
     def __init__(self, directory: Path, nonce: str) -> None:
         self.directory = directory
         self.nonce = nonce

@@ -3,6 +3,8 @@
 import ctypes
 import fcntl
 import os
+import random
+import shutil
 import stat
 import struct
 from pathlib import Path
@@ -34,10 +36,15 @@ class File(Canary):
 
 
 class Directory(Canary):
-    """A directory with one file in it; tells whether anything was added, removed or mounted there."""
+    """A directory with one file in it; tells whether anything was added, removed, mounted there or written into it.
 
-    def place(self) -> None:
-        (self.directory / "resident").write_text(self.token)
+    `file` is where the file is, below it.
+    """
+
+    def place(self, file: str = "resident") -> None:
+        self.path = self.directory / file
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.token)
         self.before = bait.entries_of(self.directory)
 
     def facts(self) -> Facts:
@@ -48,7 +55,25 @@ class Directory(Canary):
             "before": self.before,
             "entries": bait.entries_of(self.directory),
             "mounts": bait.mounts_at(self.directory),
+            "unchanged": self.path.exists() and self.path.read_text() == self.token,
         }
+
+
+class Snare(Directory):
+    """A directory with one file in it, and another to be shared, in which a symbolic link, `inner`, leads to the first.
+
+    So a container that shares the other may have left it for the next one.
+    """
+
+    def place(self, file: str = "resident") -> None:
+        self.shared = self.directory.with_name(f"{self.directory.name}-shared")
+        self.shared.mkdir()
+        self.undo.callback(shutil.rmtree, self.shared, ignore_errors=True)
+        (self.shared / "inner").symlink_to(self.directory)
+        super().place(file)
+
+    def facts(self) -> Facts:
+        return super().facts() | {"shared": str(self.shared)}
 
 
 class Volume(Canary):
@@ -96,6 +121,20 @@ class Submounts(Canary):
         }
 
 
+class FileSystem(Canary):
+    """A file system of the kernel's, mounted where machines have it; `type` must be one of which there can be several.
+
+    What of it is there for the whole machine is shown by the mount, and not changed.
+    """
+
+    def place(self, type: str = "bpf", path: str = "/sys/fs/bpf") -> None:
+        self.type, self.path = type, path
+        self.undo.enter_context(bait.mounted(type, Path(path)))
+
+    def facts(self) -> Facts:
+        return {"path": self.path, "type": self.type}
+
+
 class SharedDirectory(Canary):
     """A directory to be given to a container, beside a secret: one file system, and the secret outside what is given.
 
@@ -132,11 +171,21 @@ class SharedDirectory(Canary):
 
 
 class Layers(Canary):
-    """The layers of an overlay: a lowest one with files in it, such as an image is, and an empty one for changes."""
+    """The layers of an overlay: a lowest one with files in it, such as an image is, and an empty one for changes.
 
-    def place(self) -> None:
-        self.lower, self.upper, self.work = (self.directory / name for name in ("lower", "upper", "work"))
-        for layer in (self.lower, self.upper, self.work):
+    With a `quota` the latter is on a file system of its own, a small one, as engines have it where they promise a size;
+    then there is another one `beside` the image, too, in which nothing should be found.
+    """
+
+    def place(self, quota: bool = False) -> None:
+        self.lower, self.beside = self.directory / "lower", self.directory / "upper"
+        top = self.directory
+        if quota:
+            top = self.directory / "bounded"
+            top.mkdir()
+            self.undo.enter_context(bait.tmpfs(top))
+        self.upper, self.work = top / "upper", top / "work"
+        for layer in {self.lower, self.beside, self.directory / "work", self.upper, self.work}:
             layer.mkdir()
         for name in ("kept", "replaced", "deleted"):
             (self.lower / name).write_text(self.token)
@@ -147,6 +196,7 @@ class Layers(Canary):
 
     def facts(self) -> Facts:
         options = [f"lowerdir={self.lower}", f"upperdir={self.upper}", f"workdir={self.work}"]
+        status = os.statvfs(self.upper)
         return {
             "options": options,
             "lower": str(self.lower),
@@ -154,6 +204,8 @@ class Layers(Canary):
             "before": self.before,
             "contents": self.contents(),
             "upper": bait.entries_of(self.upper),
+            "beside": bait.entries_of(self.beside),
+            "size": status.f_blocks * status.f_frsize,
         }
 
 
@@ -228,3 +280,37 @@ class Disk(Canary):
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "major": self.major, "minor": self.minor}
+
+
+class CachedFile(Canary):
+    """A file of the machine's on a disk, and an overlay in which a copy of it lies over it.
+
+    The act has the kernel forget the file and then reads one page of it, which one is a matter of chance: one of the
+    `offsets`. In an overlay nobody can tell which; who has the file itself asks the kernel what is in memory.
+    """
+
+    PLACES, APART = 8, 256 << 10  # bytes between two places, more than the kernel reads ahead
+
+    def place(self) -> None:
+        self.path = next(filter(bait.forgotten, bait.files_on_disk(self.PLACES * self.APART)))
+        self.upper, self.work = (self.directory / name for name in ("upper", "work"))
+        for layer in (self.upper, self.work):
+            layer.mkdir()
+        shutil.copyfile(self.path, self.upper / self.path.name)
+        self.offsets = [place * self.APART for place in range(self.PLACES)]
+        self.read: int | None = None
+
+    def facts(self) -> Facts:
+        options = [f"lowerdir={self.path.parent}", f"upperdir={self.upper}", f"workdir={self.work}"]
+        return {
+            **self.where(self.path),
+            "inside": f"/tmp/{self.path.name}",
+            "options": options,
+            "offsets": self.offsets,
+            "read": self.read,
+        }
+
+    def act(self, context: Facts) -> Facts:
+        self.read = random.choice(self.offsets)
+        bait.forget(self.path, but=self.read)
+        return {}

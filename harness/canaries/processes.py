@@ -1,15 +1,18 @@
 """Bait that is processes and what they live in."""
 
 import contextlib
+import ctypes
 import mmap
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 from harness import bait
 from harness.canaries.base import Canary, Facts
 from harness.errors import HarnessError
+from harness.runtime import members
 from harness.runtime.syscalls import CLONE, invoke
 
 MEBIBYTE = 1 << 20
@@ -55,10 +58,9 @@ class Signal(Canary):
     def act(self, context: Facts) -> Facts:
         ready = context["ready"]
         inside = ready.get("pid") if isinstance(ready, dict) else None
-        for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        for pid in bait.processes_of(self.nonce):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
-                of_container = self.nonce in Path(f"/proc/{pid}/cmdline").read_text()
-                if of_container and bait.innermost_pid(pid) == inside:
+                if bait.innermost_pid(pid) == inside:
                     os.kill(pid, signal.SIGUSR1)
                     return {"sent": "SIGUSR1"}
         raise HarnessError(f"act canary signal: no process of this container has the pid {inside} inside")
@@ -84,6 +86,31 @@ class Cgroup(Canary):
         }
 
 
+class Freezer(Canary):
+    """Its act moves what a container has left in the background into a cgroup below the container's, and freezes it."""
+
+    def place(self) -> None:
+        self.frozen: list[int] = []
+
+    def facts(self) -> Facts:
+        return {"frozen": self.frozen}
+
+    def act(self, context: Facts) -> Facts:
+        for pid in bait.processes_of(self.nonce):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+                if pid != context["pid"] and os.getsid(pid) == pid:
+                    self._freeze(pid)
+        return {}
+
+    def _freeze(self, pid: int) -> None:
+        inner = bait.freezer_of(pid) / f"frozen-{pid}"
+        self.undo.enter_context(bait.new_cgroup(inner))
+        self.undo.callback(members.kill, inner)
+        (inner / "cgroup.procs").write_text(str(pid))
+        if members.freeze(inner):
+            self.frozen.append(pid)
+
+
 class MemoryNest(Canary):
     """A memory cgroup around the container's, where two processes live that the OOM killer prefers.
 
@@ -92,18 +119,7 @@ class MemoryNest(Canary):
     """
 
     def place(self, limit: int = 128, victim: int = 20) -> None:
-        own = bait.own_cgroups({"memory"})
-        unified = "memory" not in own
-        parent = own["" if unified else "memory"]
-        if unified:
-            bait.delegate_memory(parent)
-        name = f"isoproof-nest-{self.token}"
-        for hierarchy in own.values():  # a runtime makes the container's path in all, and removes its end only
-            self.undo.callback(bait.remove_cgroup, hierarchy / name)
-        self.nest = self.undo.enter_context(bait.new_cgroup(parent / name))
-        if unified:
-            bait.delegate_memory(self.nest)
-        self.bystanders = self.undo.enter_context(bait.new_cgroup(self.nest / "bystanders"))
+        self.nest, self.bystanders, unified = bait.nest(self.undo, f"isoproof-nest-{self.token}", "memory")
         self.events = "memory.events.local" if unified else "memory.oom_control"
         size = str(limit * MEBIBYTE)
         (self.nest / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(size)
@@ -135,6 +151,41 @@ class MemoryNest(Canary):
         """How many processes directly in this cgroup the OOM killer has killed."""
         counters = dict(line.split() for line in (cgroup / self.events).read_text().splitlines())
         return int(counters["oom_kill"])
+
+
+class PidsNest(Canary):
+    """A pids cgroup around the container's, with a limit of its own, from which a process of the host's forks.
+
+    Its act is that fork, which `forked` tells of. Where the container has no limit it takes what is the nest's.
+    """
+
+    def place(self, limit: int = 96) -> None:
+        self.nest = bait.nest(self.undo, f"isoproof-nest-{self.token}", "pids")
+        (self.nest.path / "pids.max").write_text(str(limit))
+        self.forked: bool | None = None
+
+    def facts(self) -> Facts:
+        cgroups = {entry.name for entry in self.nest.path.iterdir() if entry.is_dir()}
+        return {
+            "cgroup": f"{self.nest.path.name}/container",
+            "forked": self.forked,
+            "left": sorted(cgroups - {self.nest.bystanders.name}),
+        }
+
+    def act(self, context: Facts) -> Facts:
+        def fork(ready: int) -> None:
+            (self.nest.bystanders / "cgroup.procs").write_text("0")
+            if os.fork():
+                os.write(ready, b".")
+                os.wait()
+            os._exit(0)
+
+        try:
+            bait.Child(fork).__exit__()
+            self.forked = True
+        except HarnessError:  # EAGAIN, or whatever else has kept it from forking
+            self.forked = False
+        return {}
 
 
 class Burner(Canary):
@@ -176,3 +227,97 @@ class Tenant(Canary):
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}
+
+
+class Server(Canary):
+    """A process that serves a Unix socket, open to everyone, and has a file open with the token in it.
+
+    It is the user of this number, without capabilities, or else whoever runs the harness. `descriptor` is the file's.
+    """
+
+    DESCRIPTOR = 77
+
+    def place(self, uid: int | None = None) -> None:
+        self.path = self.directory / "service"
+
+        def serve(ready: int) -> None:
+            secret = os.memfd_create("secret")
+            os.write(secret, self.token.encode())
+            os.dup2(secret, self.DESCRIPTOR)
+            with bait.listen(socket.AF_UNIX, str(self.path)):
+                self.path.chmod(0o666)
+                if uid is not None:
+                    bait.become(uid)
+                os.write(ready, b".")
+                bait.wait_for_ever()
+
+        self.child = self.undo.enter_context(bait.Child(serve))
+
+    def facts(self) -> Facts:
+        return {
+            **self.where(self.path),
+            "pid": self.child.pid,
+            "alive": self.child.alive(),
+            "descriptor": self.DESCRIPTOR,
+            "token": self.token,
+        }
+
+
+class Sibling(Canary):
+    """A process of another container: in a PID namespace of its own, without capabilities, and the token in its memory.
+
+    `pid` is its number on the host, `inner` the one in its own namespace, which is high, so that it means nobody in the
+    container; the token is at `address`.
+    """
+
+    FIRST_PID = 30_000
+
+    def place(self) -> None:
+        secret = ctypes.create_string_buffer(self.token.encode())  # at the same place in every copy of this process
+        self.address = ctypes.addressof(secret)
+
+        def be_the_first(ready: int) -> None:
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(self.FIRST_PID))
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        def live(ready: int) -> None:
+            assert secret.raw
+            bait.become(os.getuid())
+            os.write(ready, b".")
+            bait.wait_for_ever()
+
+        with bait.new_pid_namespace():
+            self.first = self.undo.enter_context(bait.Child(be_the_first))
+            self.child = self.undo.enter_context(bait.Child(live))
+
+    def facts(self) -> Facts:
+        return {
+            "pid": self.child.pid,
+            "inner": bait.innermost_pid(self.child.pid),
+            "namespace": f"/proc/{self.first.pid}/ns/pid",
+            "address": self.address,
+            "token": self.token,
+            "alive": self.child.alive(),
+        }
+
+
+class EndOfLauncher(Canary):
+    """Its act kills the launcher and whatever else of the runtime is not in the container, without a warning."""
+
+    kills_launcher = True
+
+    def place(self) -> None:
+        self.killed: list[int] = []
+
+    def facts(self) -> Facts:
+        return {"killed": self.killed}
+
+    def act(self, context: Facts) -> Facts:
+        launcher = context["launcher"]
+        assert isinstance(launcher, int)
+        self.killed = [launcher, *bait.descendants(launcher)]
+        for pid in self.killed:
+            with contextlib.suppress(ProcessLookupError):  # it has ended with another one
+                os.kill(pid, signal.SIGKILL)
+        return {}

@@ -67,18 +67,24 @@ class Socket(Canary):
 
 
 class Abstract(Canary):
-    """A Unix socket without a file and permissions: only the network namespace keeps it apart (unix(7))."""
+    """A Unix socket of each type, without file and permissions: only the network namespace keeps them apart (unix(7)).
+
+    All have one name. Who connects is a visitor, and so is a datagram.
+    """
 
     def place(self) -> None:
         self.name = f"isoproof-canary-{self.token}"
-        self.listener = self.undo.enter_context(bait.listen(socket.AF_UNIX, f"\0{self.name}"))
+        kinds = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM)
+        places = [bait.listen(socket.AF_UNIX, f"\0{self.name}", kind) for kind in kinds]
+        *self.listeners, self.mailbox = [self.undo.enter_context(place) for place in places]
         self.accepted = 0
 
     def facts(self) -> Facts:
-        self.accepted += sum(1 for _ in bait.visitors(self.listener))
+        self.accepted += sum(1 for listener in self.listeners for _ in bait.visitors(listener))
+        self.accepted += sum(1 for _ in bait.datagrams(self.mailbox))
         return {
             "name": self.name,
-            "inode": os.fstat(self.listener.fileno()).st_ino,
+            "inodes": [os.fstat(place.fileno()).st_ino for place in (*self.listeners, self.mailbox)],
             "accepted": self.accepted,
         }
 

@@ -84,7 +84,7 @@ def _findings(results: Results) -> list[str]:
     for result in results.results:
         if result.outcome not in ("fail", "error"):
             continue
-        text += [f"### {escaped(result.check)} on {escaped(result.runtime)}: {result.outcome}", ""]
+        text += [f"### {escaped(result.label)} on {escaped(result.runtime)}: {result.outcome}", ""]
         text += [
             f"{escaped(result.claim)} ({escaped(result.severity)}, {escaped(result.path)}:{result.line})",
             "",
@@ -100,13 +100,13 @@ def _findings(results: Results) -> list[str]:
 
 def _reasons(results: Results) -> list[str]:
     rows = [
-        [result.check, result.runtime, str(result.outcome), result.reason]
+        [result.label, result.runtime, str(result.outcome), result.reason]
         for result in results.results
         if result.outcome in ("skip", "xfail")
     ]
     rows += [
         [
-            f"{result.check} ({proof.sabotage})",
+            f"{result.label} ({proof.sabotage})",
             result.runtime,
             "cannot be shown here" if proof.outcome == "skip" else proof.outcome,
             proof.reason,

@@ -108,7 +108,7 @@ def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -
     """Why a check is red, or no proof under a knob, in one block, with the command that shows it again."""
     proof = next((proof for proof in result.proofs if proof.sabotage == knob), None)
     under, outcome = (f" under {knob}", proof.outcome) if proof else ("", result.outcome)
-    heading = f"{result.check} on {result.runtime}{under}: {outcome} ({result.severity})"
+    heading = f"{result.label} on {result.runtime}{under}: {outcome} ({result.severity})"
     text = [f"{result.path}:{result.line}: {heading}"]
     text.append(f"  claim: {result.claim}")
     if reason := proof.reason if proof else result.reason:
@@ -137,7 +137,7 @@ def imprecision(deviations: str, knob: str, item: str, line: int, environment_fa
 def again(result: Result, knob: str = "") -> str:
     """The command that runs one check again, or its proof by a knob."""
     options = ("" if result.runtime == "builtin" else f" --runtime {result.runtime}") + (" --prove" if knob else "")
-    item = f"{result.runtime}-{knob}" if knob else result.runtime
+    item = "-".join(filter(None, (result.runtime, result.shape, knob)))
     return f"pytest{options} '{result.path}::{result.check}[{item}]'"
 
 
@@ -170,10 +170,10 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
     folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for result in results.results:
         if result.outcome in ("skip", "xfail"):
-            folded[result.outcome, result.runtime, result.reason].append(result.check)
+            folded[result.outcome, result.runtime, result.reason].append(result.label)
         for proof in result.missing_proofs():
             what = "cannot be shown" if proof.outcome == "skip" else "unproven"
-            folded[what, result.runtime, proof.reason].append(f"{result.check} ({proof.sabotage})")
+            folded[what, result.runtime, proof.reason].append(f"{result.label} ({proof.sabotage})")
     for (what, runtime, reason), checks in folded.items():
         text = f"{what} on {runtime}, {len(checks)} x: {_one_line(reason)}"
         yield from ([Piece(part, COLOURS.get(what, "yellow"))] for part in wrap(text, width))

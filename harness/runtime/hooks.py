@@ -20,7 +20,7 @@ from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.mounts import OLD_ROOT
 from harness.runtime.state import state
-from harness.runtime.step import Hook, Host, Meeting, Saved, Step
+from harness.runtime.step import Call, Hook, Host, Meeting, Saved, Step
 from harness.runtime.syscalls import PR, explain_errno, libc
 
 MEETING = "hooks"  # at which the launcher runs those that are to be run among the host's namespaces
@@ -51,6 +51,17 @@ def before_pivot(config: Config, host: Host) -> list[Step]:
     for hook in _at(config, host, "createContainer"):
         steps.append(Step(hook.name, why, (), hook=replace(hook, root=Saved(OLD_ROOT), directory=host.bundle)))
     return steps
+
+
+def hide(config: Config) -> list[Step]:
+    """Have the child not be traced by its own hooks, which have the same rights.
+
+    Their programs are the image's, and it is still a copy of the launcher. execve(2) makes it dumpable again.
+    """
+    if not config.get("hooks", {}).get("startContainer"):
+        return []
+    calls = (Call("prctl", (PR.SET_DUMPABLE, 0, 0, 0, 0)),)
+    return [Step("hidden", "or hooks could read the launcher's memory: PR_SET_DUMPABLE(2const)", calls)]
 
 
 def before_program(config: Config, host: Host) -> list[Step]:

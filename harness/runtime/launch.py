@@ -77,7 +77,8 @@ def run(
 class Prepared:
     """A container that was planned for its host as it was then; it may run any number of times, one at a time.
 
-    `places` are those for mounts that have to be made in the root.
+    `places` are those for mounts that have to be made in the root. `undo` is empty between runs: to make one takes
+    longer than anything else that is done before the clone.
     """
 
     config: Config
@@ -87,6 +88,7 @@ class Prepared:
     child: Child | None
     host_side: HostSide | None
     pool: Pool | None
+    undo: contextlib.ExitStack
 
     def run(self, streams: Streams, deadline: float | None = None, pass_signals: bool = False) -> int:
         """Run it to its end, as `run` does."""
@@ -111,7 +113,7 @@ class Prepared:
         self, child: Child, streams: Streams, deadline: float | None, passed_on: PassedOn | None = None
     ) -> int:
         """Run what nobody has to meet; hardly anything stands between the request and the clone."""
-        with contextlib.ExitStack() as undo:
+        with self.undo as undo:
             if self.pool and (ready := self.pool.take()):
                 undo.callback(self.pool.give_back, ready)
                 child = self.pool.child
@@ -152,7 +154,7 @@ def prepared(config: Config, bundle: Path, alter: Alteration | None = None, pool
         places = inspect.missing_places(config, root)
         undo.enter_context(leftovers.recorded(host.name, leftovers.of(plan, host.rootfs, places)))
         undo.callback(leftovers.remove_places, lock, root, host.rootfs, places)
-        yield Prepared(config, host, plan, places, child, host_side, pool)
+        yield Prepared(config, host, plan, places, child, host_side, pool, contextlib.ExitStack())
 
 
 def _attended(cell: Cell, front: Front, deadline: float | None) -> int:
@@ -214,7 +216,7 @@ def _settle(
         kind, _, path = outcome.step.name.partition(":")
         if outcome.own_work and kind == "cgroup" and outcome.step.undo:
             cgroups.append(Path(path))
-            undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill_leftovers)
+            undo.callback(_empty_cgroup, cgroups[-1], cgroups, plan.kill)
 
 
 def _replay(
@@ -367,11 +369,10 @@ def _end(pid: int, pidfd: int, cgroups: list[Path]) -> None:
         os.waitpid(pid, 0)
 
 
-def _empty_cgroup(cgroup: Path, made: list[Path], kill: bool) -> None:
+def _empty_cgroup(cgroup: Path, made: list[Path], kill: Callable[[Path, list[Path]], bool]) -> None:
     """Kill what is left in a cgroup, where no PID namespace has done it, and remove the cgroups inside it."""
     try:
         os.rmdir(cgroup)  # which goes well where nothing is left in it
     except OSError:
-        if kill:
-            members.kill(cgroup, made)
+        kill(cgroup, made)
         members.remove_inner(cgroup)

@@ -98,6 +98,7 @@ def plan(config: Config, host: Host) -> Plan:
         privileges.close_descriptors(),  # after everything that needed one, before the working directory is entered
         privileges.enter_directory(config),  # with the rights of the user
         executable.refuse_links(config),  # relative to that directory, while the config's filter may not deny it yet
+        *hooks.hide(config),  # likewise; hooks have its rights by now, and could trace it
         *seccomp.install_unprivileged(config, host),  # so late that the profile need allow nothing but what is left
         *hooks.before_program(config, host),  # when they can do nothing that the program could not
         privileges.execute(config),

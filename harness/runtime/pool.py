@@ -9,6 +9,7 @@ kernels put what is older first.
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -101,7 +102,7 @@ def split(plan: Plan) -> tuple[tuple[Step, ...], Plan]:
     covers = [step for step in plan.steps if _covers_directory(step)]
     first, *others = [_put_cover(step) if step in covers else step for step in plan.steps if step not in ready]
     made = [step for step in plan.steps if step in ready] + [_make_cover(step) for step in covers]
-    fill = (_leave(flags), clear_umask(), *made, *(_open(NAMESPACES[flag]) for flag in flags))
+    fill = (_leave(flags), clear_umask(), *made, _look_up(plan, ready), *(_open(NAMESPACES[flag]) for flag in flags))
     kept = plan.flags
     for flag in flags:
         kept &= ~flag
@@ -163,6 +164,27 @@ def _put_cover(step: Step) -> Step:
     place = directory.arguments[1]
     move = Call("move_mount", (Saved(step.name), "", AT_FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH), directory.allowed)
     return replace(step, calls=(file, move, Call("close", (Saved(step.name),))))
+
+
+def _look_up(plan: Plan, ready: list[Step]) -> Step:
+    """Return the step that has the kernel read in what masks will look for in file systems that are ready."""
+    found = Saved("looked-up")
+    mounts = {
+        step.name.removeprefix("open:"): Saved(call.saves)
+        for step in ready
+        for call in step.calls
+        if call.name == "fsmount"
+    }
+    calls: tuple[Call, ...] = ()
+    for path in (step.name.removeprefix("mask:") for step in plan.steps if step.name.startswith("mask:")):
+        for above, mount in mounts.items():
+            if path.startswith(f"{above}/"):
+                inner = path.removeprefix(f"{above}/")
+                look = Call(
+                    "openat", (mount, inner, O.PATH | O.CLOEXEC), (errno.ENOENT, errno.ENOTDIR), saves=found.name
+                )
+                calls += (look, Call("close", (found,), (errno.EBADF,)))
+    return Step("look-up", "a file system that has just been made knows nothing yet: path_resolution(7)", calls)
 
 
 def _leave(flags: list[CLONE]) -> Step:

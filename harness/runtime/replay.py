@@ -35,7 +35,6 @@ from harness.runtime.table import Table, may_be_laid_out
 STACK = 4096  # bytes; the child calls no function
 DUMP_FILTER = 0x33  # what the step reset-memory sets; core(5)
 NEEDLESS = attributes.reset_memory({})  # the memory is the launcher's own, and `fits` has found it as it should be
-PRIORITY = os.sched_param(0)
 STX_MODE = 28  # where in a struct statx
 STREAMS = ("stdin", "stdout", "stderr")
 CHANNEL_ENDS = ("channel", "launchers_end")
@@ -59,6 +58,14 @@ LOOK = Step(
         Call("statx", (Saved(name), "", AT.EMPTY_PATH, STATX_TYPE, Packed(bytes(STATX_SIZE), name))) for name in STREAMS
     ),
 )
+
+
+def _scheduled(policy: int) -> Step:
+    return Step("policy", "sched(7)", (Call("sched_setscheduler", (0, policy, Packed(bytes(4), "priority=0"))),))
+
+
+POLICY = Step("ask-policy", "only the usual one is changed: sched(7)", (Call("sched_getscheduler", (0,)),))
+BATCH, OTHER = _scheduled(os.SCHED_BATCH), _scheduled(os.SCHED_OTHER)
 
 
 def fits(plan: Plan) -> bool:
@@ -105,7 +112,8 @@ class Child:
 
     What only a start knows, descriptors and results of the host's side, is filled in by `clone`; `walk` is the system
     call itself, and all that the child does. The socket, by which the child finds out that its launcher is dead, is the
-    same for all starts.
+    same for all starts. What the launcher has to call besides it calls by tables, too: the interpreter takes longer to
+    find its own way of each, where other programs have run since.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -113,6 +121,10 @@ class Child:
         self.streams = [self.table.given.pop(name) for name in STREAMS]
         self._look = Table((LOOK,))
         self._look_context = stub.Context(self._look.words)
+        self._policy, self._batch, self._other = (Table((step,)) for step in (POLICY, BATCH, OTHER))
+        self._ask, self._give_way, self._go_on = (
+            stub.Context(table.words) for table in (self._policy, self._batch, self._other)
+        )
         self._looked_at = [self._look.given[name][0] for name in STREAMS]
         buffers = [self._look.words[stub.ENTRY * index + 1 + 4] for index in range(len(STREAMS))]
         self._modes = [ctypes.c_uint16.from_address(buffer + STX_MODE) for buffer in buffers]
@@ -141,10 +153,7 @@ class Child:
                 os.close(end)
 
     def hands_on(self, streams: tuple[int, int, int]) -> bool:
-        """Return whether all streams are such as may be handed on to a program as they are: `harness.runtime.relay`.
-
-        By the kernel's own struct, for the interpreter's takes longer to fill than three looks.
-        """
+        """Return whether all streams are such as may be handed on to a program as they are: `harness.runtime.relay`."""
         stdin, stdout, stderr = self._looked_at
         stdin.value, stdout.value, stderr.value = streams
         _, failed = self._look_context.walk()
@@ -168,12 +177,13 @@ class Child:
         if into >= 0:
             self.arguments.flags |= CLONE.INTO_CGROUP
             self.arguments.cgroup = into
-        ordinary = os.sched_getscheduler(0) == os.SCHED_OTHER
+        self._ask.walk()
+        ordinary = self._policy.result(0) == os.SCHED_OTHER
         if ordinary:  # else this thread would run, as soon as it is awake again, before the program
-            os.sched_setscheduler(0, os.SCHED_BATCH, PRIORITY)
+            self._give_way.walk()
         pid, failed = self.context.walk()
         if ordinary:
-            os.sched_setscheduler(0, os.SCHED_OTHER, PRIORITY)
+            self._go_on.walk()
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return pid, self.pidfd.value, self.table.failed(failed) if failed else None

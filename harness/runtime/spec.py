@@ -1,5 +1,7 @@
 """The config to begin with, as `isoproof spec` writes it into a new bundle."""
 
+from pathlib import Path
+
 from harness.runtime.config import Config
 from harness.runtime.privileges import DEFAULT_PATH, SETS
 
@@ -21,6 +23,7 @@ MASKED = (
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 )
+CPUS = "/sys/devices/system/cpu"
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
@@ -53,7 +56,7 @@ def example(uid: int, gid: int) -> Config:
         ],
         "linux": {
             "namespaces": [{"type": name} for name in NAMESPACES],
-            "maskedPaths": list(MASKED),
+            "maskedPaths": [*MASKED, *_throttles()],
             "readonlyPaths": list(READONLY),
         },
     }
@@ -67,3 +70,8 @@ def example(uid: int, gid: int) -> Config:
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> Config:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def _throttles() -> list[str]:
+    """Return where each processor of this machine tells how hot it is, and so what the neighbours do, if it does."""
+    return sorted(map(str, Path(CPUS).glob("*/thermal_throttle")))

@@ -6,9 +6,11 @@ under a name by one call and asked for by `Saved` or `Filled` in a later one.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from harness.runtime import members
 from harness.runtime.errors import on_one_line
 from harness.runtime.syscalls import CLONE
 
@@ -186,9 +188,9 @@ class Plan:
     on the host's side while the child waits, `steps` run in the child and end in execve(2), `after` runs on the host's
     side when the program has started. `meetings` are what the launcher does when the child asks for it by name and
     waits. Of standard streams that are files the program gets only the bytes (`relay`). Where the steps can be replayed
-    they are (`replay`). When the first process has ended, whatever is left in the container's cgroups is killed
-    (`kill_leftovers`). `shim`, where there is one, is the first process of the container and runs the program as its
-    child.
+    they are (`replay`). When the first process has ended, whatever is left in one of the container's cgroups is
+    killed (`kill`, which is told all of them). `shim`, where there is one, is the first process of the container and
+    runs the program as its child.
     """
 
     flags: CLONE
@@ -198,7 +200,7 @@ class Plan:
     between: tuple[Step, ...] = ()
     after: tuple[Step, ...] = ()
     into: str = ""
-    kill_leftovers: bool = True
+    kill: Callable[[Path, Iterable[Path]], bool] = members.kill
     meetings: dict[str, Meeting] = field(default_factory=dict)
     relay: bool = True
     replay: bool = True

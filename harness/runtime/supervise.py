@@ -6,6 +6,7 @@ import math
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.runtime.step import CHANNEL
 from harness.runtime.syscalls import PR, invoke, libc
 
 DEADLINE_STATUS = 124  # as timeout(1)
+SHIM = b"init"  # what a PID 1 of ours is called
 GLANCE = 1.0  # seconds between two looks at what version 1's freezer may hold up
 
 
@@ -32,6 +34,7 @@ def shim(terminal: bool) -> None:
     """
     # The shim stays a copy of the launcher: nobody inside may look into its memory or environment, not even at first.
     libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
+    _hide_arguments()
     program = os.fork()
     if program == 0:
         libc.prctl(PR.SET_PDEATHSIG.value, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)  # not inherited
@@ -45,6 +48,19 @@ def shim(terminal: bool) -> None:
         pid, status = os.wait()
         if pid == program:
             os._exit(exit_status(status))
+
+
+def _hide_arguments() -> None:
+    """Write another name over the launcher's arguments, which everybody may read: proc_pid_cmdline(5).
+
+    The kernel reads them where execve(2) has put them, one behind the other, and the first is what the C library calls
+    the program by. Where something else is there, nothing is written.
+    """
+    arguments = b"".join(os.fsencode(argument) + b"\0" for argument in sys.orig_argv)
+    place = ctypes.c_void_p.in_dll(libc, "program_invocation_name").value
+    if place and ctypes.string_at(place, len(arguments)) == arguments:
+        last = len(arguments) - 1  # stays NUL, or the kernel goes on reading in the environment
+        ctypes.memmove(place, SHIM.ljust(last, b"\0"), last)
 
 
 def _take_foreground() -> None:

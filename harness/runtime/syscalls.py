@@ -14,6 +14,7 @@ import struct
 
 # name: (x86_64, aarch64); from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
 NUMBERS = {
+    "add_key": (248, 217),
     "bpf": (321, 280),
     "capset": (126, 91),
     "chdir": (80, 49),
@@ -60,6 +61,7 @@ NUMBERS = {
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "seccomp": (317, 277),
+    "sched_getscheduler": (145, 120),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
     "sched_setscheduler": (144, 119),

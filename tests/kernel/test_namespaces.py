@@ -229,6 +229,7 @@ def test_whatever_step_of_joining_fails_nothing_stays_behind(tmp_path: Path) -> 
 
 
 def test_those_in_a_joined_namespace_cannot_reach_into_the_process_that_joins(tmp_path: Path) -> None:
+    """The catalogue's sig-setup-process-opaque, of a container that joins another one's PID namespace."""
     # dup3(2) of a descriptor onto itself is EINVAL: so is a start with PR_GET_DUMPABLE 0.
     calls = (Call("prctl", (PR_GET_DUMPABLE, 0, 0, 0, 0), saves="dumpable"), Call("dup3", (Saved("dumpable"), 0, 0)))
 

@@ -45,7 +45,7 @@ with outer.start():
 
 def facts_of_the_host(sandbox: outer.Outer, probe: str, **arguments: str) -> dict[str, Any]:
     """What a probe sees that the host role runs; the container beside it is one that cannot start."""
-    nothing = {"runtime": "null", "config": {"process": {}}, "inside": {}}
+    nothing = {"runtime": "null", "config": {"process": {"args": ["container.command"]}}, "inside": {}}
     answer = sandbox.run(nothing | {"host": {"seen": {"probe": probe, "args": arguments}}}, 10.0)
     facts: dict[str, Any] = answer["host"]["seen"]["facts"]
     return facts
@@ -65,6 +65,14 @@ def test_the_host_role_holds_no_descriptor_of_its_zygote() -> None:
     with outer.start() as sandbox:
         descriptors = facts_of_the_host(sandbox, "init")["descriptors"]
     assert [target for target in descriptors.values() if target.startswith("socket:")] == []
+
+
+def test_a_container_without_a_place_for_the_probes_is_told_of() -> None:
+    request = {"runtime": "null", "config": {"process": {"args": ["/bin/sh"]}}, "inside": {}}
+    with outer.start() as sandbox:
+        answer = sandbox.run(request, 10.0)
+    words = "start the probes: process.args must hold container.command, and is ['/bin/sh']"
+    assert answer == {"error": f"HarnessError: {words}"}
 
 
 def test_each_sandbox_has_namespaces_and_a_first_process_of_its_own() -> None:

@@ -216,14 +216,15 @@ def test_network_names_interfaces_and_sockets_of_one_namespace_only(tmp_path: Pa
         whisper = canaries.place("abstract", {}, tmp_path, "")
         cable = canaries.place("interface", {}, tmp_path, "")
         facts: dict[str, Any] = service.facts()
-        name, inode = whisper.facts()["name"], whisper.facts()["inode"]
+        name: Any = whisper.facts()["name"]
+        inodes: Any = whisper.facts()["inodes"]
         names: Any = cable.facts()["names"]
         here = fresh()
         assert here["names"] == here["links"] == here["sysfs"] == here["devices"] == sorted(["lo", *names])
         assert here["tcp"] == [facts["port"]]
         assert here["udp"] == []
         assert here["unix"] == [f"@{name}"]
-        assert here["inodes"] == here["diag"] == sorted([*facts["inodes"], inode])
+        assert here["inodes"] == here["diag"] == sorted([*facts["inodes"], *inodes])
         there = in_throwaway(fresh)
         assert there["names"] == there["links"] == there["sysfs"] == there["devices"] == ["lo"]
         assert [there[table] for table in ("tcp", "udp", "unix", "inodes", "diag", "arp")] == [[]] * 6

@@ -104,6 +104,77 @@ def test_a_check_that_does_not_go_red_by_a_verdict_is_not_proven(
     assert (tame.outcome, tame.proofs[0].outcome) == ("pass", outcome)
 
 
+SHAPED = GOOD.replace("checks:", "shapes: [small, small + odd]\nchecks:")
+
+
+def write_shapes(project: Project) -> None:
+    project.write("scenarios/shapes/small.yaml", "title: Small\ncontainer: {pids: 7}")
+    project.write("scenarios/shapes/odd.yaml", "title: Odd\ncontainer: {hostname: odd, oci: {hostname: odder}}")
+
+
+def test_a_check_is_an_item_in_each_of_its_shapes_and_proven_in_its_own(project: Project) -> None:
+    write_shapes(project)
+    project.write("scenarios/uts.yaml", SHAPED)
+    assert project.ids("--prove") == [
+        "scenarios/uts.yaml::uts-name[builtin]",
+        "scenarios/uts.yaml::uts-name[builtin-no-sethostname]",
+        "scenarios/uts.yaml::uts-name[builtin-small]",
+        "scenarios/uts.yaml::uts-name[builtin-small + odd]",
+    ]
+    assert len(project.ids("-k", "odd")) == 1
+    run = project.run("--prove")
+    run.assert_outcomes(passed=4)
+    run.stdout.re_match_lines(
+        [r"  uts-name +pass 1/1", r"  uts-name\[small\] +pass$", r"  uts-name\[small \+ odd\] +pass$"]
+    )
+    assert {(result.check, result.shape, result.outcome) for result in project.results().results} == {
+        ("uts-name", "", "pass"),
+        ("uts-name", "small", "pass"),
+        ("uts-name", "small + odd", "pass"),
+    }
+    good = [request["config"] for request in project.logged("requests") if not request["sabotage"]]
+    # The shapes are below: the hostname that the check asks for holds over theirs, so two of the three are the same.
+    assert [config["hostname"] for config in good] == ["cell-1", "cell-1"]
+    assert [config["linux"].get("resources", {}) for config in good] == [{}, {"pids": {"limit": 7}}]
+
+
+def test_a_failure_in_a_shape_says_in_which(project: Project) -> None:
+    write_shapes(project)
+    project.write("scenarios/uts.yaml", SHAPED.replace("cell-1", "shared"))
+    run = project.run("-k", "odd")
+    run.assert_outcomes(failed=1, deselected=2)
+    run.stdout.fnmatch_lines(
+        [
+            "scenarios/uts.yaml:5: uts-name[[]small + odd[]] on builtin: fail (leak)",
+            "  again: pytest 'scenarios/uts.yaml::uts-name[[]builtin-small + odd[]]'",
+        ]
+    )
+
+
+def test_what_a_shape_lacks_is_a_skip_there_alone(project: Project) -> None:
+    project.write(
+        "scenarios/shapes/small.yaml",
+        "title: Small\ncontainer: {pids: 7}\nrequires: {'environment.kernel >= [99, 0]': a kernel of the future}",
+    )
+    project.write("scenarios/uts.yaml", SHAPED.replace(", small + odd", ""))
+    project.run().assert_outcomes(passed=1, skipped=1)
+    assert [result.reason for result in project.results().results] == ["", "a kernel of the future"]
+
+
+def test_slow_checks_are_marked(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-slow", slow="true"))
+    assert project.ids("-m", "slow") == ["scenarios/uts.yaml::uts-slow[builtin]"]
+    assert project.ids("-m", "leak and not slow") == ["scenarios/uts.yaml::uts-name[builtin]"]
+
+
+def test_what_a_good_container_has_answered_is_kept(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-shared", "shared"))
+    project.run()
+    good, bad = project.results().results
+    assert good.answers == [("inside.identity.hostname", "'cell-1'"), ("host.identity.hostname", "'outer'")]
+    assert bad.answers == []
+
+
 def test_equal_containers_share_a_launch_with_all_their_observations(project: Project) -> None:
     another = check("uts-namespace", expect="inside.namespaces.hostname == config.hostname")
     project.write("scenarios/uts.yaml", GOOD + another)

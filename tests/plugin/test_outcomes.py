@@ -207,5 +207,13 @@ def test_the_plugin_loads_the_harness_only_for_scenarios(project: Project) -> No
     environment = {"PYTHONPATH": str(Path(backends.__file__).parents[2]), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == str(
-        ["harness", "harness.errors", "harness.items", "harness.plugin", "harness.runtime", "harness.runtime.errors"]
+        [
+            "harness",
+            "harness.errors",
+            "harness.items",
+            "harness.plugin",
+            "harness.runtime",
+            "harness.runtime.errors",
+            "harness.severities",
+        ]
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import elf
-from harness.bench import commands, contenders, orphans
+from harness.bench import commands, concurrency, contenders, orphans
 from harness.bench.commands import HangError
 from harness.bench.contenders import Command, Place, Way
 from harness.bench.series import Round, Settings
@@ -95,6 +95,33 @@ def test_one_that_hangs_is_ended_with_all_it_has_started(
     monkeypatch.setattr(commands, "QUIET", 0.1)
     with pytest.raises(HangError, match=f"it has not ended in time{words}"):
         stand_in(script, deadline=0.4).start()
+
+
+def test_a_batch_that_leaves_something_running_has_failed(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "LINGERING", 0.2)
+    monkeypatch.setattr(concurrency, "LINGERING", 0.2)
+    with concurrency.spawned(stand_in("exec $clock")) as batch:
+        assert batch(2).first
+    with concurrency.spawned(stand_in(f"setsid {ENDLESS} & exec $clock")) as batch:
+        with pytest.raises(HarnessError, match=r"^it has left sleep running$"):
+            batch(2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"one\n\n two \n\n", "two"),
+        (
+            b"docker: Error response from daemon: no space\n\nRun 'docker run --help' for more\n",
+            "docker: Error response",
+        ),
+        (b"error: the first\nERROR the last\nbye\n", "ERROR the last"),
+        (b"\n", ""),
+    ],
+)
+def test_the_last_words_are_the_last_error_or_else_the_last_line(text: bytes, words: str) -> None:
+    assert commands.last_words(text).startswith(words)
+    assert bool(words) is bool(commands.last_words(text))
 
 
 def test_much_output_does_not_stop_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +234,7 @@ def test_who_fails_now_and_then_enters_no_median_and_who_always_does_is_given_up
         },
         Settings(rounds=9, gap_ms=0, warmup=1),
         told.append,
-        last="good",
+        own="good",
     )
     turns.all_rounds()
     series = turns.series()
@@ -221,7 +248,7 @@ def test_who_fails_now_and_then_enters_no_median_and_who_always_does_is_given_up
     assert series["missing"].summary("first") is None
     assert "/no/such/runtime" in series["missing"].failures[0][1]
     assert series["late"].failures[-1] == (4, "exit status 5 (given up)")
-    assert told[-1] == "test: round 10 of 10, good"
+    assert "test: round 10 of 10, good" in told
 
 
 def test_who_loses_too_much_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +266,31 @@ def test_who_loses_too_much_time_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert turns.series()["slow"].failures == [(0, "it has not ended in time (given up)")]
 
 
-def test_all_take_turns_in_every_round_and_our_own_is_the_last() -> None:
-    order: list[str] = []
+def test_who_has_spent_its_time_gets_no_more_turns_and_what_it_has_found_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def taking(seconds: float, error: str = "") -> Callable[[], Round]:
+        def start() -> Round:
+            now[0] += seconds
+            if error:
+                raise HarnessError(error)
+            return Round(1, 1)
+
+        return start
+
+    starts = {"slow": taking(1), "slower": taking(3), "fast": taking(0.01), "hung": taking(9, "it hangs")}
+    turns = Turns("test", starts, Settings(20, gap_ms=0, warmup=1), print, seconds=4)
+    turns.all_rounds()
+    found = turns.series()
+    assert {label: len(seen.rounds) for label, seen in found.items()} == {"slow": 4, "slower": 1, "fast": 20, "hung": 1}
+    assert found["hung"].failures == [(0, "it hangs")], "also where it was in the rounds that do not count"
+
+
+def noting(order: list[str], labels: str) -> dict[str, Callable[[], Round]]:
+    """Return starts that note their labels in the order in which they are made."""
 
     def starter(label: str) -> Callable[[], Round]:
         def start() -> Round:
@@ -249,15 +299,37 @@ def test_all_take_turns_in_every_round_and_our_own_is_the_last() -> None:
 
         return start
 
-    turns = Turns(
-        "test", {label: starter(label) for label in "abcd"}, Settings(rounds=20, gap_ms=0, warmup=2), print, last="b"
-    )
+    return {label: starter(label) for label in labels}
+
+
+@pytest.mark.parametrize("own", ["b", None])
+def test_all_take_turns_in_every_round_and_each_has_every_place(own: str | None) -> None:
+    order: list[str] = []
+    turns = Turns("test", noting(order, "abcd"), Settings(rounds=40, gap_ms=0, warmup=2), print, own)
     turns.all_rounds()
     rounds = [order[at : at + 4] for at in range(0, len(order), 4)]
-    assert len(rounds) == 22
-    assert all(sorted(taken) == ["a", "b", "c", "d"] and taken[-1] == "b" for taken in rounds)
-    assert len(set(map(tuple, rounds))) == 6, "the others are not always in the same order"
-    assert {len(found.rounds) for found in turns.series().values()} == {20}
+    assert len(rounds) == 42
+    assert all(sorted(taken) == ["a", "b", "c", "d"] for taken in rounds)
+    for label in "abcd":
+        assert {taken.index(label) for taken in rounds} == {0, 1, 2, 3}
+    assert {len(found.rounds) for found in turns.series().values()} == {40}
+
+
+def test_whoever_times_our_own_times_nothing_but_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda _: done.append("gap"))
+    turns = Turns(
+        "test", noting(done, "abc"), Settings(rounds=9, gap_ms=5, warmup=0), lambda _: done.append("told"), "b"
+    )
+    for _ in range(9):
+        turns.before()
+        assert done[-1] == "gap"
+        before = len(done)
+        turns.own()
+        assert done[before:] == ["b"]
+        turns.after()
+        assert done.count("gap") == done.count("told") == 3
+        done.clear()
 
 
 def test_an_interruption_ends_what_is_running(stand_in: StandIn) -> None:

@@ -72,6 +72,7 @@ def test_the_exit_status_tells_the_verdict(
         line = next(line for line in text.splitlines() if line.startswith("| builtin "))
         assert [cell.strip() for cell in line.split("|")][2] == verdict
     assert ("- builtin cannot be compared: now: the machine was too busy" in report) == (status == 2)
+    assert shown.endswith(f"What the figures mean: {tmp_path}/reports/benchmark-comparison.md\n")
     assert json.loads((tmp_path / "reports/benchmark-rows.json").read_text()) == rows.rows(now)
 
 
@@ -116,6 +117,8 @@ def rounds_of(told: dict[str, Any], label: str) -> list[Any]:
         (edited(lambda told: told.clear()), "benchmark format None is not 2"),
         (edited(lambda told: rounds_of(told, "builtin").append(None)), "failures and rounds of builtin in baseline do"),
         (edited(lambda told: rounds_of(told, "builtin").append({"first": -1})), "not a benchmark of isoproof"),
+        (edited(lambda told: rounds_of(told, "yardstick")[0].update(first=0)), "not a benchmark of isoproof"),
+        ("[]", "not a benchmark of isoproof"),
         (edited(lambda told: told["sections"].clear()), "no section baseline is in it"),
         (edited(lambda told: told["environment"].update(cpu="another")), "its processor was 'another', and is "),
         (edited(lambda told: told["environment"].pop("release")), "its kernel was None, and is "),

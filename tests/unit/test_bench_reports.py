@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.bench import record, tables
+from harness.bench import alive, concurrency, contenders, glance, launcher_size, record, runtimes, tables
 from harness.bench.record import recorded
+from harness.bench.sections import SECTIONS
 from harness.bench.series import Benchmark, Contender, Round, Section, Series, Settings, from_json
 from harness.errors import HarnessError
 
@@ -99,12 +100,12 @@ def report(tmp_path: Path) -> str:
 
 
 def row(report: str, label: str, table: int = 0) -> list[str]:
-    lines = re.findall(rf"^\| {label} .*$", report, re.MULTILINE)
+    lines = re.findall(rf"^\| {label} +\|.*$", report, re.MULTILINE)
     return [cell.strip() for cell in lines[table].split("|")[2:-1]]
 
 
 def test_people_see_percentiles_versions_and_failures(report: str) -> None:
-    assert row(report, " ") == ["p50", "p90", "p95", "p99", "max", "clean", "CPU", "memory", "failed", "version"]
+    assert row(report, " ", 1) == ["p50", "p90", "p95", "p99", "max", "clean", "CPU", "memory", "failed", "version"]
     assert row(report, "runc") == [
         *("20.00", "20.00", "20.00", "20.00", "20.00", "40.00", "0.50", "1024", "5%", "1.1.5"),
     ]
@@ -116,7 +117,59 @@ def test_people_see_ratios_and_what_may_be_chance(report: str) -> None:
     assert row(report, "times as long as") == ["floor", "runc"]
     assert row(report, "runc", 1) == ["20", "1"]
     assert row(report, "isoproof-run", 1) == ["≈ 1", "0.05"]
-    assert "isoproof run takes 2 times as long as its interpreter takes to do nothing." in report
+
+
+def test_where_nobody_else_is_there_nothing_is_a_ratio(tmp_path: Path) -> None:
+    with recorded(tmp_path, SETTINGS) as found:
+        fill(found)
+    del found.sections["runtimes"].series["floor"], found.sections["runtimes"].series["runc"]
+    shown = tables.shown("runtimes", found.sections["runtimes"], found)
+    assert "times as long" not in shown
+    assert "says so.\n\n- absent: crun" in shown
+
+
+def test_people_see_at_a_glance_how_far_our_own_runtime_is(report: str) -> None:
+    first = report.partition("## Runtimes")[0]
+    assert row(first, "isoproof-run against python, to the end") == ["2.00", "1.00", "2", "at most 1.5: missed"]
+    assert row(first, "isoproof-run against runc") == ["1.00", "20.00", "0.05", "at most 0.5"]
+    assert row(first, "builtin against floor") == ["", "1.00", "", "at most 1.05"]
+    assert not re.search("alive|at once|MB", first.partition("Medians")[0]), "their sections were not measured"
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "times", "aim"),
+    [
+        (1040, "floor", "1.04", "at most 1.05"),
+        (1100, "floor", "1.1", "at most 1.05: missed"),
+        (1000, "floor", "≈ 1", "at most 1.05"),
+        (450, "bubblewrap", "0.45", "at most 0.5"),
+        (550, "bubblewrap", "0.55", "at most 0.5: missed"),
+    ],
+)
+def test_people_see_which_aims_are_missed(own: int, other: str, times: str, aim: str) -> None:
+    series = {"builtin": Series(rounds(own)), other: Series(rounds(1000))}
+    found = glance.rows({"runtimes": Section("Runtimes", "Who?", series)})
+    assert [f"builtin against {other}", f"{own / 1000:.2f}", "1.00", times, aim] in found
+
+
+def test_what_may_be_chance_misses_no_aim() -> None:
+    series = {"builtin": Series([Round(1), Round(9), Round(9)]), "floor": Series([Round(1), Round(1), Round(9)])}
+    (_, found, *_) = glance.rows({"runtimes": Section("Runtimes", "Who?", series)})
+    assert found[-2:] == ["≈ 9", "at most 1.05"]
+
+
+def test_every_question_is_one_of_series_that_there_are() -> None:
+    with contenders.place() as place:
+        names = {make(place).name for make in runtimes.CONTENDERS}
+    labels = {
+        runtimes.TITLE: names,
+        "concurrency": {f"{concurrency.OURS}, {count} at once" for count in concurrency.COUNTS},
+        "alive": {f"builtin, {level} alive" for level in alive.LEVELS},
+        "launcher-size": {f"replay, {size} MB more" for size in launcher_size.SIZES},
+    }
+    assert set(labels) <= {runtimes.TITLE, *SECTIONS}
+    for question in glance.QUESTIONS:
+        assert {question.label, question.other} <= labels[question.section]
 
 
 def test_people_see_who_is_absent_and_who_failed_and_nothing_acts(report: str) -> None:

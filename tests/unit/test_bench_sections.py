@@ -1,7 +1,6 @@
 """What the sections compare, their arithmetic and their tables: all that needs no container."""
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 
 from harness import elf
 from harness.bench import cells, concurrency, features, layouts, namespaces, phases, tables
-from harness.bench.concurrency import Batch
 from harness.bench.contenders import NAME
 from harness.bench.sections import SECTIONS
 from harness.bench.series import Benchmark, Round, Section, Series, Settings
@@ -77,39 +75,6 @@ def test_each_container_of_a_batch_has_a_name_of_its_own() -> None:
     assert concurrency.numbered(command, 3) == ["runc", "--root", f"/tmp/{NAME}", "run", f"{NAME}-runc-3"]
 
 
-def test_batches_of_all_sizes_take_turns_and_failures_are_told() -> None:
-    asked: list[int] = []
-
-    def works(count: int) -> Round:
-        asked.append(count)
-        return Round(count, count)
-
-    def fails(count: int) -> Round:
-        raise HarnessError(f"not {count}")
-
-    found = concurrency.take_turns({"a": works, "b": fails}, [1, 4], silent, Settings(3, 0, 1))
-    assert list(found) == ["a, 1 at once", "b, 1 at once", "a, 4 at once", "b, 4 at once"]
-    assert found["a, 4 at once"] == Series([Round(4, 4)] * 3)
-    assert found["b, 1 at once"] == Series([None] * 3, [(index, "not 1") for index in range(3)])
-    assert sorted(asked) == [1] * 4 + [4] * 4
-
-
-def test_who_takes_too_long_gets_fewer_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def taking(seconds: float) -> Batch:
-        def batch(count: int) -> Round:
-            now[0] += seconds * count
-            return Round(1, 1)
-
-        return batch
-
-    found = concurrency.take_turns({"slow": taking(1), "fast": taking(0.01)}, [1, 2], silent, Settings(20, 0, 0))
-    counts = {label: len(seen.rounds) for label, seen in found.items()}
-    assert counts == {"slow, 1 at once": 5, "slow, 2 at once": 3, "fast, 1 at once": 20, "fast, 2 at once": 20}
-
-
 @dataclass
 class StandIn:
     """A container that writes what a clock would have written."""
@@ -137,6 +102,13 @@ def test_a_container_that_fails_or_says_nothing_has_no_time() -> None:
         cells.start(StandIn(b"", {"process": {}}, 3))  # type: ignore[arg-type]
     with pytest.raises(HarnessError, match="written nothing"):
         cells.start(StandIn(b"", {"process": {}}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("times", [(5, 0, 9, 1), (5, 5, 9, 1), (5, 9, 9, 1), (5, 12, 9, 1)])
+def test_a_start_whose_clock_cannot_be_right_has_no_time(times: tuple[int, int, int, int]) -> None:
+    assert cells.Times(5, 6, 9, 1).durations == (1, 4, 1)
+    with pytest.raises(HarnessError, match="the clock inside has told no time"):
+        assert cells.Times(*times).durations
 
 
 def rendered(name: str, section: Section) -> str:

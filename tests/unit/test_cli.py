@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness import cli, lesson
 from harness.results import Result, Results, Runtime, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +33,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write_results(path: Path, outcome: str) -> None:
+def write_results(path: Path, outcome: str, **more: object) -> None:
     fields = {"path": "scenarios/uts.yaml", "line": 4, "runtime": "builtin", "claim": "a", "severity": "leak"}
-    result = Result(check="uts-name", area="uts", outcome=outcome, **fields)  # type: ignore[arg-type]
+    result = Result(check="uts-name", area="uts", outcome=outcome, **fields, **more)  # type: ignore[arg-type]
     from harness import environment
 
     path.write_text(to_json(Results(environment.facts(), [Runtime("builtin", "1")], [result], "now", 1.0)))
@@ -52,13 +52,78 @@ def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("json ")
 
 
-def test_explain_says_all_about_a_check(capsys: pytest.CaptureFixture[str]) -> None:
+def test_checks_are_listed_by_area_and_severity(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = SCENARIO.replace("uts-name", "net-name").replace("leak", "escape")
+    (project / "scenarios" / "net.yaml").write_text(text)
+
+    def listed(*options: str) -> list[str]:
+        assert cli.main(["list", *options]) == 0
+        return [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+
+    assert listed() == ["net-name", "uts-name"]
+    assert listed("--area", "net") == listed("--severity", "escape") == ["net-name"]
+    assert listed("--area", "net", "--severity", "leak") == []
+
+
+def test_shapes_are_listed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "scenarios" / "shapes").mkdir()
+    (project / "scenarios" / "shapes" / "small.yaml").write_text("title: A small container\ncontainer: {pids: 9}\n")
+    assert cli.main(["list", "shapes"]) == 0
+    assert capsys.readouterr().out == "small  A small container\n"
+
+
+def test_explain_tells_a_check_to_a_learner(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    more = """    why: It is copied from the host.
+    see: [uts_namespaces(7), CVE-2000-1234, moby oci/defaults.go]
+    also: [LTP utsname01]
+    canaries: {bait: process}
+"""
+    (project / "scenarios" / "uts.yaml").write_text(SCENARIO + more)
+    assert cli.main(["explain", "uts-name"]) == 0
+    parts = capsys.readouterr().out.split("\n\n")
+    told = {part[: lesson.LABEL].strip(): part[lesson.LABEL :].rstrip("\n") for part in parts[1:]}
+    assert parts[0] == (
+        "uts-name: The hostname is the one that was asked for\nscenarios/uts.yaml:4: A container has names of its own"
+    )
+    assert told["why"] == "It is copied from the host."
+    assert told["failure"] == "leak: tells about the host or a neighbour"
+    assert told["probed"].startswith("inside: identity, by probes/identity.py: ")
+    assert "bait on the host: bait, a process: " in told["probed"]
+    assert told["good"] == "inside.identity.hostname == config.hostname"
+    assert "must go red under skip-ns=uts: Do not make this namespace" in told["proven"]
+    assert told["needs"] == "environment.kernel >= [5, 12], else: too old"
+    assert (told["CVEs"], told["also in"]) == ("CVE-2000-1234", "LTP utsname01")
+    assert (told["read next"], told["sources"]) == ("uts_namespaces(7)", "moby oci/defaults.go")
+    assert told["run"] == (
+        "pytest 'scenarios/uts.yaml::uts-name[builtin]'\nprove     pytest --prove scenarios/uts.yaml -k uts-name"
+    )
+    assert "seen" not in told
+
+
+def test_explain_shows_what_the_last_run_has_seen(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "reports").mkdir()
+    path = project / "reports" / "isolation.json"
+    write_results(path, "pass", answers=[("inside.identity.hostname", "'cell\x1b'")])
+    assert cli.main(["explain", "uts-name"]) == 0
+    text = capsys.readouterr().out
+    assert "seen      on builtin, now:\n" in text
+    assert "inside.identity.hostname = 'cell\\x1b'\n" in text
+    path.write_text("not a report")
+    assert cli.main(["explain", "uts-name"]) == 0
+    assert "seen" not in capsys.readouterr().out
+
+
+def test_explain_keeps_to_the_width_of_the_terminal(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    (project / "scenarios" / "uts.yaml").write_text(SCENARIO + f"    why: {'word ' * 40}\n")
     assert cli.main(["explain", "uts-name"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "scenarios/uts.yaml:4: uts-name (leak)"
-    assert "must go red under: skip-ns=uts" in lines
-    assert "requires: environment.kernel >= [5, 12] (else: too old)" in lines
-    assert "observes inside: identity, by probes/identity.py" in lines
+    assert max(len(line) for line in lines if "word" in line) in range(55, 61)
 
 
 def test_report_renders_again_and_tells_of_failures(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,42 @@ def test_the_stopwatch_of_the_other_machine_does_the_same(tmp_path: Path, missin
     assert os.waitstatus_to_exitcode(report[4]) == 7
 
 
+def kept_by(machine: str, path: Path, emulator: list[str]) -> str:
+    """Run a keeper with a shell's script as its arguments, which says what the kept descriptor is."""
+    path.write_bytes(elf.keeper_program(machine))
+    path.chmod(0o755)
+    script = f'readlink /proc/self/fd/{elf.KEPT}; echo "$0 $1 $SAID"'
+    command = [*emulator, str(path), "/bin/sh", "-c", script, "one", "two"]
+    return subprocess.run(command, env={"SAID": "three"}, capture_output=True, check=True, text=True).stdout
+
+
+def test_the_keeper_keeps_its_executable_and_becomes_its_arguments(tmp_path: Path) -> None:
+    path = tmp_path / "keeper"
+    assert kept_by(os.uname().machine, path, []) == f"{path}\none two three\n"
+
+
+def test_the_keeper_of_the_other_machine_does_the_same(tmp_path: Path, missing: Callable[[str], NoReturn]) -> None:
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not emulator:
+        missing("qemu-aarch64 is not installed; Debian has it in qemu-user-static")
+    path = tmp_path / "keeper"
+    assert kept_by("aarch64", path, [emulator]) == f"{path}\none two three\n"
+
+
+def test_the_keeper_takes_the_place_of_a_dynamic_loader(tmp_path: Path, missing: Callable[[str], NoReturn]) -> None:
+    """As the loader of another program it keeps that one's file: a program of which nothing else is ever run."""
+    keeper, program = tmp_path / "loader", tmp_path / "program"
+    keeper.write_bytes(elf.keeper_program(os.uname().machine))
+    keeper.chmod(0o755)
+    compiler = shutil.which("cc") or missing("no C compiler is installed")
+    source = "int main(void) { return 1; }"
+    for kind in ("-pie", "-no-pie"):
+        command = [compiler, kind, f"-Wl,--dynamic-linker={keeper}", "-xc", "-", "-o", str(program)]
+        subprocess.run(command, input=source, text=True, check=True)
+        command = [str(program), "/bin/sh", "-c", f"readlink /proc/self/fd/{elf.KEPT}"]
+        assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == f"{program}\n"
+
+
 @pytest.mark.parametrize(("machine", "number"), [("x86_64", 62), ("aarch64", 183)])
 def test_the_path_stands_where_the_instructions_look_for_it(machine: str, number: int) -> None:
     program = elf.status_program(machine)
@@ -122,5 +158,7 @@ def test_an_unknown_machine_is_named() -> None:
         elf.status_program("riscv64")
     with pytest.raises(HarnessError, match="no pause program for riscv64"):
         elf.pause_program("riscv64")
+    with pytest.raises(HarnessError, match="no keeper program for riscv64"):
+        elf.keeper_program("riscv64")
     with pytest.raises(HarnessError, match="no stopwatch program for riscv64"):
         elf.stopwatch_program("riscv64")

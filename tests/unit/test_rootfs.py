@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness import rootfs
+from harness import elf, rootfs
 from harness.errors import HarnessError
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +98,23 @@ def test_an_image_stays_in_its_directory(tmp_path: Path, kind: str, path: str) -
     with pytest.raises(HarnessError, match="it must be a path below /"):
         rootfs.make_rootfs(root, {kind: [path] if kind == "directories" else {path: "x"}})
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+def test_an_image_writes_nothing_through_its_own_links(tmp_path: Path) -> None:
+    """cve-2014-9357-unpack: a link and then a file behind it, as a member of an archive may follow another."""
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    root.mkdir()
+    with pytest.raises(OSError, match="not empty"):
+        rootfs.make_rootfs(root, {"symlinks": {"/a": str(outside)}, "files": {"/a/b": "x"}})
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.usefixtures("umask")
+def test_an_image_brings_a_loader(tmp_path: Path) -> None:
+    rootfs.make_rootfs(tmp_path, {"loaders": ["/lib64/ld.so"]})
+    assert (tmp_path / "lib64/ld.so").read_bytes() == elf.keeper_program(os.uname().machine)
+    assert mode(tmp_path / "lib64/ld.so") == 0o755
 
 
 @pytest.mark.usefixtures("umask")

@@ -1,18 +1,13 @@
 """Scenario files: what a check is worked out to need, and what every mistake is told as."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
-from harness import scenario, yamlfile
 from harness.errors import ScenarioError
-from harness.language import Container, Image, Size, schema
-from harness.scenario import Check, Expectation, load, load_known
+from harness.language import Container, Image, Size
+from harness.scenario import Check, Expectation, load, load_known, load_shape
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,20 +21,11 @@ CHECK = """
 """
 
 
-@pytest.fixture(autouse=True)
-def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five probes of our own, so that nothing here depends on which the project has."""
-    folder = tmp_path / "probes"
-    folder.mkdir()
-    for name in ("identity", "mounts", "signal", "watch", "init", "_kernel"):
-        (folder / f"{name}.py").touch()
-    monkeypatch.setattr(scenario, "PROBES", folder)
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return Path("a.yaml")
+def shape(file: Path, name: str, text: str) -> None:
+    """A named container beside a scenario file."""
+    folder = file.parent / "shapes"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.yaml").write_text(text)
 
 
 def one(file: Path, check: str, head: str = "") -> Check:
@@ -239,14 +225,98 @@ observe:
     assert check.host["seen"]["args"] == {"pid": "container.pid"}
 
 
-def test_a_refused_container_has_a_twin(file: Path) -> None:
-    check = one(
+SHAPES = """container: {shape: plain}
+shapes: [other, plain + other]
+"""
+
+
+@pytest.fixture
+def shapes(file: Path) -> None:
+    shape(file, "plain", "title: Plain\ncontainer: {memory: 1 MiB, oci: {hostname: plain}}\n")
+    shape(
         file,
-        "    expect: [start.refused]\n    refuses: true\n    container: {hostname: bad}\n",
-        "container: {hostname: good}\n",
+        "other",
+        "title: Other\ncontainer: {userns: true}\nrequires: {environment.uid == 0: must be root}\n",
     )
-    assert check.container == Container(hostname="bad")
-    assert check.twin == Container(hostname="good")
+
+
+@pytest.mark.usefixtures("shapes")
+def test_a_check_is_made_in_its_own_shape_and_again_in_others(file: Path) -> None:
+    first, *others = one(
+        file, "    expect: [start.ran]\n    requires: {environment.uid == 1: no}\n", SHAPES
+    ).everywhere()
+    assert (first.label, first.base) == ("a", [Container(memory=Size(1 << 20), oci={"hostname": "plain"})])
+    assert first.requires == {"environment.uid == 1": "no"}
+    assert [check.label for check in others] == ["a[other]", "a[plain + other]"]
+    assert [len(check.base) for check in others] == [1, 2]
+    for check in others:
+        assert check.requires == {"environment.uid == 1": "no", "environment.uid == 0": "must be root"}
+        assert check.sabotages == []  # it is proven where its knobs are known to have an effect
+        assert (check.name, check.container) == (first.name, first.container)
+
+
+@pytest.mark.usefixtures("shapes")
+@pytest.mark.parametrize(
+    ("own", "names"),
+    [
+        ("", ["other", "plain + other"]),
+        ("    shapes: []\n", []),
+        ("    shapes: [plain]\n", ["plain"]),
+        ("    container: {shape: other}\n", []),  # else it would be made without what it says it needs
+        ("    container: {shape: other}\n    shapes: [plain]\n", ["plain"]),
+        ("    container: {hostname: a}\n", ["other", "plain + other"]),
+    ],
+)
+def test_the_shapes_of_a_file_are_for_checks_that_name_none(file: Path, own: str, names: list[str]) -> None:
+    assert list(one(file, f"    expect: [start.ran]\n{own}", SHAPES).shapes) == names
+
+
+@pytest.mark.usefixtures("shapes")
+@pytest.mark.parametrize(
+    ("head", "check", "message"),
+    [
+        ("shapes: [othr]\n", "", "a.yaml:2:10: unknown shape 'othr'; did you mean 'other'?"),
+        ("", "    shapes: [plain, plain + othr]\n", "a.yaml:8:21: unknown shape 'othr'; did you mean 'other'?"),
+        ("container: {shape: plane}\n", "", "a.yaml:2:20: unknown shape 'plane'; did you mean 'plain'?"),
+        ("container: {shape: bad}\n", "", "shapes/bad.yaml:2:20: a shape has no shape of its own"),
+        ("shapes: [worse]\n", "", "shapes/worse.yaml:1:1: unknown key 'titel'; did you mean 'title'?"),
+    ],
+)
+def test_a_mistake_in_a_shape_is_told_where_it_stands(file: Path, head: str, check: str, message: str) -> None:
+    shape(file, "bad", "title: t\ncontainer: {shape: plain}\n")
+    shape(file, "worse", "titel: t\ntitle: t\ncontainer: {}\n")
+    assert mistakes_of_one(file, f"    expect: [start.ran]\n{check}", head) == [message]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title: t\ncontainer: {image: {directories: [/a]}}\n", "b.yaml:2:20: a shape has no image of its own"),
+        ("title: t\ncontainer: {}\nrequires: {uid == 0: root}\n", "b.yaml:3:22: `requires` asks of environment only,"),
+    ],
+)
+def test_what_a_shape_cannot_have(file: Path, text: str, message: str) -> None:
+    shape(file, "b", text)
+    with pytest.raises(ScenarioError) as raised:
+        load_shape(Path("shapes/b.yaml"))
+    assert str(raised.value).startswith(f"shapes/{message}")
+
+
+def test_other_suites_and_slowness_are_kept(file: Path) -> None:
+    check = one(file, "    expect: [start.ran]\n    also: [LTP utsname01, runc]\n    slow: true\n")
+    assert (check.also, check.slow) == (["LTP utsname01", "runc"], True)
+
+
+def test_a_refused_container_has_a_twin(file: Path) -> None:
+    for key in ("refuses", "may_refuse"):
+        check = one(
+            file,
+            f"    expect: [start.refused]\n    {key}: true\n    container: {{hostname: bad}}\n",
+            "container: {hostname: good}\n",
+        )
+        assert check.container == Container(hostname="bad")
+        assert check.twin == Container(hostname="good")
+        assert check.may_refuse == (key == "may_refuse")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +357,7 @@ def test_a_refused_container_has_a_twin(file: Path) -> None:
         ("    expect:\n      - canary.bait.x == 1\n", "a.yaml:8:9: unknown canary 'bait'"),
         (
             "    expect: [inside.pid.x]\n    container: {shape: dockerlike}\n",
-            "a.yaml:8:24: unknown shape 'dockerlike'; did you mean 'docker-like'?",
+            "a.yaml:8:24: unknown shape 'dockerlike'",
         ),
         (
             "    expect: [inside.a.x]\n    observe:\n      a: {probe: sigal}\n",
@@ -357,6 +427,14 @@ def test_a_refused_container_has_a_twin(file: Path) -> None:
             "    expect: [inside.mounts.x]\n    refuses: true\n    container: {pids: 1}\n",
             "a.yaml:4:5: nothing is observed in a refused container: inside.mounts",
         ),
+        (
+            "    expect: [inside.mounts.mounts]\n    may_refuse: true\n    container: {pids: 1}\n",
+            "a.yaml:4:5: nothing is expected of a refusal: every expectation names inside",
+        ),
+        (
+            "    expect: [start.ran]\n    may_refuse: true\n",
+            "a.yaml:4:5: `may_refuse` needs a `container` of the check's own: the file's must start",
+        ),
     ],
 )
 def test_mistake_in_a_check(file: Path, check: str, message: str) -> None:
@@ -375,6 +453,7 @@ def test_during_and_meanwhile_exclude_each_other(file: Path) -> None:
     ("sabotage", "message"),
     [
         ("nonsense", "a.yaml:6:15: unknown sabotage 'nonsense'"),
+        ("share-ns=canary.bait.namespace", "a.yaml:6:15: unknown canary 'bait'"),
         ("[skip-ns=uts, nonsense]", "a.yaml:6:29: unknown sabotage 'nonsense'"),
         ("skip-ns=uts + nonsense", "a.yaml:6:15: unknown sabotage 'nonsense'"),
         ("skip-ns", "a.yaml:6:15: the sabotage 'skip-ns' needs a value behind ="),
@@ -450,52 +529,3 @@ def test_mistake_in_what_is_known(file: Path, text: str, message: str) -> None:
     with pytest.raises(ScenarioError) as raised:
         load_known(file)
     assert str(raised.value) == message
-
-
-def test_schema_is_fresh() -> None:
-    made = subprocess.run(
-        [sys.executable, "-m", "harness.scenario"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert made == (ROOT / "harness/scenario.schema.json").read_text(), (
-        "python -m harness.scenario > harness/scenario.schema.json"
-    )
-
-
-def test_schema_knows_every_key_and_says_what_it_is() -> None:
-    for name, definition in schema()["$defs"].items():
-        assert definition["additionalProperties"] is False
-        assert definition["description"]
-        for key, field in definition["properties"].items():
-            assert field["description"], f"{name}.{key}"
-            assert '"null"' not in json.dumps(field), f"{name}.{key}"
-
-
-def plain(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: plain(value) for key, value in tree.items()}
-    return [plain(item) for item in tree] if isinstance(tree, list) else yamlfile.core(tree)
-
-
-def test_schema_agrees_with_the_scenarios_that_there_are() -> None:
-    validator = jsonschema.Draft202012Validator(schema())
-    files = sorted((ROOT / "scenarios").glob("*.yaml"))
-    assert files
-    for path in files:
-        validator.validate(plain(yamlfile.read(path).tree))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "title: t\nchecks: {}\n",
-        "title: t\nchecks: {a: {claim: c}}\n",
-        "title: t\nzzz: 1\nchecks: {a: {claim: c, severity: leak, sabotage: x, expect: [x]}}\n",
-        "title: t\nchecks: {a: {claim: c, severity: bad, sabotage: x, expect: [x]}}\n",
-        "title: t\nchecks: {a: {claim: c, severity: leak, sabotage: x, expect: []}}\n",
-        "title: t\nchecks: {a: {claim: c, severity: leak, sabotage: x, expect: [x], alone: 3}}\n",
-        "title: t\nchecks: {A: {claim: c, severity: leak, sabotage: x, expect: [x]}}\n",
-    ],
-)
-def test_schema_refuses_what_the_loader_refuses(file: Path, text: str) -> None:
-    assert mistakes(file, text)
-    assert not jsonschema.Draft202012Validator(schema()).is_valid(plain(yamlfile.parse(text, "a.yaml").tree))

@@ -8,7 +8,7 @@ import pytest
 from harness.language import Container
 from harness.results import Failure
 from harness.scenario import Check, Expectation
-from harness.verdict import Redness, Verdict, judge, prove, unmet, unprovable
+from harness.verdict import Redness, Verdict, answers, judge, prove, unmet, unprovable
 
 ENVIRONMENT = {"kernel": [6, 18], "uid": 0}
 
@@ -204,6 +204,24 @@ def test_a_refusal_counts_only_beside_a_twin_that_ran() -> None:
     assert judge(refusing, answer(**REFUSED, error="no"), ENVIRONMENT, answer()) == Verdict("error", [], "no")
 
 
+def test_what_may_be_refused_is_judged_inside_where_it_was_not() -> None:
+    either = check("start.ran or 'EINVAL' in start.message", "inside.init.pid == 1", twin=Container(), may_refuse=True)
+    assert judge(either, answer(**REFUSED), ENVIRONMENT, answer()) == Verdict("pass", [], "")
+    assert judge(either, answer(), ENVIRONMENT, answer()) == Verdict("pass", [], "")
+    other = {"start": {"ran": False, "refused": True, "message": "ENOENT"}, "inside": {}}
+    assert judge(either, answer(**other), ENVIRONMENT, answer()).outcome == "fail"
+    assert judge(either, answer(inside={"init": {"facts": {"pid": 2}}}), ENVIRONMENT, answer()).outcome == "fail"
+    assert judge(either, answer(**REFUSED), ENVIRONMENT, answer(**REFUSED)).outcome == "error"
+
+
+def test_silence_is_no_refusal() -> None:
+    either = check("start.message == ''", "inside.init.pid == 1", twin=Container(), may_refuse=True)
+    silent = {"start": {"ran": False, "refused": False, "message": ""}, "inside": {}}
+    assert judge(either, answer(**silent), ENVIRONMENT, answer()) == Verdict(
+        "error", [], "the container did not run: its first process reported nothing"
+    )
+
+
 def test_a_check_that_goes_red_is_proven() -> None:
     assert prove(check("inside.identity.hostname == 'x'"), answer()) == Redness("proven", "")
 
@@ -233,3 +251,19 @@ def test_hostile_facts_are_shown_escaped() -> None:
     ((_, value),) = judged("inside.identity.hostname == 'x'", inside=facts).failures[0].values
     assert value.isprintable()
     assert len(value) < 250
+
+
+def test_answers_are_what_the_expectations_name() -> None:
+    """Each name once, in the order of the expectations, without what was asked for."""
+    one = check(
+        "inside.identity.hostname == config.hostname",
+        "all(item > 0 for item in inside.identity['items']) and inside.identity.hostname != host.identity.hostname",
+        "canary.bait.signals == {}",
+        "inside.broken.errno == 'EPERM'",
+    )
+    assert answers(one, answer()) == [
+        ("inside.identity.hostname", "'cell'"),
+        ("host.identity.hostname", "'host'"),
+        ("inside.identity.items", "[1, 2]"),
+        ("canary.bait.signals", "{}"),
+    ]

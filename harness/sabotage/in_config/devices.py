@@ -17,6 +17,16 @@ def bind_host_devpts(config: Config) -> None:
     bind_instead(config, "/dev/pts", "/dev/pts", "bind")
 
 
+def bind_host_mqueue(config: Config) -> None:
+    """Bind the host's message queues instead of mounting a file system for those of the new IPC namespace."""
+    bind_instead(config, "/dev/mqueue", "/dev/mqueue", "bind")
+
+
+def bind_host_shm(config: Config) -> None:
+    """Bind the host's shared memory instead of mounting a tmpfs for the container's own."""
+    bind_instead(config, "/dev/shm", "/dev/shm", "bind")
+
+
 def trust_image_dev(config: Config) -> None:
     """Take the image's /dev as it is instead of mounting a tmpfs there."""
     config["mounts"].remove(mount_at(config, "/dev"))

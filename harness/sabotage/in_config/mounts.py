@@ -18,6 +18,17 @@ def bind_host_sysfs(config: Config) -> None:
     bind_instead(config, "/sys", "/sys", "rbind" if "user" in namespaces(config) else "bind")
 
 
+def rbind_host_sys(config: Config) -> None:
+    """Bind the host's /sys with all that is mounted below it."""
+    bind_instead(config, "/sys", "/sys", "rbind")
+
+
+def bind_host_binfmt(config: Config) -> None:
+    """Bind the host's table of program formats; not into /proc, where runc would refuse it."""
+    mount = {"destination": "/binfmt", "type": "bind", "source": "/proc/sys/fs/binfmt_misc", "options": ["bind"]}
+    config["mounts"].append(mount)
+
+
 def bind_host_cgroupfs(config: Config) -> None:
     """Bind the host's cgroup file systems instead of mounting them in the new cgroup namespace."""
     bind_instead(config, "/sys/fs/cgroup", "/sys/fs/cgroup", "rbind")
@@ -40,6 +51,11 @@ def extra_mount(config: Config, path: str) -> None:
     config["mounts"].append({"destination": "/extra", "type": "bind", "source": path, "options": ["rbind", "ro"]})
 
 
+def skip_mount(config: Config, destination: str) -> None:
+    """Leave out one mount."""
+    config["mounts"].remove(mount_at(config, destination))
+
+
 def drop_flag(config: Config, flag_at: str) -> None:
     """Leave out one option of one mount: `nosuid@/dev/shm`."""
     flag, _, destination = flag_at.partition("@")
@@ -57,6 +73,23 @@ def no_overlay(config: Config) -> None:
         if mount["type"] == "overlay":
             (source,) = (option.removeprefix("lowerdir=") for option in mount["options"] if "lowerdir=" in option)
             mount.update({"type": "bind", "source": source, "options": ["bind", "rprivate"]})
+
+
+def no_quota(config: Config) -> None:
+    """Keep the changes of each overlay beside its lowest layer, and not on a file system of their own."""
+    for mount in config["mounts"]:
+        if mount["type"] == "overlay":
+            options = dict(option.partition("=")[::2] for option in mount["options"])
+            beside = os.path.dirname(options["lowerdir"])
+            options |= {"upperdir": f"{beside}/upper", "workdir": f"{beside}/work"}
+            mount["options"] = [f"{name}={value}" for name, value in options.items()]
+
+
+def devpts_no_max(config: Config) -> None:
+    """Leave out how many pseudoterminals there may be."""
+    for mount in config["mounts"]:
+        if mount["type"] == "devpts":
+            mount["options"] = [option for option in mount["options"] if not option.startswith("max=")]
 
 
 def drop_idmap(config: Config) -> None:
@@ -97,6 +130,16 @@ def leave_visible_proc(config: Config) -> None:
 def leave_visible_sys(config: Config) -> None:
     """Leave a second sysfs about that can be written; made first, for a read-only one would make all later ones so."""
     config["mounts"].insert(0, {"destination": "/leftover-sys", "type": "sysfs", "source": "sysfs", "options": []})
+
+
+def unmask(config: Config, path: str) -> None:
+    """Leave one path of procfs or sysfs open."""
+    config["linux"]["maskedPaths"].remove(path)
+
+
+def skip_ro_paths(config: Config) -> None:
+    """Leave writable what of procfs changes the whole machine."""
+    config["linux"]["readonlyPaths"] = []
 
 
 def no_masks(config: Config) -> None:

@@ -1,6 +1,9 @@
 """Knobs for namespaces, ids, clocks and the network."""
 
+import os.path
+
 from harness.runtime.config import Config, namespaces
+from harness.sabotage.in_config.devices import bind_host_mqueue
 from harness.sabotage.in_config.mounts import bind_host_proc, bind_host_sysfs
 
 KINDS = {"net": "network"}
@@ -22,11 +25,20 @@ def skip_ns(config: Config, kind: str) -> None:
         linux.pop("uidMappings", None)
         linux.pop("gidMappings", None)
     elif "user" in namespaces(config):
-        # A user namespace may mount procfs and sysfs only for namespaces that it owns; the host's are what is left.
+        # A user namespace may mount the kernel's file systems only for namespaces that it owns; the host's are left.
         if name == "pid":
             bind_host_proc(config)
+        if name == "ipc":
+            bind_host_mqueue(config)
         if name == "network":
             bind_host_sysfs(config)
+
+
+def share_ns(config: Config, path: str) -> None:
+    """Join another container's namespace, the one at this path, instead of making one of its kind."""
+    kind = os.path.basename(path)
+    (entry,) = (entry for entry in config["linux"]["namespaces"] if entry["type"] == KINDS.get(kind, kind))
+    entry["path"] = path
 
 
 def map_ids(config: Config, extent: str) -> None:
@@ -44,6 +56,14 @@ def skip_time_offsets(config: Config) -> None:
 def skip_sysctl(config: Config, name: str) -> None:
     """Do not set this kernel parameter."""
     del config["linux"]["sysctl"][name]
+
+
+def no_sysctl_allowlist(config: Config) -> None:
+    """Have a hook set the parameters, whosever they are; it gets all in one text and takes that apart at each plus."""
+    text = "+".join(f"{name}={value}" for name, value in config["linux"].pop("sysctl").items())
+    script = 'cd /proc/sys && IFS=+ && for each in $1; do echo "${each#*=}" > "$(echo "${each%%=*}" | tr . /)"; done'
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script, "sh", text], "env": ["PATH=/usr/bin:/bin"]}
+    config.setdefault("hooks", {}).setdefault("createRuntime", []).append(hook)
 
 
 def stray_cable(config: Config) -> None:

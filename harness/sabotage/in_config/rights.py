@@ -48,6 +48,14 @@ def no_nnp(config: Config) -> None:
     config["process"]["noNewPrivileges"] = False
 
 
+def resolve_user_by_name_first(config: Config) -> None:
+    """Take the number of the user for a name in the image's /etc/passwd, if there is one: passwd(5)."""
+    user = config["process"]["user"]
+    with open(f"{config['root']['path']}/etc/passwd", encoding="utf-8") as file:
+        entries = [line.rstrip().split(":") for line in file]
+    (user["uid"],) = [int(entry[2]) for entry in entries if entry[0] == str(user["uid"])]
+
+
 def skip_landlock(config: Config, right: str) -> None:
     """Leave one right unrestricted; on files allow it below /, as `refer` is denied even where it is not handled."""
     section = config["process"]["landlock"]

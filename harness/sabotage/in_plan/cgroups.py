@@ -1,7 +1,13 @@
 """Knobs for control groups, and for what is left in the end."""
 
+import errno
+import os
+import signal
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+from harness.runtime import folders, members
 from harness.runtime.step import Call, Filled, Packed, Plan, Step
 from harness.runtime.syscalls import AT_FDCWD, MS
 from harness.sabotage.editing import WIDTH, rootfs_of, without, write_pid
@@ -46,7 +52,28 @@ def cgns_before_move(plan: Plan) -> Plan:
 
 def no_cgroup_kill(plan: Plan) -> Plan:
     """Leave alive what the first process leaves behind."""
-    return replace(plan, kill_leftovers=False)
+    return replace(plan, kill=lambda cgroup, others: True)
+
+
+def kill_without_thaw(plan: Plan) -> Plan:
+    """Kill what the first process leaves behind, and let what is frozen be; only the freezer's cgroup is taken away."""
+
+    def kill(cgroup: Path, others: Iterable[Path]) -> bool:
+        for pid in members.processes(cgroup):
+            os.kill(pid, signal.SIGKILL)
+        return True
+
+    # Each that is left would be waited for until the kernel might have let it go.
+    before = tuple(step if "freezer" in step.name else replace(step, undo=()) for step in plan.before)
+    return replace(plan, kill=kill, before=before)
+
+
+def state_dir_mode(plan: Plan, mode: str) -> Plan:
+    """Give the folder in which the runtime keeps its records another mode."""
+    calls = [
+        Call("fchmodat", (AT_FDCWD, folder, int(mode, 8)), (errno.ENOENT, errno.EROFS)) for folder in folders.folders()
+    ]
+    return replace(plan, before=(*plan.before, Step("state-folder", "sabotage", tuple(calls))))
 
 
 def skip_teardown_mounts(plan: Plan) -> Plan:

@@ -5,13 +5,12 @@ import platform
 import threading
 from dataclasses import replace
 
-from harness.runtime.forked import perform, prepare
 from harness.runtime.seccomp import ARCHITECTURE, ARCHITECTURES, JUMP_EQUAL, LOAD, NATIVE, RETURN, pack
 from harness.runtime.seccomp_numbers import ACTIONS
 from harness.runtime.signals import exit_status
 from harness.runtime.step import CHANNEL, Call, Plan, Program, Saved, Step
 from harness.runtime.syscalls import SECCOMP, SECCOMP_FILTER_FLAG
-from harness.sabotage.editing import before, without
+from harness.sabotage.editing import before, make_calls, without
 
 ALLOW = ACTIONS["SCMP_ACT_ALLOW"]
 LEAKED = 9  # a descriptor that nothing else has
@@ -30,7 +29,7 @@ def seccomp_one_thread(plan: Plan) -> Plan:
     _, call, _ = _filter(plan)
 
     def shim() -> None:
-        thread = threading.Thread(target=_make, args=(call,))
+        thread = threading.Thread(target=make_calls, args=((call,),))
         thread.start()
         thread.join()
         if plan.shim:
@@ -48,7 +47,7 @@ def seccomp_late(plan: Plan) -> Plan:
         if program == 0:
             return
         os.close(CHANNEL)
-        _make(call)
+        make_calls((call,))
         _, status = os.waitpid(program, 0)
         os._exit(exit_status(status))
 
@@ -70,12 +69,6 @@ def _filter(plan: Plan) -> tuple[Step, Call, Program]:
     program = call.arguments[2]
     assert isinstance(program, Program)
     return step, call, program
-
-
-def _make(call: Call) -> None:
-    """Make a call that no step makes; what fails would make the sabotage a lie."""
-    if code := perform(prepare(call), {}):
-        raise OSError(code, os.strerror(code), str(call))
 
 
 def _audit() -> int:

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from harness.runtime.step import CHANNEL, Call, Plan, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, O
-from harness.sabotage.editing import before, without
+from harness.sabotage.editing import before, rootfs_of, without
 
-SPARED = 63  # the number of a descriptor that is left open on purpose
+SPARED = 7  # the number of a descriptor that is left open on purpose; CVE-2024-21626 had this one
 
 
 def leak_fd(plan: Plan, name: str) -> Plan:
@@ -33,6 +33,22 @@ def no_close_range(plan: Plan) -> Plan:
 def stdio_pass_through(plan: Plan) -> Plan:
     """Hand standard streams on as they are, files too."""
     return replace(plan, relay=False)
+
+
+def open_stdio_late_by_path(plan: Plan) -> Plan:
+    """Open standard error anew, by the path that it has below the root, while that is still the image's."""
+    path = f"{rootfs_of(plan)}/proc/self/fd/2"
+    calls = (
+        Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="stderr"),
+        Call("dup3", (Saved("stderr"), 2, 0)),
+    )
+    return before(plan, "open-root", Step("open-stderr", "sabotage", calls))
+
+
+def no_exe_clone(plan: Plan) -> Plan:
+    """Execute the program whatever it is, the launcher's own executable too."""
+    # Nobody looks at what has been started in the place of a shim.
+    return replace(without(plan, "program"), shim=lambda: None)
 
 
 def env_passthrough(plan: Plan) -> Plan:
@@ -76,6 +92,21 @@ def inherit_personality(plan: Plan) -> Plan:
 def inherit_misc(plan: Plan) -> Plan:
     """Leave the launcher's dump filter and its ban on huge pages as they are."""
     return without(plan, "reset-memory")
+
+
+def skip_join_session(plan: Plan) -> Plan:
+    """Stay in the launcher's session keyring."""
+    return without(plan, "session-keyring")
+
+
+def no_pdeathsig(plan: Plan) -> Plan:
+    """Do not ask the kernel to kill the container when its launcher dies."""
+    return without(plan, "early-parent-death", "parent-death")
+
+
+def dumpable_init(plan: Plan) -> Plan:
+    """Let the first process be traced before it has become the program."""
+    return without(plan, "hidden")
 
 
 def no_setsid(plan: Plan) -> Plan:

@@ -2,11 +2,12 @@
 
 import os
 from dataclasses import replace
+from typing import NoReturn
 
 from harness.runtime.signals import exit_status
 from harness.runtime.step import CHANNEL, Call, Plan, Step
 from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, OPEN_TREE
-from harness.sabotage.editing import before, without
+from harness.sabotage.editing import before, make_calls, without
 from harness.sabotage.in_plan.roots import chroot_instead_of_pivot
 
 
@@ -53,10 +54,34 @@ def no_reaper(plan: Plan) -> Plan:
     return replace(plan, shim=_careless_shim)
 
 
+def shim_keeps_env(plan: Plan) -> Plan:
+    """Run the program under a PID 1 that is a copy of the launcher, and shows what the launcher was started with."""
+    return replace(plan, shim=_careless_shim)
+
+
+def init_outside_mntns(plan: Plan) -> Plan:
+    """Leave PID 1 in the host's mount namespace, with the rights of the program, and make one for the program alone."""
+    at = next(index for index, step in enumerate(plan.steps) if step.name == "open-root")
+    *later, execute = plan.steps[at:]
+
+    def shim() -> None:
+        program = os.fork()
+        if program == 0:
+            make_calls((Call("unshare", (CLONE.NEWNS,)), *(call for step in later for call in step.calls)))
+            return
+        make_calls(call for step in later if step.name in ("user", "capabilities") for call in step.calls)
+        _wait_for(program)
+
+    return replace(plan, flags=plan.flags & ~CLONE.NEWNS, steps=(*plan.steps[:at], execute), shim=shim)
+
+
 def no_procfs_check(plan: Plan) -> Plan:
-    """Write the preference of the out-of-memory killer by the container's own /proc, whatever lies there."""
-    step = next(step for step in plan.steps if step.name == "oom-score")
-    return before(plan.exchange(step.name), "user", step)
+    """Write kernel parameters, and the preference of the out-of-memory killer, by the container's own /proc."""
+    late = [step for step in plan.steps if step.name in ("oom-score", "sysctl")]
+    plan = without(plan, *(step.name for step in late))
+    for step in late:
+        plan = before(plan, "enter-dev", step)
+    return plan
 
 
 def lo_down(plan: Plan) -> Plan:
@@ -66,8 +91,12 @@ def lo_down(plan: Plan) -> Plan:
 
 def _careless_shim() -> None:
     program = os.fork()
-    if program == 0:
-        return
+    if program:
+        _wait_for(program)
+
+
+def _wait_for(program: int) -> NoReturn:
+    """Do what a PID 1 must do that never reaps."""
     os.close(CHANNEL)
     _, status = os.waitpid(program, 0)
     os._exit(exit_status(status))

@@ -43,13 +43,27 @@ def naive_path_join(plan: Plan) -> Plan:
     moved = []
     for step in plan.steps:
         if step.name.startswith("mount:"):
-            joined = [replace(call, arguments=_joined(call, rootfs)) for call in step.calls]
+            joined = [_following(replace(call, arguments=_joined(call, rootfs))) for call in step.calls]
             moved.append(replace(step, calls=tuple(joined)))
     attach = next(step for step in plan.steps if step.name == "attach-root")
     plan = plan.without(*(step.name for step in moved))
     first = replace(attach, calls=attach.calls[:1])
     rest = replace(attach, name="enter-new-root", calls=attach.calls[1:])
     return plan.exchange("attach-root", first, *moved, rest)
+
+
+def naive_mkdirall(plan: Plan) -> Plan:
+    """Make the places for mounts before the root is switched as well, at paths joined as text."""
+    rootfs = rootfs_of(plan)
+    steps = []
+    for step in plan.steps:
+        if step.name.startswith("mount:"):
+            joined = [replace(call, arguments=_joined(call, rootfs)) for call in step.calls]
+            last = max((at for at, call in enumerate(joined) if call.name in ("mkdirat", "mknodat")), default=-1)
+            # What a place has been made in was opened before, and is closed right behind.
+            end = last + 2 if last >= 0 and isinstance(joined[last].arguments[0], Saved) else last + 1
+            steps.append(Step(f"place:{step.name.removeprefix('mount:')}", "sabotage", tuple(joined[:end])))
+    return plan.exchange("attach-root", *steps, next(step for step in plan.steps if step.name == "attach-root"))
 
 
 def dev_on_root(plan: Plan) -> Plan:
@@ -63,13 +77,15 @@ def dev_on_root(plan: Plan) -> Plan:
 def allow_symlink_proc(plan: Plan) -> Plan:
     """Follow a symlink that the image has in the place of /proc."""
     step = next(step for step in plan.steps if step.name == "mount:/proc")
-    calls = []
-    for call in step.calls:
-        if call.name == "move_mount":
-            flags = MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS
-            call = replace(call, arguments=(*call.arguments[:4], flags))
-        calls.append(call)
-    return plan.exchange("mount:/proc", replace(step, calls=tuple(calls)))
+    return plan.exchange("mount:/proc", replace(step, calls=tuple(map(_following, step.calls))))
+
+
+def trust_image_null(plan: Plan) -> Plan:
+    """Make masks of whatever the image calls /dev/null."""
+    step = next(step for step in plan.steps if step.name == "cover-null")
+    return plan.exchange(
+        step.name, replace(step, calls=tuple(call for call in step.calls if call.name != "move_mount"))
+    )
 
 
 def console_follow_symlink(plan: Plan) -> Plan:
@@ -102,6 +118,13 @@ def teardown_follow_symlinks(plan: Plan) -> Plan:
         if step.name.startswith("mount:") and any(call.name == "mknodat" for call in step.calls)
     )
     return replace(plan, before=(*plan.before, Step("places", "sabotage", (), undo=undo)))
+
+
+def _following(call: Call) -> Call:
+    """Return the call, which follows a symlink at the end of the path if it attaches a mount by one."""
+    if call.name != "move_mount" or not call.arguments[3]:
+        return call
+    return replace(call, arguments=(*call.arguments[:4], MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_SYMLINKS))
 
 
 def _joined(call: Call, rootfs: str) -> tuple[Argument, ...]:

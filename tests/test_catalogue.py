@@ -1,0 +1,101 @@
+"""The catalogue of isolations: each has its check, its test or a reason, and each check has its place there."""
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from tests.test_repository import ROOT, SCENARIOS, complain
+
+CATALOGUE = ROOT / "tests/catalogue.txt"
+NAME = r"[a-z0-9]+(?:-[a-z0-9]+)+"
+LINE = re.compile(rf"({NAME}(?: {NAME})*)(?:: (\S.*))?")
+
+
+class Row(NamedTuple):
+    """One isolation: its area, what else checks for it are called, and the reason if nothing checks it."""
+
+    name: str
+    area: str
+    others: list[str]
+    reason: str
+
+    def fits(self, check: str) -> bool:
+        return check in self.others or f"{check}-".startswith(f"{self.name}-")
+
+
+@functools.cache
+def rows() -> list[Row]:
+    """The lines of the catalogue; every name in it stands there once."""
+    found: list[Row] = []
+    names: set[str] = set()
+    area = ""
+    for number, line in enumerate(CATALOGUE.read_text().splitlines(), 1):
+        where = f"{CATALOGUE.relative_to(ROOT)}:{number}"
+        if line.startswith("#"):
+            area = line.removeprefix("# ")
+        elif line:
+            match = LINE.fullmatch(line)
+            assert match, f"{where}: not names, or a name, a colon and a reason: {line}"
+            name, *others = match[1].split(" ")
+            assert not names & {name, *others}, f"{where}: it stands above already: {line}"
+            names |= {name, *others}
+            found.append(Row(name, area, others, match[2] or ""))
+    return found
+
+
+@functools.cache
+def checks() -> dict[str, str]:
+    """The area of every check."""
+    return {name: path.stem for path in SCENARIOS for name in yaml.safe_load(path.read_text())["checks"]}
+
+
+def row_of(check: str) -> Row | None:
+    """The row that a check is made for: the most exact of those that fit."""
+    fitting = [row for row in rows() if row.fits(check)]
+    return max(fitting, key=lambda row: (check in row.others, len(row.name)), default=None)
+
+
+def docstrings(path: Path) -> Iterator[str]:
+    """What the tests of a file say about themselves."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield ast.get_docstring(node) or ""
+
+
+def test_every_row_has_a_check_a_test_or_a_reason() -> None:
+    made = {row.name for check in checks() if (row := row_of(check))}
+    texts = [text for path in (ROOT / "tests").rglob("test_*.py") for text in docstrings(path)]
+    tested = {word for text in texts for word in re.findall(NAME, text)}
+    problems = []
+    for row in rows():
+        if not row.reason and row.name not in made | tested:
+            problems.append(f"{row.name}: no check of this name, no test whose docstring names it, and no reason why")
+        if row.reason and row.name in made | tested:
+            problems.append(f"{row.name}: is checked, although {CATALOGUE.name} says: {row.reason}")
+        problems += [f"{row.name}: there is no check {name}" for name in row.others if name not in checks()]
+    complain(problems)
+
+
+def test_every_check_has_a_row() -> None:
+    complain(
+        [
+            f"scenarios/{area}.yaml: {check} is made for no row of {CATALOGUE.relative_to(ROOT)}"
+            for check, area in checks().items()
+            if not row_of(check)
+        ]
+    )
+
+
+def test_rows_stand_under_the_names_of_their_scenarios() -> None:
+    complain(
+        [
+            f"scenarios/{area}.yaml: {check} is made for {row.name}, which stands under {row.area}"
+            for check, area in checks().items()
+            if (row := row_of(check)) and row.area != area
+        ]
+    )
