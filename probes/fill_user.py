@@ -29,7 +29,8 @@ def observe(user: int | None = None, most: int = 1 << 14) -> Generator[dict[str,
     """Report by kind how many were `taken`, and the errno of the refusal; null where `most` came first.
 
     On the host the probe becomes the `user` first. Nobody takes what is root's. Whatever was taken is held until the
-    handshake is over, and then given back. The limits that everybody may choose for himself are low ones, for the others it takes all.
+    handshake is over, and then given back. The limits that everybody may choose for himself are low ones, for the
+    others it takes all.
     """
     if user is not None:
         os.setgroups([])
