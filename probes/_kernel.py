@@ -37,33 +37,22 @@ NAMESPACES = [
 ]
 
 # mount(2), umount2(2)
-MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
-MS_NOSYMFOLLOW = 256
 MS_BIND = 4096
-MS_MOVE = 8192
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
-# fsopen(2), fsmount(2), fspick(2), open_tree(2), move_mount(2), mount_setattr(2)
+# fsopen(2), fspick(2), open_tree(2), and paths in other calls
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 FSOPEN_CLOEXEC = 1
-FSMOUNT_CLOEXEC = 1
 FSPICK_CLOEXEC = 1
 FSCONFIG_SET_STRING = 1
-FSCONFIG_CMD_CREATE = 6
-MOVE_MOUNT_F_EMPTY_PATH = 4
 AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
-MOUNT_ATTR_RDONLY = 1
 
 # ptrace(2), kcmp(2), prlimit(2), ioprio_get(2)
 PTRACE_DETACH = 17
@@ -211,10 +200,43 @@ def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
     return b"".join(parts).decode(errors="backslashreplace")
 
 
+def write(path: str, text: str) -> None:
+    """Write a text to a file that is there, in one piece, as the kernel's own want it; raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
 def read_text(path: str) -> str:
     """The text of a file, or "" where it cannot be read: a process may vanish between list and read."""
     text = read(path)
     return text if isinstance(text, str) else ""
+
+
+def entries(directory: str) -> list[str]:
+    """The names in a directory, sorted; none where it cannot be listed."""
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def processes() -> list[str]:
+    """The numbers of all processes that /proc shows; raises OSError where there is no /proc."""
+    return [name for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def stat_fields(process: str | int) -> list[str]:
+    """What /proc/PID/stat says behind the program's name, from the state on: proc_pid_stat(5); empty for nobody."""
+    return read_text(f"/proc/{process}/stat").rpartition(")")[2].split()
+
+
+def parse_status(text: str) -> dict[str, str]:
+    """The lines of /proc/PID/status by their names: proc_pid_status(5)."""
+    lines = [line.partition(":") for line in text.splitlines()]
+    return {name: value.strip() for name, _, value in lines}
 
 
 def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:
@@ -224,6 +246,11 @@ def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:
     options, optional (["shared:1"]), super_options (list[str]).
     """
     return [_mount(line) for line in read_text(path).splitlines()]
+
+
+def mount_points(*types: str) -> list[str]:
+    """Where file systems of these types are mounted, or all of them, sorted, each place once."""
+    return sorted({str(mount["point"]) for mount in mountinfo() if not types or mount["type"] in types})
 
 
 def _mount(line: str) -> dict[str, object]:
@@ -265,6 +292,15 @@ def _inode(path: str) -> int | None:
         return os.stat(path).st_ino
     except OSError:
         return None
+
+
+def enter_user_namespace(uid: int, gid: int, others: int = 0) -> None:
+    """Enter a user namespace in which one's own ids are these, and new ones of `others`, by flags; raises OSError."""
+    outside, group_outside = os.getuid(), os.getgid()
+    syscall("unshare", CLONE_NEWUSER | others)
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/gid_map", f"{gid} {group_outside} 1")
+    write("/proc/self/uid_map", f"{uid} {outside} 1")
 
 
 def outcome(action: Callable[[], dict[str, object]]) -> str:

@@ -18,8 +18,7 @@ def observe() -> dict[str, object]:
     The first process is the runner, whose streams are not the probe's.
     """
     runner = os.getppid()
-    with open(f"/proc/{runner}/stat", encoding="utf-8", errors="replace") as file:
-        number = int(file.read().rpartition(")")[2].split()[CONTROLLING])
+    number = int(_kernel.stat_fields(runner)[CONTROLLING])
     return {
         "console": _look("/dev/console", follow=False),
         "null": _look("/dev/null", follow=False),

@@ -42,8 +42,7 @@ def _fill(path: str, mebibytes: int) -> dict[str, object]:
 
 
 def _writable() -> list[str]:
-    points = {str(mount["point"]) for mount in _kernel.mountinfo() if mount["type"] == "tmpfs"}
-    return [point for point in sorted(points) if _can_create(f"{point}/{NAME}")]
+    return [point for point in _kernel.mount_points("tmpfs") if _can_create(f"{point}/{NAME}")]
 
 
 def _can_create(path: str) -> bool:

@@ -15,9 +15,8 @@ DEVICES = ((1, 11), (10, 237))
 
 def observe() -> dict[str, object]:
     """Report `attempts`: for each "directory major:minor" the results of `mknod` and, where that worked, of `open`."""
-    points = {str(mount["point"]) for mount in _kernel.mountinfo()}
     attempts: dict[str, object] = {}
-    for directory in sorted(points.union(DIRECTORIES)):
+    for directory in sorted({*_kernel.mount_points(), *DIRECTORIES}):
         if _can_create(f"{directory}/{NAME}"):
             for major, minor in DEVICES:
                 attempts[f"{directory} {major}:{minor}"] = _attempt(f"{directory}/{NAME}", os.makedev(major, minor))

@@ -25,10 +25,7 @@ def _matching(pattern: str) -> list[str]:
     parent, star, rest = pattern.partition("/*/")
     if not star:
         return [pattern]
-    try:
-        return [f"{parent}/{name}/{rest}" for name in sorted(os.listdir(parent))]
-    except OSError:
-        return []
+    return [f"{parent}/{name}/{rest}" for name in _kernel.entries(parent)]
 
 
 def _look(path: str) -> object:

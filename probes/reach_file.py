@@ -35,7 +35,7 @@ def observe(path: str, device: int, inode: int) -> dict[str, object]:
 def _ways(path: str) -> Iterator[str]:
     yield path
     try:
-        processes = [name for name in os.listdir("/proc") if name.isdigit()]
+        processes = _kernel.processes()
         descriptors = os.listdir("/proc/self/fd")
     except OSError:
         return  # no /proc, no ways through it

@@ -28,12 +28,12 @@ def observe(path: str) -> dict[str, object]:
 
 def parse(text: str) -> dict[str, object]:
     """What the status says, after proc_pid_status(5)."""
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    lines = _kernel.parse_status(text)
     if "errno" in lines:
-        return {"errno": lines["errno"].strip()}
+        return {"errno": lines["errno"]}
     return {
         "errno": None,
         "uid": int(lines["Uid"].split()[1]),
         "capabilities": int(lines["CapEff"], 16),
-        "no_new_privileges": lines["NoNewPrivs"].strip() == "1",
+        "no_new_privileges": lines["NoNewPrivs"] == "1",
     }

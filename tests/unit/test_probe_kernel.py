@@ -60,6 +60,27 @@ def test_reading_is_bounded_and_never_fails_on_bytes(tmp_path: Path) -> None:
     assert _kernel.read(str(tmp_path / "file"), limit=3) == "a\\xffb"
 
 
+def test_a_text_is_written_to_what_is_there_and_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    _kernel.write(str(tmp_path / "file"), "text")
+    assert (tmp_path / "file").read_text() == "text"
+    with pytest.raises(FileNotFoundError):
+        _kernel.write(str(tmp_path / "none"), "text")
+
+
+def test_directories_and_processes_are_listed_as_far_as_they_are_there(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).touch()
+    assert _kernel.entries(str(tmp_path)) == ["a", "b"]
+    assert _kernel.entries(str(tmp_path / "none")) == []
+    assert str(os.getpid()) in _kernel.processes()
+    assert _kernel.stat_fields(os.getpid())[1] == str(os.getppid())
+    assert _kernel.stat_fields(0) == []
+    assert _kernel.parse_status("Name:\ta: b\nUid:\t1\t2\n") == {"Name": "a: b", "Uid": "1\t2"}
+    assert "/proc" in _kernel.mount_points("proc", "sysfs")
+    assert set(_kernel.mount_points("proc")) < set(_kernel.mount_points())
+
+
 def test_mountinfo_names_the_fields_and_undoes_escapes(tmp_path: Path) -> None:
     (tmp_path / "mountinfo").write_text(
         "36 35 98:0 /mnt\\0401 /mnt\\0112\\134040 rw,noatime master:1 shared:7 - ext4 /dev/a\\040b rw,x=\\134\n"
