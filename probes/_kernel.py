@@ -16,7 +16,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 SIGKILL = 9  # the module `signal` builds its enums on import, which costs three milliseconds
@@ -182,6 +182,16 @@ def attempt_syscall(name: str, *arguments: int | str | bytes | bytearray | None)
         return {"errno": errno_name(error.errno)}
 
 
+def until_refused(action: Callable[[int], object], most: int, done: int = 0) -> dict[str, object]:
+    """Do it until the kernel refuses or it is done `most` times: {"count": 3, "errno": "EMFILE"} or None."""
+    for number in range(done, most):
+        try:
+            action(number)
+        except OSError as error:
+            return {"count": number, "errno": errno_name(error.errno)}
+    return {"count": most, "errno": None}
+
+
 def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
     """The text of a file (at most `limit` bytes), or {"errno": "ENOENT"}; odd bytes are written as \\xNN."""
     try:
@@ -344,6 +354,34 @@ def in_child(action: Callable[[], dict[str, object]], deadline: float = 5.0) -> 
     if late:
         return {"ended_by": "deadline"}
     return {"ended_by": signal_name(-status)} if status < 0 else {"exit": status}
+
+
+def fill(descriptors: Iterable[int], deadline: float = 10.0) -> dict[str, object]:
+    """Have a child write one MiB to each of the descriptors, which it may make on the way; report how far it came.
+
+    That is how many bytes were `written`, and what stopped it, `errno`, `ended_by` or neither. What is written belongs
+    to no process: without memory of its own the writer would not be the likeliest victim of the OOM killer, nor would
+    its end leave the others anything to live on.
+    """
+    import mmap
+
+    mebibyte, ballast = 1 << 20, 8 << 20
+    progress = mmap.mmap(-1, 8)  # shared, so it outlives the child
+
+    def write_all_of_it() -> dict[str, object]:
+        memory = mmap.mmap(-1, ballast, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        for page in range(0, ballast, mmap.PAGESIZE):
+            memory[page] = 1
+        block = bytes(mebibyte)
+        written = 0
+        for descriptor in descriptors:
+            written += os.write(descriptor, block)
+            progress[:8] = written.to_bytes(8, "little")
+        return {}
+
+    outcome = in_child(write_all_of_it, deadline)
+    written = int.from_bytes(progress[:8], "little")
+    return {"written": written, "ended_by": outcome.get("ended_by"), "errno": outcome.get("errno")}
 
 
 def _outcome(action: Callable[[], dict[str, object]]) -> dict[str, object]:

@@ -26,7 +26,7 @@ LIMITS = {resource.RLIMIT_NPROC: 40, resource.RLIMIT_SIGPENDING: 48, resource.RL
 
 
 def observe(user: int | None = None, most: int = 1 << 14) -> Generator[dict[str, object], object, dict[str, object]]:
-    """Report by kind how many were `taken`, and the errno of the refusal; null where `most` came first.
+    """Report by kind the `count` of those taken, and the errno of the refusal; null where `most` came first.
 
     On the host the probe becomes the `user` first. Nobody takes what is root's. Whatever was taken is held until the
     handshake is over, and then given back. The limits that everybody may choose for himself are low ones, for the
@@ -53,19 +53,10 @@ def observe(user: int | None = None, most: int = 1 << 14) -> Generator[dict[str,
         "processes": lambda _: _process(),
     }
     keys = _keys()
-    facts: dict[str, object] = {name: _take(action, most) for name, action in kinds.items()}
+    facts: dict[str, object] = {name: _kernel.until_refused(action, most) for name, action in kinds.items()}
     yield facts
     _give_keys_back(keys)
     return facts
-
-
-def _take(action: Callable[[int], object], most: int) -> dict[str, object]:
-    for number in range(most):
-        try:
-            action(number)
-        except OSError as error:
-            return {"taken": number, "errno": _kernel.errno_name(error.errno)}
-    return {"taken": most, "errno": None}
 
 
 def _large_pipe() -> tuple[int, int]:

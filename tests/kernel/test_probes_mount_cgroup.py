@@ -425,10 +425,10 @@ def test_pipes_are_memory(limited: Callable[..., dict[str, Any]]) -> None:
     def story() -> dict[str, Any]:
         return observe("fill_pipes", pipes=40)
 
-    assert limited("memory", {}, story) == {"filled": 40 * MEBIBYTE, "ended_by": None, "errno": None}
+    assert limited("memory", {}, story) == {"written": 40 * MEBIBYTE, "ended_by": None, "errno": None}
     bound = limited("memory", {"memory.limit_in_bytes": LIMIT}, story)
     assert bound["ended_by"] == "SIGKILL"
-    assert bound["filled"] < LIMIT
+    assert bound["written"] < LIMIT
 
 
 def test_processes_and_threads_are_counted_together(limited: Callable[..., dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """What probes share: the tables of system calls, attempts, mountinfo, JSON without the module json."""
 
+import errno
 import json
 import os
 import sys
@@ -53,6 +54,19 @@ def test_attempts_report_their_errno(tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
     with pytest.raises(ZeroDivisionError):
         _kernel.attempt(lambda: 1 / 0)
+
+
+def test_an_act_is_repeated_until_it_is_refused() -> None:
+    before = os.listdir("/proc/self/fd")
+
+    def refuse_the_third(number: int) -> None:
+        if number == 2:
+            raise OSError(errno.EMFILE, "enough")
+
+    assert _kernel.until_refused(refuse_the_third, 9) == {"count": 2, "errno": "EMFILE"}
+    assert _kernel.until_refused(refuse_the_third, 2) == {"count": 2, "errno": None}
+    assert _kernel.until_refused(refuse_the_third, 9, done=3) == {"count": 9, "errno": None}
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_reading_is_bounded_and_never_fails_on_bytes(tmp_path: Path) -> None:
