@@ -12,6 +12,7 @@ import _json
 import errno
 import os
 import select
+import stat
 import time
 
 TYPE_CHECKING = False
@@ -61,6 +62,17 @@ KCMP_VM = 1
 RLIMIT_NOFILE = 7
 IOPRIO_WHO_PROCESS = 1
 PRIO_PROCESS = 0
+
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "link",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    0: "anonymous",  # of the kernel's own, without a type: an eventfd, a listener
+}
 
 # Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
 # fmt: off
@@ -140,6 +152,26 @@ def _argument(value: int | str | bytes | bytearray | None) -> object:
 def errno_name(number: int | None) -> str:
     """The name of an errno (13 is "EACCES"); a number without a name is given as text."""
     return errno.errorcode.get(number or 0, str(number))
+
+
+def kind(mode: int) -> str:
+    """What a file is, by its mode: inode(7)."""
+    return KINDS[stat.S_IFMT(mode)]
+
+
+def device_number(status: os.stat_result) -> str | None:
+    """The number of a device as major:minor, "1:3"; None for whatever is none."""
+    is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if is_device else None
+
+
+def identity(path: str) -> list[int] | str:
+    """The device and inode number of what a path leads to, or the name of the errno."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return errno_name(error.errno)
+    return [status.st_dev, status.st_ino]
 
 
 def attempt(action: Callable[[], object]) -> dict[str, object]:

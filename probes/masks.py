@@ -8,7 +8,6 @@ import stat
 import _kernel
 
 MOST = 64  # bytes that are read: enough to know that there is something
-KINDS = {stat.S_IFREG: "file", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}
 
 
 def observe(paths: list[str]) -> dict[str, object]:
@@ -39,10 +38,9 @@ def _look(path: str) -> object:
     except OSError as error:
         return _kernel.errno_name(error.errno)
     text = _kernel.read(path, MOST)
-    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if status.st_rdev else None
     return {
-        "kind": KINDS.get(stat.S_IFMT(status.st_mode), "other"),
-        "number": number,
+        "kind": _kernel.kind(status.st_mode),
+        "number": _kernel.device_number(status),
         "bytes": len(text) if isinstance(text, str) else text["errno"],
     }
 
