@@ -191,6 +191,14 @@ def attempt_open(path: str, flags: int = os.O_RDONLY, directory: int | None = No
     return attempt(lambda: os.close(os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)))
 
 
+def attempt_create(path: str) -> dict[str, object]:
+    """Create a file, remove it, and report as attempt does."""
+    outcome = attempt_open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    if outcome["errno"] is None:
+        os.unlink(path)
+    return outcome
+
+
 def attempt_syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> dict[str, object]:
     """Make a system call and report {"errno": None, "result": 0} or {"errno": "EPERM"}."""
     try:

@@ -32,7 +32,11 @@ def _look(path: str) -> object:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             entries = sorted(os.listdir(path))
-            return {"kind": "directory", "entries": entries, "create": _create(f"{path}/isoproof")}
+            return {
+                "kind": "directory",
+                "entries": entries,
+                "create": _kernel.attempt_create(f"{path}/isoproof")["errno"],
+            }
     except NotADirectoryError:
         return "ENOENT"  # what `*` has found is no directory
     except OSError as error:
@@ -43,10 +47,3 @@ def _look(path: str) -> object:
         "number": _kernel.device_number(status),
         "bytes": len(text) if isinstance(text, str) else text["errno"],
     }
-
-
-def _create(path: str) -> object:
-    outcome = _kernel.attempt_open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    if outcome["errno"] is None:
-        os.unlink(path)
-    return outcome["errno"]

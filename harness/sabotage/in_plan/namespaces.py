@@ -50,7 +50,7 @@ def no_fork_after_unshare(plan: Plan) -> Plan:
 
 
 def careless_init(plan: Plan) -> Plan:
-    """Run the program under a PID 1 that never reaps, and that shows what the launcher was started with, as its copy."""
+    """Run the program under a PID 1 that never reaps, and that shows what the launcher was started with."""
 
     def shim() -> None:
         program = os.fork()
