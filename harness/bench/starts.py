@@ -14,11 +14,4 @@ Start = Callable[[], Round]
 
 def start(container: Prepared) -> Round:
     """Start a container once, from its pool where it has one. Raises IsoproofError."""
-    fill(container)
     return Round(*cells.start(container).durations)
-
-
-def fill(container: Prepared) -> None:
-    """Make the parts for one start, where there is a pool for them: before anybody asks for it, so in no figure."""
-    if container.pool:
-        container.pool.fill()
