@@ -62,13 +62,13 @@ def section(tell: Tell, settings: Settings = SETTINGS, levels: Sequence[int] = L
             _add(series, level, Turns(f"{TITLE}, {level}", starts, half, tell))
         sleepers.become(0)
         alone = phases.measured(f"{TITLE}, phases", made, tell, settings)
-    words += [*_steps_that_grow(alone, crowded), *sleepers.words()]
+    words += [*steps_that_grow(alone, crowded), *sleepers.words()]
     return Section(TITLE, QUESTION, series, words)
 
 
-def _steps_that_grow(alone: dict[str, Series], crowded: dict[str, Series]) -> list[str]:
-    """Say in which steps the time goes."""
-    grown = phases.growth(alone, crowded)
+def steps_that_grow(alone: dict[str, Series], crowded: dict[str, Series]) -> list[str]:
+    """Say in which steps the time goes: those with a tenth of all that is longer; what is shorter does not make up."""
+    grown = {name: more for name, more in phases.growth(alone, crowded).items() if more > 0}
     most = [f"{name} ({more:+.2f} ms)" for name, more in grown.items() if more > sum(grown.values()) / 10]
     return [f"The steps of a start of ours that take longer among the most: {', '.join(most)}."] if most else []
 

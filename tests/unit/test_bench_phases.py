@@ -4,7 +4,7 @@ import ctypes
 import time
 
 from harness import elf
-from harness.bench import phases
+from harness.bench import alive, phases
 from harness.bench.series import Round, Series
 from harness.runtime import stub
 from harness.runtime.config import read
@@ -103,3 +103,11 @@ def test_the_phase_that_grows_most_comes_first() -> None:
     after = series(clone=[5], one=[8], two=[2]) | {phases.WHOLE: Series([Round(first=9)])}
     assert phases.growth(before, after) == {"one": 7, "clone": 0, "two": -1}
     assert phases.growth(before, {}) == {}
+
+
+def test_only_steps_that_take_longer_are_said_to_do_so() -> None:
+    before, after = series(clone=[90], one=[5], two=[3]), series(clone=[10], one=[4], two=[5])
+    assert alive.steps_that_grow(before, after) == [
+        "The steps of a start of ours that take longer among the most: two (+2.00 ms)."
+    ]
+    assert alive.steps_that_grow(after, after) == alive.steps_that_grow({}, {}) == []
