@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from harness import elf
-from harness.bench import leavings, orphans, others, phases
+from harness.bench import leavings, orphans, others, phases, runtimes
 from harness.bench.contenders import Contender, Place, place
 from harness.bench.launcher import Launcher
 from harness.bench.own import Builtin
@@ -16,7 +16,7 @@ from harness.bench.progress import Tell
 from harness.bench.series import Section, Series, Settings
 from harness.bench.starts import SETTINGS
 from harness.bench.turns import Turns
-from harness.errors import HarnessError, IsoproofError
+from harness.errors import HarnessError
 from harness.shapes import merged
 
 TITLE = "Others alive"
@@ -38,12 +38,8 @@ def section(tell: Tell, settings: Settings = SETTINGS, levels: Sequence[int] = L
         made = stack.enter_context(place())
         starts = {}
         for contender in [make(made) for make in CONTENDERS]:
-            try:
-                if absent := contender.absent():
-                    raise HarnessError(absent)
-                stack.enter_context(contender.ready())
-            except IsoproofError as error:
-                words.append(f"Not measured, {contender.name}: {error}")
+            if absent := runtimes.made_ready(contender, stack):
+                words.append(f"Not measured, {contender.name}: {absent}")
             else:
                 starts[contender.name] = contender.start
         sleepers = Sleepers(stack.enter_context(Launcher()), made, tell)

@@ -72,7 +72,7 @@ def contest(
             if names and contender.name not in names:
                 continue
             tell(f"{title}: making {contender.name} ready")
-            absent = contender.absent() or _made_ready(contender, stack)
+            absent = made_ready(contender, stack)
             version = "" if absent else contender.version()
             told[contender.name] = Told(contender.what, version, "" if absent else contender.command, absent)
             if not absent:
@@ -81,9 +81,11 @@ def contest(
         yield Contest(told, Turns(title, starts, settings, tell, OURS if OURS in present else None))
 
 
-def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:
+def made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:
+    """Have a contender ready until the stack is undone; return why that cannot be, or None."""
     try:
-        stack.enter_context(contender.ready())
+        if not (absent := contender.absent()):
+            stack.enter_context(contender.ready())
     except (IsoproofError, OSError) as error:
         return str(error)
-    return None
+    return absent
