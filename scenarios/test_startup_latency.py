@@ -48,13 +48,13 @@ def test_startup_latency(
                 rounds=SETTINGS.rounds,
                 warmup_rounds=SETTINGS.warmup,
             )
-            found.sections[runtimes.TITLE] = contest.section()
+            found.sections[runtimes.NAME] = contest.section()
         for name, measure in SECTIONS.items():
             found.sections[name] = measure(progress)
         progress.close()
-        print(tables.shown(runtimes.TITLE, found.sections[runtimes.TITLE], found), end="\n\n")
+        print(tables.shown(runtimes.NAME, found.sections[runtimes.NAME], found), end="\n\n")
         print(tables.shown_at_a_glance(found), f"The whole report: {directory / 'benchmark.md'}", sep="\n\n")
-    series = found.sections[runtimes.TITLE].series
+    series = found.sections[runtimes.NAME].series
     benchmark.extra_info.update({name: seen.summary("first") for name, seen in series.items()})
     absent = found.contenders[runtimes.OURS].absent
     assert not absent, f"our own runtime could not be made ready: {absent}"

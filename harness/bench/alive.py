@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from harness import elf
 from harness.bench import leavings, orphans, others, phases, runtimes
-from harness.bench.contenders import Contender, Place, place
+from harness.bench.contenders import Place, place
 from harness.bench.launcher import Launcher
 from harness.bench.own import Builtin
 from harness.bench.progress import Tell
@@ -22,7 +22,7 @@ from harness.shapes import merged
 TITLE = "Others alive"
 QUESTION = "Does a start take longer where many containers are alive?"
 LEVELS = (0, 100, 500, 1000)
-CONTENDERS: tuple[Callable[[Place], Contender], ...] = (Builtin, others.unshare)
+CONTENDERS: tuple[runtimes.Maker, ...] = (Builtin, others.unshare)
 SETTLE = 1.0  # seconds; the kernel takes a thousand network namespaces apart in less, but does not say when it has done
 STEP = 50  # containers that are started between two words to the person in front
 KERNELS = ("Slab", "KernelStack", "PageTables", "Percpu")  # proc_meminfo(5)

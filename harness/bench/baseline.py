@@ -6,27 +6,19 @@ runtimes of `make bench` our own takes a tenth longer to start.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harness.bench import contenders, own, runtimes
-from harness.bench.contenders import Contender, Place
+from harness.bench import contenders, runtimes
 from harness.bench.progress import Tell
+from harness.bench.runtimes import Maker
 from harness.bench.series import Contender as Told
 from harness.bench.series import Quantity, Section, Settings
 from harness.bench.yardstick import Yardstick, calls
 
 NAME = "baseline"
 SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
-MAKERS: tuple[Callable[[Place], Contender], ...] = (
-    own.Builtin,
-    own.Pooled,
-    own.Forked,
-    own.isoproof_run,
-    own.isoproof_first_run,
-    own.python,
-    Yardstick,
-)
+MAKERS: tuple[Maker, ...] = (*runtimes.OWN, Yardstick)
 
 
 class Held(NamedTuple):
@@ -52,7 +44,7 @@ def measure(tell: Tell) -> Section:
 
 
 def measured(
-    tell: Tell, settings: Settings = SETTINGS, makers: Sequence[Callable[[Place], Contender]] = MAKERS
+    tell: Tell, settings: Settings = SETTINGS, makers: Sequence[Maker] = MAKERS
 ) -> tuple[dict[str, Told], Section]:
     """Measure the section, and tell who has taken part."""
     with runtimes.contest(settings, tell, makers=makers, title=NAME) as contest:
