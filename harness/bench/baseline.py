@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harness.bench import contenders, runtimes
+from harness.bench import contenders, runtimes, turns
 from harness.bench.progress import Tell
 from harness.bench.runtimes import Maker
 from harness.bench.series import Contender as Told
@@ -54,6 +54,10 @@ def measured(
 
 
 def identity() -> str:
-    """Return what is another one as soon as something else is measured: the bundle, the yardstick or the gap."""
-    measured = (contenders.asked(), list(map(str, calls("/", 1))), SETTINGS.gap_ms)
+    """Return what is another one as soon as something else is measured.
+
+    That is the bundle, the yardstick, the gap, or who takes part in which order: neighbours leave work behind.
+    """
+    order = turns.orders([make.__name__ for make in MAKERS])
+    measured = (contenders.asked(), list(map(str, calls("/", 1))), SETTINGS.gap_ms, [next(order), next(order)])
     return hashlib.sha256(json.dumps(measured).encode()).hexdigest()[:12]
