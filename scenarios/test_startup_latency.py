@@ -15,15 +15,14 @@ from harness.bench import leavings, runtimes, tables
 from harness.bench.progress import Progress
 from harness.bench.record import recorded
 from harness.bench.sections import SECTIONS
-from harness.bench.series import Series, Settings
+from harness.bench.series import Series
+from harness.bench.starts import SETTINGS
 
 pytest.importorskip("pytest_benchmark")
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-# With fewer rounds medians move by more than what is to be told apart.
-SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
 SLOWER = ("crun", "runc")
 ENOUGH = 20  # rounds; a runtime that was given up before does not say who is faster
 
