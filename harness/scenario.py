@@ -120,6 +120,7 @@ def load_shape(path: Path | str) -> Shape:
     for key in ("shape", "image"):
         if getattr(shape.container, key) is not None:
             problems.append(document.problem(("container", key), f"a shape has no {key} of its own"))
+    problems += _command_problems(document, ("container",), shape.container)
     problems += _environment_problems(document, ("requires",), shape.requires)
     if problems:
         raise ScenarioError(*problems)
@@ -148,6 +149,7 @@ class _Resolver:
         self.shape_folder = Path(document.path).parent / "shapes"
         self.loaded: dict[str, Shape | None] = {}
         self.layers(("container", "shape"), file.container.shape)
+        self.require_command(("container",), file.container)
         self.require_canary_kinds((), file.canaries)
         self.require_probes((), file.observe)
 
@@ -160,6 +162,7 @@ class _Resolver:
         sabotages = [entry.sabotage] if isinstance(entry.sabotage, str) else entry.sabotage
         self.require_knobs(where, entry.sabotage)
         container = _over(self.file.container, entry.container) if entry.container else self.file.container
+        self.require_command((*where, "container"), entry.container or Container())
         own_shape = bool(entry.container and entry.container.shape)
         base = self.layers((*(where if own_shape else ()), "container", "shape"), container.shape)
         needs = _Needs(self, where, entry)
@@ -262,6 +265,9 @@ class _Resolver:
                 check_name(knob)
             except ValueError as error:
                 self.problem((*where, "sabotage") if single else (*where, "sabotage", index), str(error))
+
+    def require_command(self, where: Where, container: Container) -> None:
+        self.problems.update(dict.fromkeys(_command_problems(self.document, where, container)))
 
     def require_environment(self, where: Where, requirements: dict[str, str]) -> None:
         self.problems.update(dict.fromkeys(_environment_problems(self.document, where, requirements)))
@@ -375,6 +381,20 @@ def _over(base: Any, own: Any) -> Any:
     if isinstance(base, dict) and isinstance(own, dict):
         return base | {key: _over(base[key], value) if key in base else value for key, value in own.items()}
     return own
+
+
+def _command_problems(document: Document, where: Where, container: Container) -> Iterator[str]:
+    """The mistake in a merge patch that leaves no place in process.args for what runs the probes."""
+    from harness.shapes import COMMAND, merged  # it brings our runtime with it
+
+    patched = merged({"process": {"args": [COMMAND]}}, container.oci or {})
+    match patched:
+        case {"process": {"args": [*arguments]}} if COMMAND in arguments:
+            return
+    place = (*where, "oci", "process", "args")
+    while place not in document.positions:
+        place = place[:-1]
+    yield document.problem(place, f"process.args must hold {COMMAND}, which stands for what runs the probes")
 
 
 def _environment_problems(document: Document, where: Where, requirements: dict[str, str]) -> Iterator[str]:

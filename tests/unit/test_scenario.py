@@ -293,6 +293,7 @@ def test_a_mistake_in_a_shape_is_told_where_it_stands(file: Path, head: str, che
     [
         ("title: t\ncontainer: {image: {directories: [/a]}}\n", "b.yaml:2:20: a shape has no image of its own"),
         ("title: t\ncontainer: {}\nrequires: {uid == 0: root}\n", "b.yaml:3:22: `requires` asks of environment only,"),
+        ("title: t\ncontainer: {oci: {process: {args: [/a]}}}\n", "b.yaml:2:35: process.args must hold container.com"),
     ],
 )
 def test_what_a_shape_cannot_have(file: Path, text: str, message: str) -> None:
@@ -300,6 +301,28 @@ def test_what_a_shape_cannot_have(file: Path, text: str, message: str) -> None:
     with pytest.raises(ScenarioError) as raised:
         load_shape(Path("shapes/b.yaml"))
     assert str(raised.value).startswith(f"shapes/{message}")
+
+
+@pytest.mark.parametrize(
+    ("patch", "column"),
+    [
+        ("{process: {args: [/bin/sh]}}", 34),
+        ("{process: {args: container.command}}", 34),
+        ("{process: {args: null}}", 34),
+        ("{process: null}", 27),
+    ],
+)
+def test_a_container_without_a_place_for_the_probes_is_told_of(file: Path, patch: str, column: int) -> None:
+    words = "process.args must hold container.command, which stands for what runs the probes"
+    head = f"container: {{oci: {patch}}}\n"
+    assert mistakes_of_one(file, "    expect: [start.ran]\n", head) == [f"a.yaml:2:{column + 1}: {words}"]
+    own = f"    expect: [start.ran]\n    container: {{oci: {patch}}}\n"
+    assert mistakes_of_one(file, own) == [f"a.yaml:8:{column + 5}: {words}"]
+
+
+def test_probes_may_be_run_by_something_else(file: Path) -> None:
+    head = "container: {oci: {process: {args: [/loader, container.command]}}}\n"
+    assert one(file, "    expect: [start.ran]\n", head).container.oci
 
 
 def test_other_suites_and_slowness_are_kept(file: Path) -> None:
