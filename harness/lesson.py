@@ -31,7 +31,7 @@ def lines(scenario: Scenario, check: Check, results: Results | None, width: int)
         "seen": list(_seen(check, results)),
         "proven": [f"must go red under {knob}: {sabotage.purpose(knob)}" for knob in check.sabotages],
         "shapes": [f"checked again as {', '.join(check.shapes)}"] if check.shapes else [],
-        "needs": [f"{text}, else: {reason}" for text, reason in check.requires.items()],
+        "needs": [f"{text}, else: {reason}" for text, reason in check.requirements.items()],
         "provable": [f"where {text}, else: {reason}" for text, reason in check.provable.items()],
         "container": [json.dumps(check.container.as_dict(), ensure_ascii=False)],
         "CVEs": _joined(_cves(check)),

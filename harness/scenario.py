@@ -37,8 +37,8 @@ class Check(Struct, frozen=True, kw_only=True):
 
     `inside`, `host` and `host_after` are the observations to make, as the host role is asked for them.
     `twin` is the container that must start if this check's must not (`refuses`) or need not (`may_refuse`). Both are
-    laid over `base`, one by one. `shapes` are those in which the check is made besides; `shape` is the one of them that
-    it is made in here.
+    laid over `layers`, one by one. `shapes` are those in which the check is made besides; `shape` is the one of them
+    that it is made in here.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Check(Struct, frozen=True, kw_only=True):
     provable: dict[str, str] = {}
     also: list[str] = []
     slow: bool = False
-    base: list[Container] = []
+    layers: list[Shape] = []
     shapes: dict[str, list[Shape]] = {}
     shape: str = ""
 
@@ -71,15 +71,25 @@ class Check(Struct, frozen=True, kw_only=True):
         """The check's name, and the shape that it is made in unless it is its own."""
         return f"{self.name}[{self.shape}]" if self.shape else self.name
 
-    def everywhere(self) -> "list[Check]":
-        """The check in its own container, and in each of its other shapes."""
-        return [self, *(self._within(name, layers) for name, layers in self.shapes.items())]
+    @property
+    def base(self) -> list[Container]:
+        """What the check's container is laid over."""
+        return [layer.container for layer in self.layers]
 
-    def _within(self, name: str, layers: list[Shape]) -> "Check":
-        requires = {text: reason for layer in layers for text, reason in layer.requires.items()}
-        base = [layer.container for layer in layers]
-        # Without sabotages: it is proven in its own container, where the knobs are known to have an effect.
-        return replace(self, shape=name, base=base, requires=self.requires | requires, shapes={}, sabotages=[])
+    @property
+    def requirements(self) -> dict[str, str]:
+        """What the machine must have, for the shape and for the check itself, each with the reason to give if not."""
+        return {text: reason for layer in self.layers for text, reason in layer.requires.items()} | self.requires
+
+    def everywhere(self) -> "list[Check]":
+        """The check in its own container, and in each of its other shapes.
+
+        There without sabotages: it is proven in its own container, where the knobs are known to have an effect.
+        """
+        return [
+            self,
+            *(replace(self, shape=name, layers=made, shapes={}, sabotages=[]) for name, made in self.shapes.items()),
+        ]
 
 
 class Scenario(Struct, frozen=True):
@@ -164,7 +174,7 @@ class _Resolver:
         container = _over(self.file.container, entry.container) if entry.container else self.file.container
         self.require_command((*where, "container"), entry.container or Container())
         own_shape = bool(entry.container and entry.container.shape)
-        base = self.layers((*(where if own_shape else ()), "container", "shape"), container.shape)
+        layers = self.layers((*(where if own_shape else ()), "container", "shape"), container.shape)
         needs = _Needs(self, where, entry)
         needs.require_canaries((*where, "sabotage"), _values(sabotages))
         needs.require_canaries((*where, "container") if entry.container else ("container",), container.as_dict())
@@ -200,9 +210,9 @@ class _Resolver:
             host_after=needs.host_after,
             alone=entry.alone,
             may_refuse=entry.may_refuse,
-            requires={text: reason for layer in base for text, reason in layer.requires.items()} | entry.requires,
+            requires=entry.requires,
             provable=entry.provable,
-            base=[layer.container for layer in base],
+            layers=layers,
             shapes=self.shapes(where, entry, own_shape),
         )
 

@@ -40,7 +40,7 @@ class Redness(NamedTuple):
 
 def unmet(check: Check, environment: Mapping[str, Any]) -> Verdict | None:
     """Why a check cannot be made on this machine (skip), or None; to be asked before the container is started."""
-    return _unmet(check.requires, "requires", environment)
+    return _unmet(check.requirements, "requires", environment)
 
 
 def unprovable(check: Check, environment: Mapping[str, Any]) -> Verdict | None:

@@ -246,13 +246,21 @@ def test_a_check_is_made_in_its_own_shape_and_again_in_others(file: Path) -> Non
         file, "    expect: [start.ran]\n    requires: {environment.uid == 1: no}\n", SHAPES
     ).everywhere()
     assert (first.label, first.base) == ("a", [Container(memory=Size(1 << 20), oci={"hostname": "plain"})])
-    assert first.requires == {"environment.uid == 1": "no"}
+    assert first.requirements == {"environment.uid == 1": "no"}
     assert [check.label for check in others] == ["a[other]", "a[plain + other]"]
     assert [len(check.base) for check in others] == [1, 2]
     for check in others:
-        assert check.requires == {"environment.uid == 1": "no", "environment.uid == 0": "must be root"}
+        assert check.requirements == {"environment.uid == 1": "no", "environment.uid == 0": "must be root"}
         assert check.sabotages == []  # it is proven where its knobs are known to have an effect
         assert (check.name, check.container) == (first.name, first.container)
+
+
+@pytest.mark.usefixtures("shapes")
+def test_what_a_shape_requires_is_not_asked_where_the_check_is_made_in_another(file: Path) -> None:
+    own = "    container: {shape: other}\n    shapes: [plain]\n"
+    first, again = one(file, f"    expect: [start.ran]\n{own}").everywhere()
+    assert first.requirements == {"environment.uid == 0": "must be root"}
+    assert again.requirements == {}
 
 
 @pytest.mark.usefixtures("shapes")
