@@ -70,8 +70,10 @@ def _probed(check: Check) -> Iterator[str]:
 
 def _seen(check: Check, results: Results | None) -> Iterator[str]:
     """What a container answered in the last run in which the check passed as it should be."""
-    for result in results.results if results else []:
-        if (result.path, result.label) == (check.path, check.name) and result.answers and results:
+    if results is None:
+        return
+    for result in results.results:
+        if (result.path, result.label) == (check.path, check.name) and result.answers:
             yield f"on {result.runtime}, {results.started}:"
             for name, value in result.answers[:MOST_ANSWERS]:
                 yield f"{name} = {value}"
