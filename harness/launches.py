@@ -173,8 +173,8 @@ class Launches:
         with ExitStack() as sandbox:
             with self._clock.part("sandboxes"):
                 spare, self._spare = self._spare, None
-                host = sandbox.enter_context(spare or self._start())
                 self._proofs -= 1
+                host = sandbox.enter_context(spare or self._start())
                 self._spare = self._start() if self._proofs else None
             try:
                 yield host

@@ -31,7 +31,7 @@ from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
     from harness.language import Known
-    from harness.launches import Case, Launches, Start
+    from harness.launches import Case, Launches, Obstacle, Start
     from harness.results import Result, Results
     from harness.timing import RunClock, Timing
 
@@ -151,10 +151,8 @@ class CheckItem(pytest.Function):
             severity=check.severity,
             shape=check.shape,
         )
-        item.add_marker(check.severity)
-        if check.slow:
-            item.add_marker("slow")
-        item.add_marker(file.path.stem)
+        for mark in (check.severity, file.path.stem, *(["slow"] if check.slow else [])):
+            item.add_marker(mark)
         finding = known.fails.get(check.name)
         if finding and not knob:
             item.add_marker(pytest.mark.xfail(reason=finding.reason, raises=CheckFailed, strict=True))
@@ -176,17 +174,21 @@ class CheckItem(pytest.Function):
 
         return terminal.failure(self.result, environment.facts(), self.case.knob)
 
-    def carry_out(self, launches: Launches) -> None:
-        """Run the check or its proof and note what came of it; raises CheckFailed, CheckError, or skips."""
+    @functools.cached_property
+    def obstacle(self) -> Obstacle | None:
+        """What stands in the way, looked for once: the launches are shared among those that nothing stops."""
         from harness.launches import obstacle
 
-        hindrance = obstacle(self.case, self.known)
-        if hindrance and not hindrance.declared and os.environ.get("ISOPROOF_MUST_RUN") == "1":
-            self.note("error", f"ISOPROOF_MUST_RUN=1, but this cannot run here: {hindrance.reason}")
-        elif hindrance:
-            pytest.skip(hindrance.reason)
-        else:
+        return obstacle(self.case, self.known)
+
+    def carry_out(self, launches: Launches) -> None:
+        """Run the check or its proof and note what came of it; raises CheckFailed, CheckError, or skips."""
+        if not self.obstacle:
             self.judge(launches)
+        elif not self.obstacle.declared and os.environ.get("ISOPROOF_MUST_RUN") == "1":
+            self.note("error", f"ISOPROOF_MUST_RUN=1, but this cannot run here: {self.obstacle.reason}")
+        else:
+            pytest.skip(self.obstacle.reason)
 
     def judge(self, launches: Launches) -> None:
         from harness import environment, verdict
@@ -274,12 +276,11 @@ def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[Launches]:
     """The launches of this session; what they have started ends with it, also when it is interrupted."""
-    from harness.launches import Launches, obstacle
+    from harness.launches import Launches
 
     with clock(request.config).session("collect"):
         items = [item for item in request.session.items if isinstance(item, CheckItem)]
-        possible = [item.case for item in items if not obstacle(item.case, item.known)]
-        shared = Launches(outer_sandbox, possible, clock(request.config))
+        shared = Launches(outer_sandbox, [item.case for item in items if not item.obstacle], clock(request.config))
     yield shared
     shared.close()
 
