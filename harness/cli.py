@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from harness.runtime.errors import BadInput, IsoproofError, StartError
+from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
     from harness.results import Results
@@ -85,9 +86,7 @@ def parser() -> Parser:
         "what", nargs="?", default="checks", choices=["checks", "probes", "shapes", "runtimes", "reports"]
     )
     listing.add_argument("--area", metavar="NAME", help="only the checks of this area, the name of a scenario file")
-    listing.add_argument(
-        "--severity", choices=["escape", "leak", "dos", "hygiene"], help="only checks of this severity"
-    )
+    listing.add_argument("--severity", choices=list(SEVERITIES), help="only checks of this severity")
     explain = verb("explain", explain_check, "tell what a check is about, for who is learning it")
     explain.add_argument("check", help="its name")
     report = verb("report", render_report, "render results; exit status 1 if a check failed")

@@ -57,14 +57,6 @@ def pause_program(machine: str) -> bytes:
     return _program("pause", machine, _x86_64_pause(), _aarch64_pause())
 
 
-def _program(name: str, machine: str, x86_64: bytes, aarch64: bytes) -> bytes:
-    if machine == "x86_64":
-        return _executable(EM_X86_64, x86_64)
-    if machine == "aarch64":
-        return _executable(EM_AARCH64, aarch64)
-    raise HarnessError(f"no {name} program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
-
-
 def keeper_program(machine: str) -> bytes:
     """The program that opens its /proc/self/exe for reading, as descriptor KEPT, and becomes its arguments.
 
@@ -72,11 +64,15 @@ def keeper_program(machine: str) -> bytes:
     not itself. So the kernel loads it wherever there is room. HarnessError for a machine that we have no instructions
     for.
     """
+    return _program("keeper", machine, _x86_64_keeper() + OWN_EXECUTABLE, _aarch64_keeper() + OWN_EXECUTABLE, ANYWHERE)
+
+
+def _program(name: str, machine: str, x86_64: bytes, aarch64: bytes, address: int = ADDRESS) -> bytes:
     if machine == "x86_64":
-        return _executable(EM_X86_64, _x86_64_keeper() + OWN_EXECUTABLE, ANYWHERE)
+        return _executable(EM_X86_64, x86_64, address)
     if machine == "aarch64":
-        return _executable(EM_AARCH64, _aarch64_keeper() + OWN_EXECUTABLE, ANYWHERE)
-    raise HarnessError(f"no keeper program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
+        return _executable(EM_AARCH64, aarch64, address)
+    raise HarnessError(f"no {name} program for {machine}; there is one for x86_64 and aarch64 (harness/elf.py)")
 
 
 def _with_text(instructions: Callable[[int], bytes], text: bytes) -> bytes:
@@ -93,7 +89,7 @@ def nanoseconds(output: bytes) -> int:
     return int(seconds) * 1_000_000_000 + int(rest)
 
 
-def _executable(machine: int, code: bytes, address: int = ADDRESS) -> bytes:
+def _executable(machine: int, code: bytes, address: int) -> bytes:
     """An ELF file of one segment that is loaded whole, readable and executable (elf(5))."""
     kind = 3 if address == ANYWHERE else 2  # ET_DYN, ET_EXEC
     size = HEADERS + len(code)

@@ -40,12 +40,12 @@ from harness import bait, canaries, rootfs, sabotage
 from harness.backends import Exit, load
 from harness.canaries.base import Canary
 from harness.clock import Clock
-from harness.errors import HarnessError
+from harness.errors import HarnessError, IsoproofError
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
 from harness.runtime.syscalls import invoke
-from harness.shapes import KIT
+from harness.shapes import COMMAND, KIT
 
 Facts = dict[str, Any]
 
@@ -71,9 +71,11 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = Run(request).carry_out()
+        except IsoproofError as error:
+            answer = {"error": str(error)}
         except Exception as error:
             traceback.print_exc()
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = {"error": f"carry out the run: {type(error).__name__}: {error}"}
         answers.write(json.dumps(answer).encode() + b"\n")
 
 
@@ -169,20 +171,10 @@ class Run:
     def _asked(self) -> Facts:
         """Return the config as it was asked for, with everything in it that only now is known."""
         asked: Facts = self._resolved(self.request["config"])
-        observe = [
-            {
-                "name": name,
-                "probe": entry["probe"],
-                "arguments": self._resolved(entry.get("args") or {}),
-                "deadline": entry.get("deadline"),
-            }
-            for name, entry in self.request["inside"].items()
-        ]
+        observe = self._observations(self.request["inside"])
         command = rootfs.command(json.dumps({"nonce": self.nonce, "observe": observe}))
         wanted = asked["process"]["args"]
-        if "container.command" not in wanted:
-            raise HarnessError(f"start the probes: process.args must hold container.command, and is {wanted}")
-        at = wanted.index("container.command")
+        at = wanted.index(COMMAND)
         asked["process"]["args"] = [*wanted[:at], *command, *wanted[at + 1 :]]
         return asked
 
@@ -284,7 +276,18 @@ class Run:
 
     def _observe(self, wanted: dict[str, Facts]) -> dict[str, Facts]:
         """Observe the host by the same probes that look from inside."""
-        requests = [
+        seen: dict[str, Facts] = {}
+
+        def emit(line: Facts) -> None:
+            seen[line["name"]] = {key: line[key] for key in ("facts", "error") if key in line}
+
+        with self.clock.counting("observe"):
+            _runner().observe_all(self._observations(wanted), emit, lambda _name: {})
+        return seen
+
+    def _observations(self, wanted: dict[str, Facts]) -> list[Facts]:
+        """Return what the probes' runner is asked for, inside and on the host."""
+        return [
             {
                 "name": name,
                 "probe": entry["probe"],
@@ -293,14 +296,6 @@ class Run:
             }
             for name, entry in wanted.items()
         ]
-        seen: dict[str, Facts] = {}
-
-        def emit(line: Facts) -> None:
-            seen[line["name"]] = {key: line[key] for key in ("facts", "error") if key in line}
-
-        with self.clock.counting("observe"):
-            _runner().observe_all(requests, emit, lambda _name: {})
-        return seen
 
     def _resolved(self, value: Any) -> Any:
         """Return a value with every text that is a reference (`canary.bait.pid`) replaced by what it stands for."""
@@ -308,12 +303,13 @@ class Run:
             return {key: self._resolved(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self._resolved(item) for item in value]
-        if not isinstance(value, str) or not REFERENCE.match(value) or value == "container.command":
+        if not isinstance(value, str) or not REFERENCE.match(value) or value == COMMAND:
             return value
         found: Any = self.known
         for key in value.split("."):
             if not isinstance(found, dict) or key not in found:
-                raise KeyError(f"{value}: there is no {key}")
+                known = f"; there is {', '.join(map(str, found))}" if isinstance(found, dict) else ""
+                raise HarnessError(f"find {value}: there is no {key} in it{known}")
             found = found[key]
         return copy.deepcopy(found)
 

@@ -5,6 +5,7 @@ The harness is imported where it is first needed, for pytest loads this module a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from harness.errors import BadInput, HarnessError
 
 if TYPE_CHECKING:
     from harness.language import Known
-    from harness.launches import Case, Launches
+    from harness.launches import Case, Launches, Obstacle
     from harness.precision import Record
     from harness.results import Reach, Result
     from harness.scenario import Scenario
@@ -131,10 +132,8 @@ class CheckItem(pytest.Function):
             severity=check.severity,
             shape=check.shape,
         )
-        item.add_marker(check.severity)
-        if check.slow:
-            item.add_marker("slow")
-        item.add_marker(file.path.stem)
+        for mark in (check.severity, file.path.stem, *(["slow"] if check.slow else [])):
+            item.add_marker(mark)
         finding = known.fails.get(check.name)
         if finding and not knob:
             item.add_marker(pytest.mark.xfail(reason=finding.reason, raises=CheckFailed, strict=True))
@@ -156,17 +155,21 @@ class CheckItem(pytest.Function):
 
         return terminal.failure(self.result, environment.facts(), self.case.knob)
 
-    def carry_out(self, launches: Launches) -> None:
-        """Run the check or its proof and note what came of it; raises CheckFailed, CheckError, or skips."""
+    @functools.cached_property
+    def obstacle(self) -> Obstacle | None:
+        """What stands in the way, looked for once: the launches are shared among those that nothing stops."""
         from harness.launches import obstacle
 
-        hindrance = obstacle(self.case, self.known)
-        if hindrance and not hindrance.declared and os.environ.get("ISOPROOF_MUST_RUN") == "1":
-            self.note("error", f"ISOPROOF_MUST_RUN=1, but this cannot run here: {hindrance.reason}")
-        elif hindrance:
-            pytest.skip(hindrance.reason)
-        else:
+        return obstacle(self.case, self.known)
+
+    def carry_out(self, launches: Launches) -> None:
+        """Run the check or its proof and note what came of it; raises CheckFailed, CheckError, or skips."""
+        if not self.obstacle:
             self.judge(launches)
+        elif not self.obstacle.declared and os.environ.get("ISOPROOF_MUST_RUN") == "1":
+            self.note("error", f"ISOPROOF_MUST_RUN=1, but this cannot run here: {self.obstacle.reason}")
+        else:
+            pytest.skip(self.obstacle.reason)
 
     def judge(self, launches: Launches) -> None:
         from harness import environment, verdict

@@ -221,6 +221,20 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     skips: dict[CheckName, Skipped] = {}
 
 
+def laid_over(base: Any, own: Any) -> Any:
+    """One container laid over another: structs and mappings merge, all else replaces."""
+    if isinstance(base, Struct) and isinstance(own, Struct):
+        fields = {name: (getattr(base, name), getattr(own, name)) for name in base.__struct_fields__}
+        merged = {
+            name: over if under is None else under if over is None else laid_over(under, over)
+            for name, (under, over) in fields.items()
+        }
+        return type(base)(**merged)
+    if isinstance(base, dict) and isinstance(own, dict):
+        return base | {key: laid_over(base[key], value) if key in base else value for key, value in own.items()}
+    return own
+
+
 def _given(struct: Struct) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name in struct.__struct_fields__:

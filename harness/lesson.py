@@ -31,7 +31,7 @@ def lines(scenario: Scenario, check: Check, results: Results | None, width: int)
         "seen": list(_seen(check, results)),
         "proven": [f"must go red under {knob}: {sabotage.purpose(knob)}" for knob in check.sabotages],
         "shapes": [f"checked again as {', '.join(check.shapes)}"] if check.shapes else [],
-        "needs": [f"{text}, else: {reason}" for text, reason in check.requires.items()],
+        "needs": [f"{text}, else: {reason}" for text, reason in check.requirements.items()],
         "provable": [f"where {text}, else: {reason}" for text, reason in check.provable.items()],
         "container": [json.dumps(check.container.as_dict(), ensure_ascii=False)],
         "CVEs": _joined(_cves(check)),
@@ -70,8 +70,10 @@ def _probed(check: Check) -> Iterator[str]:
 
 def _seen(check: Check, results: Results | None) -> Iterator[str]:
     """What a container answered in the last run in which the check passed as it should be."""
-    for result in results.results if results else []:
-        if (result.path, result.label) == (check.path, check.name) and result.answers and results:
+    if results is None:
+        return
+    for result in results.results:
+        if (result.path, result.label) == (check.path, check.name) and result.answers:
             yield f"on {result.runtime}, {results.started}:"
             for name, value in result.answers[:MOST_ANSWERS]:
                 yield f"{name} = {value}"

@@ -34,14 +34,8 @@ from harness.runtime.privileges import SETS
 from harness.shapes import KIT
 
 WORK = "/isoproof-work"  # where the host role may write
-OWN = (
-    "proc",
-    "sys",
-    "dev",
-    "lost+found",
-    KIT.strip("/"),
-    WORK.strip("/"),
-)  # what is not taken over from the machine's root
+# What is not taken over from the machine's root.
+OWN = ("proc", "sys", "dev", "lost+found", KIT.strip("/"), WORK.strip("/"))
 HANDED_ON = ("PATH", "HOME", "LANG")  # of the environment
 GRACE = 5.0  # seconds beyond the deadline of a request that the host role gets to answer
 PATIENCE = 10.0  # seconds that a sandbox gets to start, and to end

@@ -98,12 +98,11 @@ def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[Launches]:
     """The launches of this session; what they have started ends with it, also when it is interrupted."""
-    from harness.launches import Launches, obstacle
+    from harness.launches import Launches
 
     with clock(request.config).session("collect"):
         items = [item for item in request.session.items if isinstance(item, CheckItem)]
-        possible = [item.case for item in items if not obstacle(item.case, item.known)]
-        shared = Launches(outer_sandbox, possible, clock(request.config))
+        shared = Launches(outer_sandbox, [item.case for item in items if not item.obstacle], clock(request.config))
     yield shared
     shared.close()
 

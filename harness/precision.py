@@ -146,7 +146,7 @@ def _chosen(knob: str, checks: list[Check]) -> list[Check]:
 
 def _fits(case: Case) -> bool:
     """Whether a knob may find something to break; only the launcher knows where a config refers to what is not yet."""
-    asked = config(case.check.container)
+    asked = config(*case.check.base, case.check.container)
     return '"canary.' in json.dumps(asked) or sabotage.fits(case.knob, asked)
 
 

@@ -43,8 +43,8 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     """One check on one runtime. `reason` is why it was skipped, erred, or was expected to fail.
 
     `outcome` is None where only the check's proofs were run. `path` and `line` are where the check stands. `shape` is
-    the container that it was made in if that is not its own. `answers` are, of a check that passed, what was seen of
-    all that its expectations name.
+    the container that it was made in if that is not its own. `answers` are, of a check that passed, what the container
+    answered to all that its expectations name.
     """
 
     check: str

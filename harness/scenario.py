@@ -7,7 +7,7 @@ What may stand in a file is told in harness/language.py. Here the mistakes are f
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harness import expression, yamlfile
+from harness import expression, sabotage, yamlfile
 from harness.errors import ScenarioError
-from harness.language import CheckEntry, Container, File, Known, Observe, Severity, Shape, schema
+from harness.language import CheckEntry, Container, File, Known, Observe, Severity, Shape, laid_over, schema
+from harness.shapes import COMMAND, merged
 from harness.yamlfile import Document, Where, did_you_mean
 
 HERE = Path(__file__).parent
@@ -37,8 +38,8 @@ class Check(Struct, frozen=True, kw_only=True):
 
     `inside`, `host` and `host_after` are the observations to make, as the host role is asked for them.
     `twin` is the container that must start if this check's must not (`refuses`) or need not (`may_refuse`). Both are
-    laid over `base`, one by one. `shapes` are those in which the check is made besides; `shape` is the one of them that
-    it is made in here.
+    laid over `layers`, one by one. `shapes` are those in which the check is made besides; `shape` is the one of them
+    that it is made in here.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Check(Struct, frozen=True, kw_only=True):
     provable: dict[str, str] = {}
     also: list[str] = []
     slow: bool = False
-    base: list[Container] = []
+    layers: list[Shape] = []
     shapes: dict[str, list[Shape]] = {}
     shape: str = ""
 
@@ -71,15 +72,23 @@ class Check(Struct, frozen=True, kw_only=True):
         """The check's name, and the shape that it is made in unless it is its own."""
         return f"{self.name}[{self.shape}]" if self.shape else self.name
 
-    def everywhere(self) -> "list[Check]":
-        """The check in its own container, and in each of its other shapes."""
-        return [self, *(self._within(name, layers) for name, layers in self.shapes.items())]
+    @property
+    def base(self) -> list[Container]:
+        """What the check's container is laid over."""
+        return [layer.container for layer in self.layers]
 
-    def _within(self, name: str, layers: list[Shape]) -> "Check":
-        requires = {text: reason for layer in layers for text, reason in layer.requires.items()}
-        base = [layer.container for layer in layers]
-        # Without sabotages: it is proven in its own container, where the knobs are known to have an effect.
-        return replace(self, shape=name, base=base, requires=self.requires | requires, shapes={}, sabotages=[])
+    @property
+    def requirements(self) -> dict[str, str]:
+        """What the machine must have, for the shape and for the check itself, each with the reason to give if not."""
+        return {text: reason for layer in self.layers for text, reason in layer.requires.items()} | self.requires
+
+    def everywhere(self) -> "list[Check]":
+        """The check in its own container, and in each of its other shapes.
+
+        There without sabotages: it is proven in its own container, where the knobs are known to have an effect.
+        """
+        others = (replace(self, shape=name, layers=made, shapes={}, sabotages=[]) for name, made in self.shapes.items())
+        return [self, *others]
 
 
 class Scenario(Struct, frozen=True):
@@ -120,6 +129,7 @@ def load_shape(path: Path | str) -> Shape:
     for key in ("shape", "image"):
         if getattr(shape.container, key) is not None:
             problems.append(document.problem(("container", key), f"a shape has no {key} of its own"))
+    problems += _command_problems(document, ("container",), shape.container)
     problems += _environment_problems(document, ("requires",), shape.requires)
     if problems:
         raise ScenarioError(*problems)
@@ -148,6 +158,7 @@ class _Resolver:
         self.shape_folder = Path(document.path).parent / "shapes"
         self.loaded: dict[str, Shape | None] = {}
         self.layers(("container", "shape"), file.container.shape)
+        self.note(_command_problems(document, ("container",), file.container))
         self.require_canary_kinds((), file.canaries)
         self.require_probes((), file.observe)
 
@@ -155,13 +166,14 @@ class _Resolver:
         where = ("checks", name)
         self.require_canary_kinds(where, entry.canaries)
         self.require_probes(where, entry.observe)
-        self.require_environment((*where, "requires"), entry.requires)
-        self.require_environment((*where, "provable"), entry.provable)
+        self.note(_environment_problems(self.document, (*where, "requires"), entry.requires))
+        self.note(_environment_problems(self.document, (*where, "provable"), entry.provable))
         sabotages = [entry.sabotage] if isinstance(entry.sabotage, str) else entry.sabotage
-        self.require_knobs(where, entry.sabotage)
-        container = _over(self.file.container, entry.container) if entry.container else self.file.container
+        self.require_knobs((*where, "sabotage"), sabotages)
+        container = laid_over(self.file.container, entry.container) if entry.container else self.file.container
+        self.note(_command_problems(self.document, (*where, "container"), entry.container or Container()))
         own_shape = bool(entry.container and entry.container.shape)
-        base = self.layers((*(where if own_shape else ()), "container", "shape"), container.shape)
+        layers = self.layers((*(where if own_shape else ()), "container", "shape"), container.shape)
         needs = _Needs(self, where, entry)
         needs.require_canaries((*where, "sabotage"), _values(sabotages))
         needs.require_canaries((*where, "container") if entry.container else ("container",), container.as_dict())
@@ -197,14 +209,17 @@ class _Resolver:
             host_after=needs.host_after,
             alone=entry.alone,
             may_refuse=entry.may_refuse,
-            requires={text: reason for layer in base for text, reason in layer.requires.items()} | entry.requires,
+            requires=entry.requires,
             provable=entry.provable,
-            base=[layer.container for layer in base],
+            layers=layers,
             shapes=self.shapes(where, entry, own_shape),
         )
 
     def problem(self, where: Where, sentence: str) -> None:
-        self.problems[self.document.problem(where, sentence)] = None
+        self.note([self.document.problem(where, sentence)])
+
+    def note(self, problems: Iterable[str]) -> None:
+        self.problems.update(dict.fromkeys(problems))
 
     def require_canary_kinds(self, where: Where, canaries: dict[str, str | dict[str, Any]]) -> None:
         if not canaries:
@@ -240,7 +255,7 @@ class _Resolver:
                 try:
                     self.loaded[name] = load_shape(self.shape_folder / f"{name}.yaml")
                 except ScenarioError as error:
-                    self.problems.update(dict.fromkeys(str(error).splitlines()))
+                    self.note(str(error).splitlines())
             else:
                 self.problem(where, f"unknown shape {name!r}{did_you_mean(name, known)}")
         return self.loaded[name]
@@ -253,18 +268,13 @@ class _Resolver:
             if entry.during and entry.meanwhile:
                 self.problem((*where, "observe", name), "`during` and `meanwhile` exclude each other")
 
-    def require_knobs(self, where: Where, sabotage: str | list[str]) -> None:
-        from harness.sabotage import check_name  # it brings our runtime with it
-
-        single = isinstance(sabotage, str)
-        for index, knob in enumerate([sabotage] if isinstance(sabotage, str) else sabotage):
+    def require_knobs(self, where: Where, sabotages: list[str]) -> None:
+        for index, knob in enumerate(sabotages):
             try:
-                check_name(knob)
+                sabotage.check_name(knob)
             except ValueError as error:
-                self.problem((*where, "sabotage") if single else (*where, "sabotage", index), str(error))
-
-    def require_environment(self, where: Where, requirements: dict[str, str]) -> None:
-        self.problems.update(dict.fromkeys(_environment_problems(self.document, where, requirements)))
+                place = (*where, index)
+                self.problem(place if place in self.document.positions else where, str(error))
 
     def require_use(self) -> None:
         for where in self.document.keys:
@@ -349,9 +359,7 @@ class _Needs:
 
 def _values(sabotages: list[str]) -> list[str]:
     """What stands behind the = of each knob."""
-    from harness.sabotage import parts  # it brings our runtime with it
-
-    return [part.partition("=")[2] for knob in sabotages for part in parts(knob)]
+    return [part.partition("=")[2] for knob in sabotages for part in sabotage.parts(knob)]
 
 
 def _canaries_in(values: Any) -> Iterator[str]:
@@ -363,18 +371,15 @@ def _canaries_in(values: Any) -> Iterator[str]:
         yield match[1]
 
 
-def _over(base: Any, own: Any) -> Any:
-    """`own` laid over `base`: structs and mappings merge, all else replaces."""
-    if isinstance(base, Struct) and isinstance(own, Struct):
-        fields = {name: (getattr(base, name), getattr(own, name)) for name in base.__struct_fields__}
-        merged = {
-            name: over if under is None else under if over is None else _over(under, over)
-            for name, (under, over) in fields.items()
-        }
-        return type(base)(**merged)
-    if isinstance(base, dict) and isinstance(own, dict):
-        return base | {key: _over(base[key], value) if key in base else value for key, value in own.items()}
-    return own
+def _command_problems(document: Document, where: Where, container: Container) -> Iterator[str]:
+    """The mistake in a merge patch that leaves no place in process.args for what runs the probes."""
+    match merged({"process": {"args": [COMMAND]}}, container.oci or {}):
+        case {"process": {"args": [*arguments]}} if COMMAND in arguments:
+            return
+    place = (*where, "oci", "process", "args")
+    while place not in document.positions:
+        place = place[:-1]
+    yield document.problem(place, f"process.args must hold {COMMAND}, which stands for what runs the probes")
 
 
 def _environment_problems(document: Document, where: Where, requirements: dict[str, str]) -> Iterator[str]:

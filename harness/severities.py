@@ -1,4 +1,4 @@
-"""What a failure of each severity means; pytest's marks are made of it before anything else is imported."""
+"""What a failure of each severity means; who only needs the names imports nothing else for them."""
 
 SEVERITIES = {
     "escape": "crosses the boundary, or removes a barrier that another check relies on",

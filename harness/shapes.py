@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.language import Container
 
 KIT = "/isoproof"  # where the probe kit is, in every container
+COMMAND = "container.command"  # in process.args: what runs the probes, in as many words as it takes
 FIRST_ID, IDS = 1 << 20, 1 << 16  # of a container that has ids of its own: above those of users and of /etc/subuid
 PERIOD = 100_000  # microseconds; what quotas are counted in where the scenario names a share of one CPU
 
@@ -24,7 +25,7 @@ def default(uid: int, gid: int) -> Config:
     """Return the config of an ordinary container; `container.rootfs` stands for a path that is not known yet."""
     config = example(uid, gid)
     config["root"]["path"] = "container.rootfs"
-    config["process"]["args"] = ["container.command"]
+    config["process"]["args"] = [COMMAND]
     return config
 
 

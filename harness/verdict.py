@@ -40,7 +40,7 @@ class Redness(NamedTuple):
 
 def unmet(check: Check, environment: Mapping[str, Any]) -> Verdict | None:
     """Why a check cannot be made on this machine (skip), or None; to be asked before the container is started."""
-    return _unmet(check.requires, "requires", environment)
+    return _unmet(check.requirements, "requires", environment)
 
 
 def unprovable(check: Check, environment: Mapping[str, Any]) -> Verdict | None:
@@ -76,16 +76,17 @@ def prove(check: Check, answer: Answer, twin: Answer | None = None) -> Redness:
 
 
 def answers(check: Check, answer: Answer) -> list[tuple[str, str]]:
-    """What was seen of all that a check's expectations name, in their order: after a pass, what a good answer is.
+    """What the container answered to all that a check's expectations name, in their order: after a pass, a good answer.
 
-    What was asked for is left out, and what is not there: nothing is seen inside a container that was refused.
+    The host's side is left out: it has identifiers and kernel addresses, and reports are shown to others. So is what is
+    not there: nothing is seen inside a container that was refused.
     """
     scope = _scope(answer)
     read = [name for expectation in check.expect for name in sorted(names(expectation.text))]
     seen = []
     for name in dict.fromkeys(read):
-        with contextlib.suppress(EvaluationError):
-            if not name.startswith("config"):
+        if name.partition(".")[0] in ("inside", "start"):
+            with contextlib.suppress(EvaluationError):
                 seen.append((name, shown(evaluate(name, scope))))
     return seen
 

@@ -1,6 +1,6 @@
 """Runs probes and reports what they saw, one JSON object per line.
 
-    python -I -S -B /isoproof/probes REQUEST
+    python -I -S -B /isoproof/probes/__main__.pyc REQUEST
 
 REQUEST is `{"nonce": "…", "observe": [{"name": …, "probe": …, "arguments": {…}, "deadline": 5.0}, …]}`. Each
 line on standard output bears the nonce, the name, the probe and one of `facts` (what it saw), `error` (why

@@ -12,11 +12,12 @@ import _json
 import errno
 import os
 import select
+import stat
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 SIGKILL = 9  # the module `signal` builds its enums on import, which costs three milliseconds
@@ -37,33 +38,22 @@ NAMESPACES = [
 ]
 
 # mount(2), umount2(2)
-MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
-MS_NOSYMFOLLOW = 256
 MS_BIND = 4096
-MS_MOVE = 8192
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
-# fsopen(2), fsmount(2), fspick(2), open_tree(2), move_mount(2), mount_setattr(2)
+# fsopen(2), fspick(2), open_tree(2), and paths in other calls
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 FSOPEN_CLOEXEC = 1
-FSMOUNT_CLOEXEC = 1
 FSPICK_CLOEXEC = 1
 FSCONFIG_SET_STRING = 1
-FSCONFIG_CMD_CREATE = 6
-MOVE_MOUNT_F_EMPTY_PATH = 4
 AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
-MOUNT_ATTR_RDONLY = 1
 
 # ptrace(2), kcmp(2), prlimit(2), ioprio_get(2)
 PTRACE_DETACH = 17
@@ -73,51 +63,47 @@ RLIMIT_NOFILE = 7
 IOPRIO_WHO_PROCESS = 1
 PRIO_PROCESS = 0
 
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "link",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    0: "anonymous",  # of the kernel's own, without a type: an eventfd, a listener
+}
+
 # Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
 # fmt: off
 SYSCALLS_BY_MACHINE = {
-    "accept4": (288, 242), "acct": (163, 89), "add_key": (248, 217), "adjtimex": (159, 171),
-    "bind": (49, 200), "bpf": (321, 280), "capget": (125, 90), "capset": (126, 91), "chdir": (80, 49),
-    "chroot": (161, 51), "clock_adjtime": (305, 266), "clock_gettime": (228, 113),
-    "clock_settime": (227, 112), "clone": (56, 220), "close": (3, 57), "connect": (42, 203),
-    "copy_file_range": (326, 285), "delete_module": (176, 106), "dup3": (292, 24), "execve": (59, 221),
-    "exit": (60, 93), "fallocate": (285, 47), "fanotify_init": (300, 262), "fanotify_mark": (301, 263),
-    "fchdir": (81, 50), "fchmodat": (268, 53), "fchownat": (260, 54), "fcntl": (72, 25),
-    "finit_module": (313, 273), "flock": (73, 32), "get_robust_list": (274, 100), "getpgid": (121, 155),
-    "getpid": (39, 172), "getpriority": (140, 141), "getsid": (124, 156), "getsockopt": (55, 209),
-    "gettid": (186, 178), "getxattr": (191, 8), "init_module": (175, 105), "inotify_add_watch": (254, 27),
-    "inotify_init1": (294, 26), "io_setup": (206, 0), "ioctl": (16, 29), "ioprio_get": (252, 31),
-    "ioprio_set": (251, 30), "kcmp": (312, 272), "kexec_file_load": (320, 294), "kexec_load": (246, 104),
-    "keyctl": (250, 219), "kill": (62, 129), "listxattr": (194, 11), "mbind": (237, 235), "memfd_create": (319, 279),
-    "migrate_pages": (256, 238), "mincore": (27, 232), "mknodat": (259, 33), "mlock": (149, 228),
-    "mount": (165, 40), "move_pages": (279, 239), "mq_open": (240, 180), "mq_unlink": (241, 181),
-    "msgctl": (71, 187), "msgget": (68, 186), "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265), "openat": (257, 56), "perf_event_open": (298, 241),
-    "personality": (135, 92), "pivot_root": (155, 41), "prctl": (157, 167), "preadv2": (327, 286),
-    "prlimit64": (302, 261), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
-    "ptrace": (101, 117), "quotactl": (179, 60), "reboot": (169, 142), "recvmsg": (47, 212),
-    "request_key": (249, 218), "rseq": (334, 293), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240), "sched_getaffinity": (204, 123), "sched_getattr": (315, 275),
-    "sched_getparam": (143, 121), "sched_getscheduler": (145, 120), "sched_rr_get_interval": (148, 127),
-    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setscheduler": (144, 119),
-    "seccomp": (317, 277), "semctl": (66, 191), "semget": (64, 190), "sendmsg": (46, 211),
-    "sendto": (44, 206), "set_mempolicy": (238, 237), "setdomainname": (171, 162), "setgroups": (116, 159),
-    "sethostname": (170, 161), "setns": (308, 268), "setpriority": (141, 140), "setresgid": (119, 149),
-    "setresuid": (117, 147), "setsockopt": (54, 208), "settimeofday": (164, 170), "setxattr": (188, 5),
-    "shmat": (30, 196), "shmctl": (31, 195), "shmget": (29, 194), "signalfd4": (289, 74), "socket": (41, 198),
-    "statfs": (137, 43), "statx": (332, 291), "sysinfo": (99, 179), "swapoff": (168, 225), "swapon": (167, 224),
-    "symlinkat": (266, 36), "sync": (162, 81), "syslog": (103, 116), "tgkill": (234, 131),
-    "timerfd_create": (283, 85), "tkill": (200, 130), "umount2": (166, 39), "uname": (63, 160),
-    "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58), "waitid": (247, 95),
+    "acct": (163, 89), "add_key": (248, 217), "bind": (49, 200), "bpf": (321, 280), "capget": (125, 90),
+    "capset": (126, 91), "chdir": (80, 49), "chroot": (161, 51), "clock_adjtime": (305, 266),
+    "clock_settime": (227, 112), "clone": (56, 220), "connect": (42, 203), "delete_module": (176, 106),
+    "exit": (60, 93), "fanotify_init": (300, 262), "fanotify_mark": (301, 263), "fcntl": (72, 25),
+    "finit_module": (313, 273), "get_robust_list": (274, 100), "getpgid": (121, 155), "getpid": (39, 172),
+    "getpriority": (140, 141), "getsid": (124, 156), "getsockopt": (55, 209), "init_module": (175, 105),
+    "inotify_init1": (294, 26), "ioctl": (16, 29), "ioprio_get": (252, 31), "ioprio_set": (251, 30),
+    "kcmp": (312, 272), "kexec_file_load": (320, 294), "kexec_load": (246, 104), "keyctl": (250, 219),
+    "kill": (62, 129), "mbind": (237, 235), "migrate_pages": (256, 238), "mincore": (27, 232), "mlock": (149, 228),
+    "mount": (165, 40), "move_pages": (279, 239), "mq_open": (240, 180), "mq_unlink": (241, 181), "msgget": (68, 186),
+    "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "openat": (257, 56),
+    "perf_event_open": (298, 241), "personality": (135, 92), "pivot_root": (155, 41), "prctl": (157, 167),
+    "prlimit64": (302, 261), "process_vm_readv": (310, 270), "ptrace": (101, 117), "quotactl": (179, 60),
+    "reboot": (169, 142), "request_key": (249, 218), "rt_sigqueueinfo": (129, 138), "sched_getaffinity": (204, 123),
+    "sched_getscheduler": (145, 120), "sched_setattr": (314, 274), "sched_setscheduler": (144, 119),
+    "seccomp": (317, 277), "semget": (64, 190), "set_mempolicy": (238, 237), "setgroups": (116, 159),
+    "sethostname": (170, 161), "setns": (308, 268), "setpriority": (141, 140), "setresuid": (117, 147),
+    "shmctl": (31, 195), "shmget": (29, 194), "socket": (41, 198), "statx": (332, 291), "swapon": (167, 224),
+    "sysinfo": (99, 179), "syslog": (103, 116), "tgkill": (234, 131), "timerfd_create": (283, 85),
+    "umount2": (166, 39), "uname": (63, 160), "unshare": (272, 97), "userfaultfd": (323, 282), "vhangup": (153, 58),
+    "waitid": (247, 95),
 }
 SYSCALLS = {
-    "cachestat": 451, "clone3": 435, "close_range": 436, "faccessat2": 439, "fsconfig": 431, "fsmount": 432,
-    "fsopen": 430, "fspick": 433, "io_uring_enter": 426, "io_uring_register": 427, "io_uring_setup": 425,
-    "landlock_add_rule": 445, "landlock_create_ruleset": 444, "landlock_restrict_self": 446,
-    "listmount": 458, "lsm_get_self_attr": 459, "lsm_list_modules": 461, "lsm_set_self_attr": 460,
-    "memfd_secret": 447, "mount_setattr": 442, "move_mount": 429, "open_tree": 428, "openat2": 437,
-    "pidfd_getfd": 438, "pidfd_open": 434, "pidfd_send_signal": 424, "process_madvise": 440,
-    "process_mrelease": 448, "quotactl_fd": 443, "statmount": 457,
+    "cachestat": 451, "clone3": 435, "fsconfig": 431, "fsopen": 430, "fspick": 433, "io_uring_enter": 426,
+    "io_uring_register": 427, "io_uring_setup": 425, "landlock_create_ruleset": 444, "landlock_restrict_self": 446,
+    "listmount": 458, "memfd_secret": 447, "mount_setattr": 442, "move_mount": 429, "open_tree": 428,
+    "pidfd_getfd": 438, "pidfd_open": 434, "pidfd_send_signal": 424,
 }
 # fmt: on
 
@@ -168,6 +154,26 @@ def errno_name(number: int | None) -> str:
     return errno.errorcode.get(number or 0, str(number))
 
 
+def kind(mode: int) -> str:
+    """What a file is, by its mode: inode(7)."""
+    return KINDS[stat.S_IFMT(mode)]
+
+
+def device_number(status: os.stat_result) -> str | None:
+    """The number of a device as major:minor, "1:3"; None for whatever is none."""
+    is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if is_device else None
+
+
+def identity(path: str) -> list[int] | str:
+    """The device and inode number of what a path leads to, or the name of the errno."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return errno_name(error.errno)
+    return [status.st_dev, status.st_ino]
+
+
 def attempt(action: Callable[[], object]) -> dict[str, object]:
     """Do it and report how that went: {"errno": None} on success, {"errno": "EPERM"} on an OSError.
 
@@ -185,12 +191,30 @@ def attempt_open(path: str, flags: int = os.O_RDONLY, directory: int | None = No
     return attempt(lambda: os.close(os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=directory)))
 
 
+def attempt_create(path: str) -> dict[str, object]:
+    """Create a file, remove it, and report as attempt does."""
+    outcome = attempt_open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    if outcome["errno"] is None:
+        os.unlink(path)
+    return outcome
+
+
 def attempt_syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> dict[str, object]:
     """Make a system call and report {"errno": None, "result": 0} or {"errno": "EPERM"}."""
     try:
         return {"errno": None, "result": syscall(name, *arguments)}
     except OSError as error:
         return {"errno": errno_name(error.errno)}
+
+
+def until_refused(action: Callable[[int], object], most: int, done: int = 0) -> dict[str, object]:
+    """Do it until the kernel refuses or it is done `most` times: {"count": 3, "errno": "EMFILE"} or None."""
+    for number in range(done, most):
+        try:
+            action(number)
+        except OSError as error:
+            return {"count": number, "errno": errno_name(error.errno)}
+    return {"count": most, "errno": None}
 
 
 def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
@@ -211,10 +235,43 @@ def read(path: str, limit: int = 1 << 20) -> str | dict[str, object]:
     return b"".join(parts).decode(errors="backslashreplace")
 
 
+def write(path: str, text: str) -> None:
+    """Write a text to a file that is there, in one piece, as the kernel's own want it; raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
 def read_text(path: str) -> str:
     """The text of a file, or "" where it cannot be read: a process may vanish between list and read."""
     text = read(path)
     return text if isinstance(text, str) else ""
+
+
+def entries(directory: str) -> list[str]:
+    """The names in a directory, sorted; none where it cannot be listed."""
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def processes() -> list[str]:
+    """The numbers of all processes that /proc shows; raises OSError where there is no /proc."""
+    return [name for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def stat_fields(process: str | int) -> list[str]:
+    """What /proc/PID/stat says behind the program's name, from the state on: proc_pid_stat(5); empty for nobody."""
+    return read_text(f"/proc/{process}/stat").rpartition(")")[2].split()
+
+
+def parse_status(text: str) -> dict[str, str]:
+    """The lines of /proc/PID/status by their names: proc_pid_status(5)."""
+    lines = [line.partition(":") for line in text.splitlines()]
+    return {name: value.strip() for name, _, value in lines}
 
 
 def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:
@@ -224,6 +281,11 @@ def mountinfo(path: str = "/proc/self/mountinfo") -> list[dict[str, object]]:
     options, optional (["shared:1"]), super_options (list[str]).
     """
     return [_mount(line) for line in read_text(path).splitlines()]
+
+
+def mount_points(*types: str) -> list[str]:
+    """Where file systems of these types are mounted, or all of them, sorted, each place once."""
+    return sorted({str(mount["point"]) for mount in mountinfo() if not types or mount["type"] in types})
 
 
 def _mount(line: str) -> dict[str, object]:
@@ -267,6 +329,15 @@ def _inode(path: str) -> int | None:
         return None
 
 
+def enter_user_namespace(uid: int, gid: int, others: int = 0) -> None:
+    """Enter a user namespace in which one's own ids are these, and new ones of `others`, by flags; raises OSError."""
+    outside, group_outside = os.getuid(), os.getgid()
+    syscall("unshare", CLONE_NEWUSER | others)
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/gid_map", f"{gid} {group_outside} 1")
+    write("/proc/self/uid_map", f"{uid} {outside} 1")
+
+
 def outcome(action: Callable[[], dict[str, object]]) -> str:
     """How an attempt ends in a child of its own: "done", the name of its errno, or of the signal that ended it."""
     facts = in_child(action)
@@ -308,6 +379,34 @@ def in_child(action: Callable[[], dict[str, object]], deadline: float = 5.0) -> 
     if late:
         return {"ended_by": "deadline"}
     return {"ended_by": signal_name(-status)} if status < 0 else {"exit": status}
+
+
+def fill(descriptors: Iterable[int], deadline: float = 10.0) -> dict[str, object]:
+    """Have a child write one MiB to each of the descriptors, which it may make on the way; report how far it came.
+
+    That is how many bytes were `written`, and what stopped it, `errno`, `ended_by` or neither. What is written belongs
+    to no process: without memory of its own the writer would not be the likeliest victim of the OOM killer, nor would
+    its end leave the others anything to live on.
+    """
+    import mmap
+
+    mebibyte, ballast = 1 << 20, 8 << 20
+    progress = mmap.mmap(-1, 8)  # shared, so it outlives the child
+
+    def write_all_of_it() -> dict[str, object]:
+        memory = mmap.mmap(-1, ballast, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        for page in range(0, ballast, mmap.PAGESIZE):
+            memory[page] = 1
+        block = bytes(mebibyte)
+        written = 0
+        for descriptor in descriptors:
+            written += os.write(descriptor, block)
+            progress[:8] = written.to_bytes(8, "little")
+        return {}
+
+    outcome = in_child(write_all_of_it, deadline)
+    written = int.from_bytes(progress[:8], "little")
+    return {"written": written, "ended_by": outcome.get("ended_by"), "errno": outcome.get("errno")}
 
 
 def _outcome(action: Callable[[], dict[str, object]]) -> dict[str, object]:

@@ -18,8 +18,8 @@ def observe(pid: int | None = None) -> dict[str, object]:
     cannot be read is null, and `dumpable` is only known of oneself.
     """
     process = "self" if pid is None else str(pid)
-    status = _status(process)
-    stat = _kernel.read_text(f"/proc/{process}/stat").rpartition(")")[2].split()
+    status = _kernel.parse_status(_kernel.read_text(f"/proc/{process}/status"))
+    stat = _kernel.stat_fields(process)
     return {
         "umask": int(status["Umask"], 8) if "Umask" in status else None,
         "ignored": _signals(status, "SigIgn"),
@@ -38,13 +38,8 @@ def observe(pid: int | None = None) -> dict[str, object]:
         "dumpable": _kernel.syscall("prctl", PR_GET_DUMPABLE, 0, 0, 0, 0) if pid is None else None,
         "tracer": _number(status.get("TracerPid", "")),
         "terminal": int(stat[4]) if stat else None,
-        "descriptors": _descriptors(process),
+        "descriptors": sorted(map(int, _kernel.entries(f"/proc/{process}/fd"))),
     }
-
-
-def _status(process: str) -> dict[str, str]:
-    lines = [line.partition(":") for line in _kernel.read_text(f"/proc/{process}/status").splitlines()]
-    return {name: value.strip() for name, _, value in lines}
 
 
 def _signals(status: dict[str, str], name: str) -> list[str]:
@@ -63,10 +58,3 @@ def _rlimits(pid: int) -> dict[str, list[int]]:
 
 def _number(text: str, base: int = 10) -> int | None:
     return int(text, base) if text.strip() else None
-
-
-def _descriptors(process: str) -> list[int]:
-    try:
-        return sorted(int(name) for name in os.listdir(f"/proc/{process}/fd"))
-    except OSError:
-        return []

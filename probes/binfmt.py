@@ -15,7 +15,7 @@ def observe() -> dict[str, object]:
     Each has its `device`, by which two mounts of one table are known, its `entries`, and how it ends to open `register`
     for writing; `mount` is how it ended to mount the nested one. Since Linux 6.7 each user namespace has its own.
     """
-    points = [str(mount["point"]) for mount in _kernel.mountinfo() if mount["type"] == "binfmt_misc"]
+    points = _kernel.mount_points("binfmt_misc")
     return {"instances": [_instance(point) for point in points], "nested": _kernel.in_child(_nested)}
 
 

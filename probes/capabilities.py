@@ -38,7 +38,7 @@ def observe() -> dict[str, object]:
 
 
 def _of(process: str) -> dict[str, object]:
-    fields = dict(line.split(":", 1) for line in _kernel.read_text(f"/proc/{process}/status").splitlines())
+    fields = _kernel.parse_status(_kernel.read_text(f"/proc/{process}/status"))
     facts: dict[str, object] = {kind: _names(int(fields[field], 16)) for field, kind in SETS.items()}
     facts["no_new_privileges"] = int(fields["NoNewPrivs"])
     return facts

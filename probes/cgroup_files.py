@@ -26,7 +26,7 @@ def observe() -> dict[str, object]:
 
     Files that are not there, and that could not be made either, are left out: every controller has its own.
     """
-    points = {str(each["point"]) for each in _kernel.mountinfo() if each["type"] in ("cgroup", "cgroup2")}
-    paths = [f"{point}/{file}" for point in sorted(points) for file in FILES]
+    points = _kernel.mount_points("cgroup", "cgroup2")
+    paths = [f"{point}/{file}" for point in points for file in FILES]
     attempts = {path: _kernel.attempt_open(path, os.O_WRONLY) for path in paths}
     return {"attempts": {path: outcome for path, outcome in attempts.items() if outcome["errno"] != ABSENT}}

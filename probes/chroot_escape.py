@@ -20,7 +20,7 @@ def observe(path: str) -> dict[str, object]:
 
 
 def _climb(path: str) -> dict[str, object]:
-    before = _identity("/")
+    before = _kernel.identity("/")
     start = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     chroot = _kernel.attempt(lambda: os.chroot(INNER_ROOT))
     if chroot["errno"] is None:
@@ -30,9 +30,4 @@ def _climb(path: str) -> dict[str, object]:
             os.chdir("..")
         os.chroot(".")
     canary = _kernel.attempt_open(path)
-    return {"chroot": chroot, "before": before, "after": _identity("/"), "canary": canary}
-
-
-def _identity(path: str) -> list[int]:
-    status = os.stat(path)
-    return [status.st_dev, status.st_ino]
+    return {"chroot": chroot, "before": before, "after": _kernel.identity("/"), "canary": canary}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 
 import _kernel
 
-KINDS = {stat.S_IFCHR: "character device", stat.S_IFLNK: "symlink", stat.S_IFREG: "file", stat.S_IFDIR: "directory"}
 CONTROLLING = 4  # the field tty_nr behind the name of the program: proc_pid_stat(5)
 
 
@@ -18,8 +16,7 @@ def observe() -> dict[str, object]:
     The first process is the runner, whose streams are not the probe's.
     """
     runner = os.getppid()
-    with open(f"/proc/{runner}/stat", encoding="utf-8", errors="replace") as file:
-        number = int(file.read().rpartition(")")[2].split()[CONTROLLING])
+    number = int(_kernel.stat_fields(runner)[CONTROLLING])
     return {
         "console": _look("/dev/console", follow=False),
         "null": _look("/dev/null", follow=False),
@@ -35,7 +32,7 @@ def _look(path: str, follow: bool = True) -> dict[str, object]:
     except OSError as error:
         return {"errno": _kernel.errno_name(error.errno)}
     return {
-        "kind": KINDS.get(stat.S_IFMT(status.st_mode), "other"),
-        "number": f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}",
+        "kind": _kernel.kind(status.st_mode),
+        "number": _kernel.device_number(status),
         "device": status.st_dev,
     }

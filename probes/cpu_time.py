@@ -9,7 +9,7 @@ import _kernel
 
 def observe(pid: int) -> dict[str, object]:
     """Report `seconds`, user and system time together, in clock ticks; null if there is no such process."""
-    fields = _kernel.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = _kernel.stat_fields(pid)
     if not fields:
         return {"seconds": None}
     return {"seconds": (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")}

@@ -5,15 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-KINDS = {
-    stat.S_IFCHR: "character device",
-    stat.S_IFBLK: "block device",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "link",
-}
+import _kernel
 
 
 def observe() -> dict[str, object]:
@@ -36,12 +28,11 @@ def observe() -> dict[str, object]:
 
 
 def _entry(path: str, status: os.stat_result) -> dict[str, object]:
-    is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
     return {
-        "kind": KINDS[stat.S_IFMT(status.st_mode)],
+        "kind": _kernel.kind(status.st_mode),
         "mode": stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
         "gid": status.st_gid,
-        "number": f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if is_device else None,
+        "number": _kernel.device_number(status),
         "target": os.readlink(path) if stat.S_ISLNK(status.st_mode) else None,
     }

@@ -9,28 +9,26 @@ import _kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 
 def observe(terminals: int, sockets: int) -> Generator[dict[str, object], object, dict[str, object]]:
-    """Report of `terminals` and `sockets` how many were `opened`, at most so many, and the errno of the refusal.
+    """Report of `terminals` and `sockets` the `count` of those opened, at most so many, and the errno of the refusal.
 
     `highest` is the greatest number of a descriptor. All are held until the handshake is over.
     """
     held: list[int] = []
+
+    def terminal(_: int) -> None:
+        held.append(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+
+    def socket(_: int) -> None:
+        held.append(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM).detach())
+
     facts: dict[str, object] = {
-        "terminals": _open(held, terminals, lambda: os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)),
-        "sockets": _open(held, sockets, lambda: _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM).detach()),
+        "terminals": _kernel.until_refused(terminal, terminals),
+        "sockets": _kernel.until_refused(socket, sockets),
         "highest": max(held, default=None),
     }
     yield facts
     return facts
-
-
-def _open(held: list[int], most: int, action: Callable[[], int]) -> dict[str, object]:
-    for opened in range(most):
-        try:
-            held.append(action())
-        except OSError as error:
-            return {"opened": opened, "errno": _kernel.errno_name(error.errno)}
-    return {"opened": most, "errno": None}

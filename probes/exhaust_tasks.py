@@ -64,11 +64,4 @@ def _start_threads(most: int) -> dict[str, object]:
 
 
 def _count_tasks() -> int:
-    return sum(_threads_of(entry) for entry in os.listdir("/proc") if entry.isdecimal())
-
-
-def _threads_of(pid: str) -> int:
-    try:
-        return len(os.listdir(f"/proc/{pid}/task"))
-    except OSError:
-        return 0
+    return sum(len(_kernel.entries(f"/proc/{pid}/task")) for pid in _kernel.processes())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import select
 import signal
 import struct
+import time
 
 import _kernel
 
@@ -16,17 +18,19 @@ if TYPE_CHECKING:
 
 F_SETPIPE_SZ = 1031
 MEBIBYTE = 1 << 20
-KEY_SPEC_PROCESS_KEYRING = -2
+KEYCTL_CLEAR, KEY_SPEC_PROCESS_KEYRING = 7, -2
+PATIENCE = 3.0  # seconds that the kernel gets to collect keys
 FIRST_REAL_TIME = 34  # of those signals each that is sent is kept; one of the others only once
 SI_QUEUE = -1
 LIMITS = {resource.RLIMIT_NPROC: 40, resource.RLIMIT_SIGPENDING: 48, resource.RLIMIT_MSGQUEUE: 1 << 16}
 
 
 def observe(user: int | None = None, most: int = 1 << 14) -> Generator[dict[str, object], object, dict[str, object]]:
-    """Report by kind how many were `taken`, and the errno of the refusal; null where `most` came first.
+    """Report by kind the `count` of those taken, and the errno of the refusal; null where `most` came first.
 
     On the host the probe becomes the `user` first. Nobody takes what is root's. Whatever was taken is held until the
-    handshake is over. The limits that everybody may choose for himself are low ones, for the others it takes all.
+    handshake is over, and then given back. The limits that everybody may choose for himself are low ones, for the
+    others it takes all.
     """
     if user is not None:
         os.setgroups([])
@@ -48,18 +52,11 @@ def observe(user: int | None = None, most: int = 1 << 14) -> Generator[dict[str,
         "signals": lambda _: _queue_signal(),
         "processes": lambda _: _process(),
     }
-    facts: dict[str, object] = {name: _take(action, most) for name, action in kinds.items()}
+    keys = _keys()
+    facts: dict[str, object] = {name: _kernel.until_refused(action, most) for name, action in kinds.items()}
     yield facts
+    _give_keys_back(keys)
     return facts
-
-
-def _take(action: Callable[[int], object], most: int) -> dict[str, object]:
-    for number in range(most):
-        try:
-            action(number)
-        except OSError as error:
-            return {"taken": number, "errno": _kernel.errno_name(error.errno)}
-    return {"taken": most, "errno": None}
 
 
 def _large_pipe() -> tuple[int, int]:
@@ -85,6 +82,25 @@ def _queue(number: int) -> int:
 def _queue_signal() -> None:
     information = struct.pack("=3i", FIRST_REAL_TIME, 0, SI_QUEUE).ljust(128, b"\0")
     _kernel.syscall("rt_sigqueueinfo", os.getpid(), FIRST_REAL_TIME, information)
+
+
+def _keys() -> int:
+    """How many keys the kernel counts for this user."""
+    with open("/proc/key-users") as file:
+        for line in file:
+            user, _, counts = line.partition(":")
+            if int(user) == os.getuid():
+                return int(counts.split()[2].partition("/")[0])
+    return 0
+
+
+def _give_keys_back(before: int) -> None:
+    """Let go of the keys, and wait until the kernel has collected them: it takes its time, even after our death."""
+    _kernel.syscall("keyctl", KEYCTL_CLEAR, KEY_SPEC_PROCESS_KEYRING)
+    keyring = 1  # itself goes with the process
+    end = time.monotonic() + PATIENCE
+    while _keys() > before + keyring and time.monotonic() < end:
+        select.select([], [], [], 0.005)
 
 
 def _process() -> None:

@@ -32,9 +32,4 @@ def observe(path: str, own: str, foreign: int) -> dict[str, object]:
 
 
 def _write_again(path: str) -> None:
-    text = _kernel.read_text(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
+    _kernel.write(path, _kernel.read_text(path))

@@ -15,7 +15,7 @@ def observe(rootfs: str) -> dict[str, object]:
     number; files are those of the root, and what runtimes keep below XDG_RUNTIME_DIR.
     """
     mounts = _kernel.mountinfo()
-    processes = [name for name in os.listdir("/proc") if name.isdecimal() and _lives(name)]
+    processes = [name for name in _kernel.processes() if _lives(name)]
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return {
         "mounts": sorted(f"{mount['point']} {mount['type']}" for mount in mounts),
@@ -42,7 +42,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _lives(process: str) -> bool:
-    state = _kernel.read_text(f"/proc/{process}/stat").rpartition(")")[2].split()[:1]
+    state = _kernel.stat_fields(process)[:1]
     return int(process) != os.getpid() and state not in ([], ["Z"], ["X"])
 
 

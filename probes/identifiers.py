@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import _kernel
 
 FIRMWARE = "/sys/class/dmi/id"  # SMBIOS: serial numbers of machine, board and chassis
@@ -16,17 +14,11 @@ def observe() -> dict[str, object]:
     The machine's id is looked for in every mount, as the file of its name or in an `etc`. What is empty, or cannot be
     read, is left out.
     """
-    points = sorted({str(mount["point"]).rstrip("/") for mount in _kernel.mountinfo()})
-    paths = [f"{point}/{name}" for point in points for name in ("etc/machine-id", "machine-id")]
-    values = {path: _text(path) for path in [*paths, "/proc/cmdline", *_firmware()]}
+    points = _kernel.mount_points()
+    paths = [f"{point.rstrip('/')}/{name}" for point in points for name in ("etc/machine-id", "machine-id")]
+    paths += ["/proc/cmdline", *(f"{FIRMWARE}/{name}" for name in _kernel.entries(FIRMWARE))]
+    values = {path: _text(path) for path in paths}
     return {"values": {path: text for path, text in values.items() if text}}
-
-
-def _firmware() -> list[str]:
-    try:
-        return [f"{FIRMWARE}/{name}" for name in sorted(os.listdir(FIRMWARE))]
-    except OSError:
-        return []
 
 
 def _text(path: str) -> str:

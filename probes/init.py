@@ -12,25 +12,22 @@ import _kernel
 
 
 def observe() -> dict[str, object]:
+    status = _kernel.parse_status(_kernel.read_text("/proc/self/status"))
     return {
         "pid": os.getpid(),
         "ppid": os.getppid(),
         "sid": os.getsid(0),
         "process_group": os.getpgrp(),
-        "nspid": _status("NSpid"),  # in every pid namespace from that of the proc mount inwards
+        "nspid": _numbers(status, "NSpid"),  # in every pid namespace from that of the proc mount inwards
         "namespaces": _kernel.namespaces(),
         "argv0": sys.orig_argv[0],
         "descriptors": _descriptors(),
-        "seccomp": _status("Seccomp"),
+        "seccomp": _numbers(status, "Seccomp"),
     }
 
 
-def _status(name: str) -> list[int]:
-    """The numbers in one line of proc_pid_status(5); none where it cannot be read."""
-    for line in _kernel.read_text("/proc/self/status").splitlines():
-        if line.startswith(f"{name}:"):
-            return [int(pid) for pid in line.split()[1:]]
-    return []
+def _numbers(status: dict[str, str], name: str) -> list[int]:
+    return [int(number) for number in status.get(name, "").split()]
 
 
 def _descriptors() -> dict[str, str] | None:

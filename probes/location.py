@@ -15,10 +15,9 @@ def observe(path: str) -> dict[str, object]:
     except OSError as error:
         return facts | {"errno": _kernel.errno_name(error.errno)}
     real = os.path.realpath(path)
-    points = [mount["point"] for mount in _kernel.mountinfo()]
     return facts | {
         "device": status.st_dev,
         "inode": status.st_ino,
         "real": real,
-        "is_mount": real in points,
+        "is_mount": real in _kernel.mount_points(),
     }

@@ -15,20 +15,12 @@ DEVICES = ((1, 11), (10, 237))
 
 def observe() -> dict[str, object]:
     """Report `attempts`: for each "directory major:minor" the results of `mknod` and, where that worked, of `open`."""
-    points = {str(mount["point"]) for mount in _kernel.mountinfo()}
     attempts: dict[str, object] = {}
-    for directory in sorted(points.union(DIRECTORIES)):
-        if _can_create(f"{directory}/{NAME}"):
+    for directory in sorted({*_kernel.mount_points(), *DIRECTORIES}):
+        if _kernel.attempt_create(f"{directory}/{NAME}")["errno"] is None:
             for major, minor in DEVICES:
                 attempts[f"{directory} {major}:{minor}"] = _attempt(f"{directory}/{NAME}", os.makedev(major, minor))
     return {"attempts": attempts}
-
-
-def _can_create(path: str) -> bool:
-    created = _kernel.attempt_open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)["errno"] is None
-    if created:
-        os.unlink(path)
-    return created
 
 
 def _attempt(path: str, device: int) -> dict[str, object]:

@@ -8,7 +8,6 @@ import stat
 import _kernel
 
 MOST = 64  # bytes that are read: enough to know that there is something
-KINDS = {stat.S_IFREG: "file", stat.S_IFCHR: "character device", stat.S_IFBLK: "block device"}
 
 
 def observe(paths: list[str]) -> dict[str, object]:
@@ -25,10 +24,7 @@ def _matching(pattern: str) -> list[str]:
     parent, star, rest = pattern.partition("/*/")
     if not star:
         return [pattern]
-    try:
-        return [f"{parent}/{name}/{rest}" for name in sorted(os.listdir(parent))]
-    except OSError:
-        return []
+    return [f"{parent}/{name}/{rest}" for name in _kernel.entries(parent)]
 
 
 def _look(path: str) -> object:
@@ -36,22 +32,18 @@ def _look(path: str) -> object:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             entries = sorted(os.listdir(path))
-            return {"kind": "directory", "entries": entries, "create": _create(f"{path}/isoproof")}
+            return {
+                "kind": "directory",
+                "entries": entries,
+                "create": _kernel.attempt_create(f"{path}/isoproof")["errno"],
+            }
     except NotADirectoryError:
         return "ENOENT"  # what `*` has found is no directory
     except OSError as error:
         return _kernel.errno_name(error.errno)
     text = _kernel.read(path, MOST)
-    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if status.st_rdev else None
     return {
-        "kind": KINDS.get(stat.S_IFMT(status.st_mode), "other"),
-        "number": number,
+        "kind": _kernel.kind(status.st_mode),
+        "number": _kernel.device_number(status),
         "bytes": len(text) if isinstance(text, str) else text["errno"],
     }
-
-
-def _create(path: str) -> object:
-    outcome = _kernel.attempt_open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    if outcome["errno"] is None:
-        os.unlink(path)
-    return outcome["errno"]

@@ -20,8 +20,7 @@ def observe() -> dict[str, object]:
 
     Where several mounts lie on one point, the uppermost answers: it is the one that programs meet.
     """
-    points = sorted({str(mount["point"]) for mount in _kernel.mountinfo()})
-    return {"flags": {point: _flags(point) for point in points}}
+    return {"flags": {point: _flags(point) for point in _kernel.mount_points()}}
 
 
 def _flags(point: str) -> object:

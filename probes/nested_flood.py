@@ -6,29 +6,25 @@ import os
 
 import _kernel
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 def observe(most: int = 30) -> dict[str, object]:
-    """Report by kind how many were `made`, at most so many, and the errno of the refusal.
+    """Report by kind the `count` of those made, at most so many, and the errno of the refusal.
 
     Each of `mnt` and `net` is held by a descriptor, and of `user` each is in the one before. A process of its own does
     it all, for what has been let go is counted for a while yet.
     """
-    nothing: dict[str, object] = {"made": 0, "errno": None}
+    nothing: dict[str, object] = {"count": 0, "errno": None}
     return {"mnt": nothing, "net": nothing, "user": nothing, **_kernel.in_child(lambda: _flood(most))}
 
 
 def _flood(most: int) -> dict[str, object]:
-    first = _count(_nest, 1)
+    first = _kernel.until_refused(_nest, 1)
     if first["errno"] is not None:
         return {"user": first}
     return {
-        "mnt": _count(lambda: _make("mnt", _kernel.CLONE_NEWNS), most),
-        "net": _count(lambda: _make("net", _kernel.CLONE_NEWNET), most),
-        "user": _count(_nest, most, made=1),
+        "mnt": _kernel.until_refused(lambda _: _make("mnt", _kernel.CLONE_NEWNS), most),
+        "net": _kernel.until_refused(lambda _: _make("net", _kernel.CLONE_NEWNET), most),
+        "user": _kernel.until_refused(_nest, most, done=1),
     }
 
 
@@ -37,21 +33,6 @@ def _make(name: str, flag: int) -> None:
     os.open(f"/proc/self/ns/{name}", os.O_RDONLY)
 
 
-def _nest() -> None:
+def _nest(_: int) -> None:
     """Enter a new user namespace in which one's own ids are those that they are."""
-    user, group = os.getuid(), os.getgid()
-    _kernel.syscall("unshare", _kernel.CLONE_NEWUSER)
-    for name, text in (("setgroups", "deny"), ("gid_map", f"{group} {group} 1"), ("uid_map", f"{user} {user} 1")):
-        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(descriptor, text.encode())
-        os.close(descriptor)
-
-
-def _count(make: Callable[[], None], most: int, made: int = 0) -> dict[str, object]:
-    while made < most:
-        try:
-            make()
-        except OSError as error:
-            return {"made": made, "errno": _kernel.errno_name(error.errno)}
-        made += 1
-    return {"made": made, "errno": None}
+    _kernel.enter_user_namespace(os.getuid(), os.getgid())

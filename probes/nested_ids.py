@@ -39,6 +39,4 @@ def _open_in_nested(path: str) -> dict[str, object]:
 def _write_maps(pid: int) -> None:
     text = "".join(f"{first} {first} {size}\n" for first, size in EXTENTS)
     for name in ("uid_map", "gid_map"):
-        file = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(file, text.encode())
-        os.close(file)
+        _kernel.write(f"/proc/{pid}/{name}", text)

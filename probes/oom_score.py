@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import _kernel
 
-NEVER = b"-1000"
+NEVER = "-1000"
 
 
 def observe() -> dict[str, object]:
@@ -17,18 +15,10 @@ def observe() -> dict[str, object]:
     return {
         "value": _value("/proc/self/oom_score_adj"),
         "init_value": _value("/proc/1/oom_score_adj"),
-        "never": _kernel.in_child(lambda: _kernel.attempt(_write)),
+        "never": _kernel.in_child(lambda: _kernel.attempt(lambda: _kernel.write("/proc/self/oom_score_adj", NEVER))),
     }
 
 
 def _value(path: str) -> int | None:
     text = _kernel.read_text(path).strip()
     return int(text) if text.lstrip("-").isdecimal() else None
-
-
-def _write() -> None:
-    file = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(file, NEVER)
-    finally:
-        os.close(file)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 
 import _kernel
 
 
 def observe(paths: list[str]) -> dict[str, object]:
-    """Report by path the `errno` of opening it, and `number` ("1:3") where it is a character device.
+    """Report by path the `errno` of opening it, and `number` ("1:3") where it is a device.
 
     /dev/watchdog must not be among the paths: to open it is to have the machine rebooted.
     """
@@ -21,5 +20,4 @@ def _opened(path: str) -> dict[str, object]:
         status = os.stat(path)
     except OSError as error:
         return {"errno": _kernel.errno_name(error.errno), "number": None}
-    number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if stat.S_ISCHR(status.st_mode) else None
-    return _kernel.attempt_open(path, os.O_RDONLY | os.O_NONBLOCK) | {"number": number}
+    return _kernel.attempt_open(path, os.O_RDONLY | os.O_NONBLOCK) | {"number": _kernel.device_number(status)}

@@ -43,4 +43,4 @@ def observe(count: int = 50, seconds: float = 2.0) -> dict[str, object]:
 
 
 def _is_zombie(pid: int) -> bool:
-    return _kernel.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1] == ["Z"]
+    return _kernel.stat_fields(pid)[:1] == ["Z"]

@@ -13,7 +13,7 @@ import _kernel
 
 
 def observe(token: str = "") -> dict[str, object]:
-    pids = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+    pids = sorted(map(int, _kernel.processes()))
     mark = f"isoproof-canary={token}"
     return {
         "self": os.getpid(),

@@ -26,7 +26,7 @@ def observe(pid: int | None = None, descriptor: int | None = None) -> dict[str, 
 
 
 def _family(pid: int) -> list[int]:
-    parents = {int(name): _parent(name) for name in os.listdir("/proc") if name.isdecimal()}
+    parents = {int(name): _parent(name) for name in _kernel.processes()}
     family = {pid}
     while grown := {child for child, parent in parents.items() if parent in family} - family:
         family |= grown
@@ -34,7 +34,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _parent(process: str) -> int:
-    fields = _kernel.read_text(f"/proc/{process}/stat").rpartition(")")[2].split()
+    fields = _kernel.stat_fields(process)
     return int(fields[1]) if fields else 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import _kernel
 
 TYPE_CHECKING = False
@@ -50,12 +48,4 @@ def _lift() -> dict[str, object]:
 
 
 def _write(path: str, text: str) -> dict[str, object]:
-    try:
-        descriptor = os.open(path, os.O_WRONLY)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        return {"errno": _kernel.errno_name(error.errno)}
-    return {"errno": None}
+    return _kernel.attempt(lambda: _kernel.write(path, text))

@@ -19,14 +19,14 @@ def observe(path: str, device: int, inode: int) -> dict[str, object]:
 
     The tree is walked only if nothing else has led there. `complete` is false if it was too big.
     """
-    found = [way for way in _ways(path) if _is(way, device, inode)]
+    found = [way for way in _ways(path) if _kernel.identity(way) == [device, inode]]
     complete = True
     if not found:
         for looked, entry in enumerate(_walk("/")):
             if looked == MOST:
                 complete = False
                 break
-            if _is(entry, device, inode):
+            if _kernel.identity(entry) == [device, inode]:
                 found.append(entry)
     opened = any(_kernel.attempt_open(way)["errno"] is None for way in found)
     return {"found": found, "read": opened, "complete": complete}
@@ -35,7 +35,7 @@ def observe(path: str, device: int, inode: int) -> dict[str, object]:
 def _ways(path: str) -> Iterator[str]:
     yield path
     try:
-        processes = [name for name in os.listdir("/proc") if name.isdigit()]
+        processes = _kernel.processes()
         descriptors = os.listdir("/proc/self/fd")
     except OSError:
         return  # no /proc, no ways through it
@@ -57,11 +57,3 @@ def _walk(directory: str) -> Iterator[str]:
         yield entry.path
         if entry.path not in KERNELS and entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path)
-
-
-def _is(path: str, device: int, inode: int) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == (device, inode)

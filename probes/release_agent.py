@@ -17,7 +17,7 @@ def observe() -> dict[str, object]:
     controller of the container's own membership, and each that no hierarchy holds, for which the mount
     itself must fail. Real root never mounts any here: it would make a new hierarchy for the whole machine.
     """
-    points = sorted({str(each["point"]) for each in _kernel.mountinfo() if each["type"] == "cgroup"})
+    points = _kernel.mount_points("cgroup")
     paths = [f"{point}/{file}" for point in points for file in ("notify_on_release", "release_agent")]
     return {
         "mounted": {path: _kernel.attempt_open(path, os.O_WRONLY) for path in paths},

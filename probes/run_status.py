@@ -8,7 +8,8 @@ import _kernel
 
 
 def observe(path: str) -> dict[str, object]:
-    """Report the `uid` in force, the `capabilities` in force and `no_new_privileges`, or the errno of execve(2)."""
+    """Report the `uid` and the `capabilities` in force, and those that were so `before`, or the errno of execve(2)."""
+    own = parse(_kernel.read_text("/proc/self/status"))
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -23,17 +24,12 @@ def observe(path: str) -> dict[str, object]:
     with os.fdopen(reader, "rb") as output:
         text = output.read().decode()
     os.waitpid(child, 0)
-    return parse(text)
+    return {**parse(text), "before": own["capabilities"]}
 
 
 def parse(text: str) -> dict[str, object]:
     """What the status says, after proc_pid_status(5)."""
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    lines = _kernel.parse_status(text)
     if "errno" in lines:
-        return {"errno": lines["errno"].strip()}
-    return {
-        "errno": None,
-        "uid": int(lines["Uid"].split()[1]),
-        "capabilities": int(lines["CapEff"], 16),
-        "no_new_privileges": lines["NoNewPrivs"].strip() == "1",
-    }
+        return {"errno": lines["errno"]}
+    return {"errno": None, "uid": int(lines["Uid"].split()[1]), "capabilities": int(lines["CapEff"], 16)}

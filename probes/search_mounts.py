@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import _kernel
 
 
@@ -16,15 +14,7 @@ def observe(path: str, device: int, inode: int) -> dict[str, object]:
     """
     parts = path.strip("/").split("/")
     tails = ["/".join(parts[start:]) for start in range(len(parts))]
-    points = {str(mount["point"]).rstrip("/") for mount in _kernel.mountinfo()} | {"/.."}
-    candidates = [f"{point}/{tail}" for point in sorted(points) for tail in tails]
-    found = [path for path in candidates if _leads_to(path, device, inode)]
+    points = [point.rstrip("/") for point in (*_kernel.mount_points(), "/..")]
+    candidates = [f"{point}/{tail}" for point in points for tail in tails]
+    found = [path for path in candidates if _kernel.identity(path) == [device, inode]]
     return {"tried": len(candidates), "found": found}
-
-
-def _leads_to(path: str, device: int, inode: int) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == (device, inode)

@@ -22,7 +22,7 @@ PRINT = "import os, sys; os.write(1, open('/proc/self/status', 'rb').read()); os
 def observe() -> dict[str, object]:
     return {
         "mine": _seccomp("self"),
-        "first": {number: _seccomp(f"1/task/{number}") for number in _threads()},
+        "first": {number: _seccomp(f"1/task/{number}") for number in _kernel.entries("/proc/1/task")},
         "forked": _kernel.in_child(lambda: _seccomp("self")),
         "thread": _in_thread(lambda: _seccomp("thread-self")),
         "executed": _executed(_fork_and_execute),
@@ -36,16 +36,9 @@ def _seccomp(process: str) -> dict[str, object]:
 
 
 def _parsed(status: str) -> dict[str, object]:
-    names = {"Seccomp": "mode", "Seccomp_filters": "filters"}
-    lines = [line.split(":") for line in status.splitlines()]
-    return {names[line[0]]: int(line[1]) for line in lines if line[0] in names}
-
-
-def _threads() -> list[str]:
-    try:
-        return sorted(os.listdir("/proc/1/task"))
-    except OSError:
-        return []
+    lines = _kernel.parse_status(status)
+    names = {"mode": "Seccomp", "filters": "Seccomp_filters"}
+    return {fact: int(lines[name]) for fact, name in names.items() if name in lines}
 
 
 def _in_thread(action: Callable[[], dict[str, object]]) -> dict[str, object]:

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
 
 import _kernel
-
-KINDS = {
-    stat.S_IFIFO: "pipe",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "character device",
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFBLK: "block device",
-}
 
 
 def observe() -> dict[str, object]:
@@ -29,7 +19,7 @@ def observe() -> dict[str, object]:
     for number in "012":
         path = f"/proc/{os.getppid()}/fd/{number}"
         status = os.stat(path)
-        kinds[number] = KINDS.get(stat.S_IFMT(status.st_mode), "other")
-        numbers[number] = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if status.st_rdev else None
+        kinds[number] = _kernel.kind(status.st_mode)
+        numbers[number] = _kernel.device_number(status)
         reopened[number] = _kernel.attempt_open(path, os.O_RDWR)
     return {"kinds": kinds, "numbers": numbers, "reopened": reopened}

@@ -16,9 +16,8 @@ def observe(path: str, most_bytes: int, most_files: int) -> dict[str, object]:
     Each of these two has the `count` of bytes or files that there were room for, and the `errno`, null where the bound
     given was reached first. What was made is removed.
     """
-    points = {str(mount["point"]) for mount in _kernel.mountinfo() if mount["type"] == "tmpfs"}
     return {
-        "bounds": {point: _bounds(point) for point in sorted(points)},
+        "bounds": {point: _bounds(point) for point in _kernel.mount_points("tmpfs")},
         "writing": _write(f"{path}/{NAME}", most_bytes),
         "making": _make(f"{path}/{NAME}", most_files),
     }

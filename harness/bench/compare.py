@@ -7,13 +7,12 @@ Exit status: 0 no slowdown, 1 a slowdown, 2 nothing can be said, or bad input; m
 
 import argparse
 import contextlib
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import environment
-from harness.bench import baseline, comparison, record, rows
+from harness.bench import baseline, comparison, leavings, record, rows
 from harness.bench.comparison import Finding, Verdict
 from harness.bench.progress import Progress, Tell
 from harness.bench.series import Benchmark, from_json
@@ -38,18 +37,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, default=REPORTS / "benchmark.json", metavar="FILE", help="the stored run")
     parser.add_argument("--reports", type=Path, default=REPORTS, metavar="DIR", help="where reports are written")
     options = parser.parse_args(words)
-    numbers = (signal.SIGTERM, signal.SIGHUP)  # at which it clears up, too
-    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
-        return compare(options.base, options.reports)
+        with leavings.ended_in_order():
+            return compare(options.base, options.reports)
     except IsoproofError as error:
         print(f"isoproof: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    finally:
-        for number, action in zip(numbers, previous, strict=True):
-            signal.signal(number, action)
 
 
 def compare(base: Path, reports: Path) -> int:

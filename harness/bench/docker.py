@@ -77,10 +77,8 @@ class Docker(Command):
             else:
                 stack.enter_context(leavings.removed(["docker"], LEAVINGS))
                 daemon = stack.enter_context(self._daemon())
-                self._daemons = [
-                    daemon,
-                    *orphans.children(daemon),
-                ]  # and not what else of these names is on the machine
+                # And not what else of these names is on the machine.
+                self._daemons = [daemon, *orphans.children(daemon)]
                 self._words += "; by a daemon of our own, without bridge and firewall"
             self._import()
             stack.callback(said, [*self._client, "rmi", "--force", IMAGE])

@@ -30,13 +30,13 @@ class Question(NamedTuple):
 
 
 QUESTIONS = (
-    Question(runtimes.TITLE, "builtin", "floor", 1.05),
-    Question(runtimes.TITLE, "builtin", "bubblewrap", 0.5),
-    Question(runtimes.TITLE, "builtin", "crun", 0.2),
-    Question(runtimes.TITLE, "builtin", "runc", 0.06),
-    Question(runtimes.TITLE, "builtin-pooled", "floor", 0.5),
-    Question(runtimes.TITLE, "isoproof-run", "python", 1.5, quantity="clean"),
-    Question(runtimes.TITLE, "isoproof-run", "runc", 0.5),
+    Question(runtimes.NAME, "builtin", "floor", 1.05),
+    Question(runtimes.NAME, "builtin", "bubblewrap", 0.5),
+    Question(runtimes.NAME, "builtin", "crun", 0.2),
+    Question(runtimes.NAME, "builtin", "runc", 0.06),
+    Question(runtimes.NAME, "builtin-pooled", "floor", 0.5),
+    Question(runtimes.NAME, "isoproof-run", "python", 1.5, quantity="clean"),
+    Question(runtimes.NAME, "isoproof-run", "runc", 0.5),
     Question("concurrency", f"builtin, {max(concurrency.COUNTS)} at once", "builtin, 1 at once", 1.3),
     Question("alive", "builtin, 1000 alive", "builtin, 0 alive", 1.7),
     Question("launcher-size", "replay, 300 MB more", "replay, 0 MB more", 1.05),

@@ -83,8 +83,6 @@ class Containers:
                 self._prepared.append(self._undo.enter_context(container))
                 return {"container": len(self._prepared) - 1, "executor": executor(self._prepared[-1])}
             case {"start": int(index)}:
-                if pool := self._prepared[index].pool:
-                    pool.fill()
                 return dict(zip(("first", "clean", "cpu"), cells.start(self._prepared[index]).durations, strict=True))
             case {"spawn": list(commands)}:
                 return spawn(commands)
@@ -171,7 +169,3 @@ def executor(container: Prepared) -> str:
 
 def _forked(plan: Plan) -> Plan:
     return replace(plan, replay=False)
-
-
-if __name__ == "__main__":
-    main()

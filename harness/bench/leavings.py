@@ -14,7 +14,19 @@ from harness.bait import mounts_at
 from harness.runtime.syscalls import MNT, invoke
 
 CGROUPS = "/sys/fs/cgroup"
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDS = (signal.SIGTERM, signal.SIGHUP)
+INTERRUPTIONS = (signal.SIGINT, *ENDS)
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Clear up also where it is not a person at the keyboard that ends it: these signals are as Ctrl-C."""
+    before = [signal.signal(number, signal.default_int_handler) for number in ENDS]
+    try:
+        yield
+    finally:
+        for number, action in zip(ENDS, before, strict=True):
+            signal.signal(number, action)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from harness.bench import cells, leavings
 from harness.bench.contenders import Place, place
 from harness.bench.progress import Tell
 from harness.bench.series import Round, Section, Series, Settings
-from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, fill, start
+from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, start
 from harness.bench.turns import Turns
 from harness.runtime import launch, stub
 from harness.runtime.config import read
@@ -26,7 +26,6 @@ from harness.runtime.replay import Child
 from harness.runtime.step import Call, Packed, Plan, Step
 from harness.runtime.table import Table
 
-CLOCK_MONOTONIC = 1
 STAMP = "stamp:"
 FIRST, CLONE, LAST = "request to clone", "clone", "execve to first instruction"
 WHOLE, PARTED = "a start without the clock readings", "a start with them"
@@ -41,7 +40,7 @@ def stamped(plan: Plan) -> Plan:
 
 
 def _stamp(name: str) -> Step:
-    reading = Call("clock_gettime", (CLOCK_MONOTONIC, Packed(bytes(elf.TIMESPEC.size), "what time it is")))
+    reading = Call("clock_gettime", (time.CLOCK_MONOTONIC, Packed(bytes(elf.TIMESPEC.size), "what time it is")))
     return Step(f"{STAMP}{name}", "to know how long it has taken: clock_gettime(2)", (reading,))
 
 
@@ -95,7 +94,6 @@ def clocked(container: Prepared, taken: list[Phases]) -> Iterator[Start]:
     timed = replace(container, child=child)
 
     def clocked_start() -> Round:
-        fill(timed)
         times = cells.start(timed)
         seen = Round(*times.durations)
         taken.append(durations(times.requested, noted.cloned, readings(child.table), times.first))

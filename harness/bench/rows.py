@@ -9,7 +9,7 @@ from typing import Any
 from harness.bench import baseline, runtimes
 from harness.bench.series import Benchmark, Quantity, Series
 
-SECTIONS = (runtimes.TITLE, baseline.NAME)
+SECTIONS = (runtimes.NAME, baseline.NAME)
 Row = dict[str, Any]
 ROWS: tuple[tuple[Quantity, str, str], ...] = (
     ("first", "first instruction", "p50"),

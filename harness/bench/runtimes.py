@@ -1,7 +1,7 @@
 """The first section: how long each runtime takes from the request to the first instruction inside, and to the end."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.bench import contenders, leavings, orphans, others, own
@@ -13,16 +13,21 @@ from harness.bench.series import Section, Settings
 from harness.bench.turns import Turns
 from harness.errors import IsoproofError
 
-TITLE = "runtimes"
+NAME = "runtimes"
 OURS = "builtin"
-CONTENDERS: tuple[Callable[[Place], Contender], ...] = (
-    own.Floor,
+Maker = Callable[[Place], Contender]
+# Our own runtime in all its ways, and what its command cannot do without.
+OWN: tuple[Maker, ...] = (
     own.Builtin,
     own.Pooled,
     own.Forked,
     own.isoproof_run,
     own.isoproof_first_run,
     own.python,
+)
+CONTENDERS: tuple[Maker, ...] = (
+    own.Floor,
+    *OWN,
     own.PosixSpawn,
     others.unshare,
     others.bubblewrap,
@@ -54,11 +59,10 @@ class Contest:
 def contest(
     settings: Settings,
     tell: Tell,
-    names: Collection[str] = (),
-    makers: Sequence[Callable[[Place], Contender]] = CONTENDERS,
-    title: str = TITLE,
+    makers: Sequence[Maker] = CONTENDERS,
+    title: str = NAME,
 ) -> Iterator[Contest]:
-    """Have the contenders ready, all or those of the names, and remove everything in the end.
+    """Have the contenders ready, and remove everything in the end.
 
     Our own runtime is the one that somebody else may time. The title is what is told meanwhile.
     """
@@ -69,10 +73,8 @@ def contest(
         present: dict[str, Contender] = {}
         for make in makers:
             contender = make(place)
-            if names and contender.name not in names:
-                continue
             tell(f"{title}: making {contender.name} ready")
-            absent = contender.absent() or _made_ready(contender, stack)
+            absent = made_ready(contender, stack)
             version = "" if absent else contender.version()
             told[contender.name] = Told(contender.what, version, "" if absent else contender.command, absent)
             if not absent:
@@ -81,9 +83,11 @@ def contest(
         yield Contest(told, Turns(title, starts, settings, tell, OURS if OURS in present else None))
 
 
-def _made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:
+def made_ready(contender: Contender, stack: contextlib.ExitStack) -> str | None:
+    """Have a contender ready until the stack is undone; return why that cannot be, or None."""
     try:
-        stack.enter_context(contender.ready())
+        if not (absent := contender.absent()):
+            stack.enter_context(contender.ready())
     except (IsoproofError, OSError) as error:
         return str(error)
-    return None
+    return absent

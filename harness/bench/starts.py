@@ -6,6 +6,8 @@ from harness.bench import cells
 from harness.bench.series import Round, Settings
 from harness.runtime.launch import Prepared
 
+# Those of all sections but the ones that say otherwise. With fewer rounds medians move by more than what is to be told
+# apart.
 SETTINGS = Settings(rounds=100, gap_ms=5, warmup=5)
 NOT_REPLAYED = "Not measured: on this machine, or by this user, no start is replayed."
 
@@ -14,11 +16,4 @@ Start = Callable[[], Round]
 
 def start(container: Prepared) -> Round:
     """Start a container once, from its pool where it has one. Raises IsoproofError."""
-    fill(container)
     return Round(*cells.start(container).durations)
-
-
-def fill(container: Prepared) -> None:
-    """Make the parts for one start, where there is a pool for them: before anybody asks for it, so in no figure."""
-    if container.pool:
-        container.pool.fill()

@@ -48,7 +48,7 @@ def _section(name: str, section: Section, benchmark: Benchmark, safe: Callable[[
     lines = [*_figures(name, section.series, benchmark, safe), ""] if section.series else []
     for sentence in section.words:
         lines += [safe(sentence), ""]
-    if name == runtimes.TITLE:
+    if name == runtimes.NAME:
         lines += _ratios(section.series)
         absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
         lines += [f"- absent: {label}: {safe(reason)}" for label, reason in absent.items()]
@@ -75,12 +75,12 @@ def _figures(name: str, series: dict[str, Series], benchmark: Benchmark, safe: C
     if name in LAYOUTS:
         rows, units = LAYOUTS[name](series)
         return [*aligned(rows), "", units]
-    rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", *(["version"] if name == runtimes.TITLE else [])]]
+    rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", *(["version"] if name == runtimes.NAME else [])]]
     for label, found in series.items():
         figures = [figure(found, "first", column) for column in PERCENTILES]
         figures += [figure(found, "clean"), figure(found, "cpu"), figure(found, "memory", form=".0f")]
         figures.append(f"{found.failed:.0%}" if found.failed else "")
-        rows.append([label, *figures, *([safe(benchmark.contenders[label].version)] if name == runtimes.TITLE else [])])
+        rows.append([label, *figures, *([safe(benchmark.contenders[label].version)] if name == runtimes.NAME else [])])
     used = [index for index in range(len(rows[0])) if index == 0 or any(row[index] for row in rows[1:])]
     return [*aligned([[row[index] for index in used] for row in rows]), "", *UNITS]
 

@@ -6,7 +6,7 @@ one each time, the same in every run, so that nobody always follows the same nei
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from harness.bench.progress import Tell
 from harness.bench.series import Round, Series, Settings
@@ -14,6 +14,13 @@ from harness.errors import IsoproofError
 
 IN_A_ROW = 3  # failures after which a contender is given up
 PATIENCE = 20.0  # seconds that the failures of one contender may take in all
+
+
+def orders(labels: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the order within each round."""
+    chance = random.Random(1)
+    while True:
+        yield chance.sample(labels, len(labels))
 
 
 class Turns:
@@ -36,7 +43,7 @@ class Turns:
         self._starts = starts
         self._settings = settings
         self._tell = tell
-        self._random = random.Random(1)
+        self._orders = orders(list(starts))
         self._outcomes: dict[str, list[Round | str]] = {label: [] for label in starts}
         self._seconds = seconds
         self._spent = dict.fromkeys(starts, 0.0)
@@ -55,7 +62,7 @@ class Turns:
     def before(self) -> None:
         """Begin a round: start those whose turn comes before that of our own, and make the gap before that one."""
         self._round += 1
-        order = self._random.sample(list(self._starts), len(self._starts))
+        order = next(self._orders)
         place = order.index(self._own) if self._own else len(order)
         self._waiting = order[place + 1 :]
         for label in order[:place]:

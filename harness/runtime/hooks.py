@@ -19,8 +19,9 @@ from harness.runtime import rendezvous
 from harness.runtime.config import Config
 from harness.runtime.errors import StartError
 from harness.runtime.mounts import OLD_ROOT
+from harness.runtime.privileges import UNDUMPABLE
 from harness.runtime.state import state
-from harness.runtime.step import Call, Hook, Host, Meeting, Saved, Step
+from harness.runtime.step import Hook, Host, Meeting, Saved, Step
 from harness.runtime.syscalls import PR, explain_errno, libc
 
 MEETING = "hooks"  # at which the launcher runs those that are to be run among the host's namespaces
@@ -60,8 +61,8 @@ def hide(config: Config) -> list[Step]:
     """
     if not config.get("hooks", {}).get("startContainer"):
         return []
-    calls = (Call("prctl", (PR.SET_DUMPABLE, 0, 0, 0, 0)),)
-    return [Step("hidden", "or hooks could read the launcher's memory: PR_SET_DUMPABLE(2const)", calls)]
+    why = "or hooks could read the launcher's memory: PR_SET_DUMPABLE(2const)"
+    return [Step("hidden", why, (UNDUMPABLE,))]
 
 
 def before_program(config: Config, host: Host) -> list[Step]:

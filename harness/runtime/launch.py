@@ -99,12 +99,12 @@ class Prepared:
                 return self._replayed(self.child, streams, deadline, passed_on)
         front = Front(streams)
         try:
-            with start(replace(self.plan, meetings=self._meetings(front) | self.plan.meetings), streams) as cell:
-                if not pass_signals:
-                    return _attended(cell, front, deadline)
-                with PassedOn() as passed_on:  # not before, for a start with hooks may have to be interrupted
-                    passed_on.to(cell.pidfd)
-                    return _attended(cell, front, deadline)
+            with contextlib.ExitStack() as undo:
+                plan = replace(self.plan, meetings=self._meetings(front) | self.plan.meetings)
+                cell = undo.enter_context(start(plan, streams))
+                if pass_signals:  # not before, for a start with hooks may have to be interrupted
+                    undo.enter_context(PassedOn()).to(cell.pidfd)
+                return _attended(cell, front, deadline)
         finally:
             front.close()
             hooks.run_last(self.config, self.host)

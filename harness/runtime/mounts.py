@@ -8,6 +8,7 @@ outside. The one way out that is left are the links in /proc that are no paths (
 
 import errno
 import os.path
+from dataclasses import replace
 
 from harness.runtime import devices, mountsources
 from harness.runtime.config import Config
@@ -214,6 +215,26 @@ def protect(config: Config) -> list[Step]:
     return steps
 
 
+def mask_beforehand(mask: Step) -> tuple[Step, Step]:
+    """Return the step that makes what a mask covers a directory with, and the mask that finds it there.
+
+    Where no directory is in the end, what was made is let go.
+    """
+    null, cover = mask.calls
+    properties = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC
+    made = (
+        *mountsources.make("tmpfs", "tmpfs", ["ro", "size=0k"], mask.name),
+        set_attributes(mask.name, AT(0), properties),
+    )
+    made_cover = Saved(mask.name)
+    put = (
+        Call("move_mount", (made_cover, "", AT_FDCWD, cover.arguments[1], MOVE_MOUNT.F_EMPTY_PATH), cover.allowed),
+        Call("close", (made_cover,)),
+    )
+    opened = Step(f"open:{mask.name}", "what covers a directory, whoever comes to want it: fsmount(2)", made)
+    return opened, replace(mask, calls=(null, *put))
+
+
 def lock_root(config: Config) -> list[Step]:
     """Make the root read-only; last, because until now places for mounts had to be made in it."""
     steps = []
@@ -255,7 +276,6 @@ def _reach(path: str, flags: O = O.PATH | O.CLOEXEC) -> tuple[Call, ...]:
 
 def _place(target: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
     """Return the calls that make the place for a mount, and every directory above it not yet known to be there."""
-    there = (errno.EEXIST,)
     calls: tuple[Call, ...] = ()
     parts = target.strip("/").split("/")
     for end in range(1, len(parts) + 1):
@@ -267,14 +287,18 @@ def _place(target: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
         if above != "/":
             calls += _reach(above, O.PATH | O.DIRECTORY | O.CLOEXEC)
             where, name = Saved("place"), parts[end - 1]
-        if is_file and end == len(parts):
-            calls += (Call("mknodat", (where, name, S_IFREG | 0o644, 0), there),)
-        else:
-            calls += (Call("mkdirat", (where, name, 0o755), there),)
+        calls += (_make(where, name, is_file and end == len(parts)),)
         if isinstance(where, Saved):
             calls += (Call("close", (where,)),)
         made.add(path)
     return calls
+
+
+def _make(where: int | Saved, name: str, is_file: bool) -> Call:
+    """Return the call that makes a place for a mount, unless there is one."""
+    if is_file:
+        return Call("mknodat", (where, name, S_IFREG | 0o644, 0), (errno.EEXIST,))
+    return Call("mkdirat", (where, name, 0o755), (errno.EEXIST,))
 
 
 def _move(name: str, place: str) -> tuple[Call, ...]:
@@ -292,12 +316,7 @@ def _move(name: str, place: str) -> tuple[Call, ...]:
 def _put_in_dev(taken: str, name: str, is_file: bool) -> tuple[Call, ...]:
     """Return the calls that attach a detached mount in the own /dev, where nothing of the image's can be."""
     dev = Saved(devices.DIRECTORY)
-    there = (errno.EEXIST,)
-    if is_file:
-        place = Call("mknodat", (dev, name, S_IFREG | 0o644, 0), there)
-    else:
-        place = Call("mkdirat", (dev, name, 0o755), there)
-    return place, Call("move_mount", (Saved(taken), "", dev, name, MOVE_MOUNT.F_EMPTY_PATH))
+    return _make(dev, name, is_file), Call("move_mount", (Saved(taken), "", dev, name, MOVE_MOUNT.F_EMPTY_PATH))
 
 
 def _attach_cgroups(place: str, options: Options, host: Host) -> tuple[Call, ...]:

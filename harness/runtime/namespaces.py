@@ -3,8 +3,9 @@
 from harness.runtime.config import Config, joined, own
 from harness.runtime.errors import ConfigError
 from harness.runtime.fields import NAMESPACES
+from harness.runtime.privileges import UNDUMPABLE
 from harness.runtime.step import Call, Host, Saved, Step
-from harness.runtime.syscalls import AT_FDCWD, CLONE, PR, O
+from harness.runtime.syscalls import AT_FDCWD, CLONE, O
 
 OFFSETS = "/proc/self/timens_offsets"
 
@@ -49,7 +50,7 @@ def enter(config: Config, host: Host) -> list[Step]:
         Step(
             "undumpable",
             "those inside may trace what they meet there, but not this: PR_SET_DUMPABLE(2const)",
-            (Call("prctl", (PR.SET_DUMPABLE, 0, 0, 0, 0)),),
+            (UNDUMPABLE,),
         ),
     ]
     for name in names:

@@ -72,9 +72,7 @@ def plan(config: Config, host: Host) -> Plan:
         *devices.open_nodes(config),
         *devices.open_null(config),  # likewise, for masks: no null device of the image's is to be trusted
         mounts.stop_propagation(),  # before the first mount is attached, or the host would get it too
-        *mounts.switch_root(
-            hooks.early(config)
-        ),  # from here on there is no outside: no path and no symlink leads to the host
+        *mounts.switch_root(hooks.early(config)),  # from here on no path and no symlink leads to the host
         privileges.clear_umask(),  # before the first directory or device node is made
         *mounts.attach(config, host),  # in the order of the config, as the runtime-spec demands
         *devices.make(config),  # on the /dev that has just been mounted

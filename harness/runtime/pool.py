@@ -21,11 +21,12 @@ from harness.runtime import causes
 from harness.runtime.devices import DIRECTORY
 from harness.runtime.errors import StartError
 from harness.runtime.forked import Results, close_opened, left_open, run_here
-from harness.runtime.mountsources import make, set_attributes
+from harness.runtime.mounts import mask_beforehand
+from harness.runtime.mountsources import make
 from harness.runtime.privileges import clear_umask
 from harness.runtime.replay import Child
 from harness.runtime.step import Call, Plan, Saved, Step
-from harness.runtime.syscalls import AT, AT_FDCWD, CLONE, MOUNT_ATTR, MOVE_MOUNT, O
+from harness.runtime.syscalls import AT_FDCWD, CLONE, MOVE_MOUNT, O
 
 NAMESPACES = {CLONE.NEWNET: "net", CLONE.NEWIPC: "ipc"}
 STEPS = ("loopback", "device-links")
@@ -99,9 +100,9 @@ def split(plan: Plan) -> tuple[tuple[Step, ...], Plan]:
     ready = [step for step in plan.steps if _may_be_ready(step)]
     if attaches_to_detached():
         ready += _in_dev(plan, ready)
-    covers = [step for step in plan.steps if _covers_directory(step)]
-    first, *others = [_put_cover(step) if step in covers else step for step in plan.steps if step not in ready]
-    made = [step for step in plan.steps if step in ready] + [_make_cover(step) for step in covers]
+    masks = {step.name: mask_beforehand(step) for step in plan.steps if _masks_directory(step)}
+    first, *others = [masks[step.name][1] if step.name in masks else step for step in plan.steps if step not in ready]
+    made = [step for step in plan.steps if step in ready] + [cover for cover, _ in masks.values()]
     fill = (_leave(flags), clear_umask(), *made, _look_up(plan, ready), *(_open(NAMESPACES[flag]) for flag in flags))
     kept = plan.flags
     for flag in flags:
@@ -146,24 +147,9 @@ def _in_dev(plan: Plan, ready: list[Step]) -> list[Step]:
     return [*itertools.takewhile(attaches, itertools.islice(later, 1, None))]
 
 
-def _covers_directory(step: Step) -> bool:
+def _masks_directory(step: Step) -> bool:
     """Return whether a step masks what is a directory here, and so most likely in the container."""
     return step.name.startswith("mask:") and os.path.isdir(step.name.removeprefix("mask:"))
-
-
-def _make_cover(step: Step) -> Step:
-    """Return the step that makes what a mask covers a directory with."""
-    properties = MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC
-    calls = (*make("tmpfs", "tmpfs", ["ro", "size=0k"], step.name), set_attributes(step.name, AT(0), properties))
-    return Step(f"open:{step.name}", "what covers a directory, whoever comes to want it: fsmount(2)", calls)
-
-
-def _put_cover(step: Step) -> Step:
-    """Return a mask whose file system is there already; it fits where a directory is, and is let go elsewhere."""
-    file, directory = step.calls
-    place = directory.arguments[1]
-    move = Call("move_mount", (Saved(step.name), "", AT_FDCWD, place, MOVE_MOUNT.F_EMPTY_PATH), directory.allowed)
-    return replace(step, calls=(file, move, Call("close", (Saved(step.name),))))
 
 
 def _look_up(plan: Plan, ready: list[Step]) -> Step:

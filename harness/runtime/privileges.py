@@ -19,6 +19,9 @@ DIE = (Call("prctl", (PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0)),)
 DEFAULT_UMASK = 0o022
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# Nobody with the same rights may trace it then, until execve(2): PR_SET_DUMPABLE(2const)
+UNDUMPABLE = Call("prctl", (PR.SET_DUMPABLE, 0, 0, 0, 0))
+
 
 def reset_signals() -> Step:
     """Give every signal its default action and unblock it; both outlive execve(2) otherwise."""

@@ -107,27 +107,38 @@ def _has_ordinary_memory() -> bool:
     return dump_filter == DUMP_FILTER and not banned
 
 
+class HostTable(Table):
+    """A table that the launcher walks by itself.
+
+    The same calls by the interpreter take longer, most of all the first ones after other programs have run.
+    """
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        super().__init__(steps)
+        self._context = stub.Context(self.words)
+
+    def walk(self) -> int:
+        """Make the calls; return the address of the entry that has failed, or 0."""
+        return self._context.walk()[1]
+
+
 class Child:
     """The table that the child of one container walks; it serves one start at a time, when it is `ready`.
 
     What only a start knows, descriptors and results of the host's side, is filled in by `clone`; `walk` is the system
     call itself, and all that the child does. The socket, by which the child finds out that its launcher is dead, is the
-    same for all starts. What the launcher has to call besides it calls by tables, too: the interpreter takes longer to
-    find its own way of each, where other programs have run since.
+    same for all starts.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.table = Table((ARRANGE, *(step for step in plan.steps if step != NEEDLESS)))
         self.streams = [self.table.given.pop(name) for name in STREAMS]
-        self._look = Table((LOOK,))
-        self._look_context = stub.Context(self._look.words)
-        self._policy, self._batch, self._other = (Table((step,)) for step in (POLICY, BATCH, OTHER))
-        self._ask, self._give_way, self._go_on = (
-            stub.Context(table.words) for table in (self._policy, self._batch, self._other)
+        self._look, self._policy, self._batch, self._other = (
+            HostTable((step,)) for step in (LOOK, POLICY, BATCH, OTHER)
         )
         self._looked_at = [self._look.given[name][0] for name in STREAMS]
-        buffers = [self._look.words[stub.ENTRY * index + 1 + 4] for index in range(len(STREAMS))]
-        self._modes = [ctypes.c_uint16.from_address(buffer + STX_MODE) for buffer in buffers]
+        found = [self._look.argument(index, 4) for index in range(len(STREAMS))]
+        self._modes = [ctypes.c_uint16.from_address(buffer + STX_MODE) for buffer in found]
         self.flags = plan.flags | CLONE.CLEAR_SIGHAND | CLONE.VM | CLONE.VFORK | CLONE.PIDFD
         self.stack = ctypes.create_string_buffer(STACK)
         self.pidfd = ctypes.c_int(-1)
@@ -156,8 +167,7 @@ class Child:
         """Return whether all streams are such as may be handed on to a program as they are: `harness.runtime.relay`."""
         stdin, stdout, stderr = self._looked_at
         stdin.value, stdout.value, stderr.value = streams
-        _, failed = self._look_context.walk()
-        if failed:
+        if self._look.walk():
             return False
         for mode in self._modes:
             if stat.S_IFMT(mode.value) not in relay.STREAMS:
@@ -177,13 +187,13 @@ class Child:
         if into >= 0:
             self.arguments.flags |= CLONE.INTO_CGROUP
             self.arguments.cgroup = into
-        self._ask.walk()
+        self._policy.walk()
         ordinary = self._policy.result(0) == os.SCHED_OTHER
         if ordinary:  # else this thread would run, as soon as it is awake again, before the program
-            self._give_way.walk()
+            self._batch.walk()
         pid, failed = self.context.walk()
         if ordinary:
-            self._go_on.walk()
+            self._other.walk()
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return pid, self.pidfd.value, self.table.failed(failed) if failed else None
@@ -197,11 +207,9 @@ class HostSide:
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
-        self._table = Table(steps)
-        self._context = stub.Context(self._table.words)
+        self._table = HostTable(steps)
         self._failed = 0
-        self._undo = Table(undone(steps))
-        self._undo_context = stub.Context(self._undo.words)
+        self._undo = HostTable(undone(steps))
         # Of these calls only one that has done the work itself may be undone.
         self._makers = [index for index, (_, call) in enumerate(self._table.calls) if call.allowed]
         self._undoes_all = not any(step.name.startswith("enable:") for step in steps)  # others may rely on that by now
@@ -209,7 +217,7 @@ class HostSide:
 
     def walk(self) -> bool:
         """Make the calls; return whether none of them has failed."""
-        _, self._failed = self._context.walk()
+        self._failed = self._table.walk()
         return not self._failed
 
     def outcomes(self, results: Results) -> Iterator[Outcome]:
@@ -234,8 +242,7 @@ class HostSide:
         """Undo all of it, where it was all done here and nobody holds on to it; return whether nothing is left."""
         if not self._undoes_all or any(self._table.result(index) < 0 for index in self._makers):
             return False
-        _, failed = self._undo_context.walk()
-        return not failed
+        return not self._undo.walk()
 
 
 def undone(steps: Iterable[Step]) -> list[Step]:

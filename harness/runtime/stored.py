@@ -16,6 +16,7 @@ from harness.runtime import cgroup, folders, inspect, leftovers, limits, quick, 
 from harness.runtime.config import powerless
 from harness.runtime.image import Image
 from harness.runtime.launch import Prepared
+from harness.runtime.privileges import UNDUMPABLE
 from harness.runtime.replay import CHANNEL_ENDS, NEEDLESS, Child, undone
 from harness.runtime.step import Call, Packed, Saved, Step
 from harness.runtime.syscalls import (
@@ -24,7 +25,6 @@ from harness.runtime.syscalls import (
     CLONE,
     LOCK_NB,
     LOCK_SH,
-    PR,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_SYMLINKS,
     SOCK_CLOEXEC,
@@ -164,7 +164,7 @@ def _ready_calls(container: Prepared) -> "list[Call]":
     calls = [
         *NEEDLESS.calls,  # not needless here: this process is nobody else's, and the child shares its memory
         Call("statfs", ("/proc", Packed(bytes(STATFS_SIZE), "what it is")), saves="proc"),
-        Call("prctl", (PR.SET_DUMPABLE, 0, 0, 0, 0)),
+        UNDUMPABLE,
         Call("socketpair", (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, Packed(b"\xff" * 8, "both ends"))),
         Call("openat2", (AT_FDCWD, container.host.rootfs, Packed(no_symlinks, ""), len(no_symlinks)), saves="root"),
         Call("openat", (root, ".", O.DIRECTORY | O.CLOEXEC), saves="lock"),

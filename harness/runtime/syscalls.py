@@ -339,9 +339,8 @@ PERSONALITIES = {"LINUX": 0x0, "LINUX32": 0x8}
 AF_UNIX, SOCK_STREAM, SOCK_CLOEXEC = 1, 1, 0o2000000
 LOCK_SH, LOCK_NB = 1, 4  # flock(2)
 
-libc = ctypes.PyDLL(
-    None, use_errno=True
-)  # PyDLL: the interpreter lock is not given up, the child of a raw clone has no one to wait for
+# PyDLL: the interpreter lock is not given up, the child of a raw clone has no one to wait for.
+libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = libc.syscall
 _syscall.restype = ctypes.c_long
 

@@ -55,6 +55,10 @@ class Table:
         """Return which entry begins at an address."""
         return (address - ctypes.addressof(self.words)) // (8 * stub.ENTRY)
 
+    def argument(self, index: int, at: int) -> int:
+        """Return the word of a call's argument: a number, or an address."""
+        return self.words[stub.ENTRY * index + 1 + at]
+
     def result(self, index: int) -> int:
         """Return what a call has returned: a negative number is an errno."""
         return self.words[stub.ENTRY * index + stub.RESULT]

@@ -8,15 +8,15 @@ What is slow has a longer plan: more read-only mounts of the same path, each a f
 import copy
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from harness.bench import baseline, own
 from harness.bench.contenders import Contender, Place
+from harness.bench.runtimes import Maker
 from harness.bench.series import Quantity, Round, Section, Settings
 
-Maker = Callable[[Place], Contender]
 # How many more read-only paths slow a start down by a quarter of its time to the first instruction.
 SLOWED: Mapping[Maker, int] = {
     own.Builtin: 38,

@@ -5,16 +5,17 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from harness import floor
-from harness.bench import runtimes
+from harness.bench import others, own, runtimes
 from harness.bench.contenders import NAME
 from harness.bench.record import recorded
+from harness.bench.runtimes import Maker
 from harness.bench.series import Benchmark, Settings, from_json
 from harness.runtime.folders import folders
 from tests.kernel.bundles import snapshot
@@ -57,22 +58,22 @@ def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         assert traces() == before
 
 
-def measured(directory: Path, rounds: int, names: Collection[str] = ()) -> Benchmark:
+def measured(directory: Path, rounds: int, makers: Sequence[Maker] = runtimes.CONTENDERS) -> Benchmark:
     settings = Settings(rounds, gap_ms=0, warmup=1)
-    with recorded(directory, settings) as found, runtimes.contest(settings, lambda text: None, names) as contest:
+    with recorded(directory, settings) as found, runtimes.contest(settings, lambda text: None, makers) as contest:
         found.contenders = contest.told
         contest.turns.all_rounds()
-        found.sections[runtimes.TITLE] = contest.section()
+        found.sections[runtimes.NAME] = contest.section()
     return from_json((directory / "benchmark.json").read_bytes())
 
 
 def test_a_short_benchmark_is_whole(tmp_path: Path) -> None:
-    names = {"builtin", "builtin-forked", "posix_spawn", "python"}
-    names |= {"isoproof-run"} if Path(sys.executable).with_name("isoproof").exists() else set()
-    names |= {"runc"} if shutil.which("runc") else set()
-    names |= {"floor", "builtin-pooled"} if floor.compiler() and os.geteuid() == 0 else set()
-    found = measured(tmp_path, 3, names)
-    assert set(found.contenders) == names
+    makers: list[Maker] = [own.Builtin, own.Forked, own.PosixSpawn, own.python]
+    makers += [own.isoproof_run] if Path(sys.executable).with_name("isoproof").exists() else []
+    makers += [others.runc] if shutil.which("runc") else []
+    makers += [own.Floor, own.Pooled] if floor.compiler() and os.geteuid() == 0 else []
+    found = measured(tmp_path, 3, makers)
+    assert len(found.contenders) == len(makers)
     for name, series in found.sections["runtimes"].series.items():
         assert not series.failures, name
         assert not found.contenders[name].absent, name
@@ -84,10 +85,10 @@ def test_a_short_benchmark_is_whole(tmp_path: Path) -> None:
 
 
 def test_memory_is_that_of_the_command_and_not_of_who_starts_it(tmp_path: Path) -> None:
-    found = measured(tmp_path, 1, {"python", "unshare"}).sections["runtimes"].series
+    found = measured(tmp_path, 1, (own.python, others.unshare)).sections["runtimes"].series
     python, unshare = (found[name].values("memory")[0] for name in ("python", "unshare"))
-    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-    assert unshare < python < own
+    starter = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    assert unshare < python < starter
 
 
 def test_of_all_that_is_installed_something_is_told(tmp_path: Path) -> None:
@@ -110,9 +111,9 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, missing: Missing) -> Non
             signal.setitimer(signal.ITIMER_REAL, 0.02)  # by when it is in the middle of its start
 
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    settings = Settings(2, gap_ms=0, warmup=1)
+    settings, makers = Settings(2, gap_ms=0, warmup=1), (own.Builtin, others.runc)
     try:
-        with pytest.raises(KeyboardInterrupt), runtimes.contest(settings, interrupt_soon, {"runc", "builtin"}) as seen:
+        with pytest.raises(KeyboardInterrupt), runtimes.contest(settings, interrupt_soon, makers) as seen:
             seen.turns.all_rounds()
     finally:
         signal.signal(signal.SIGALRM, previous)

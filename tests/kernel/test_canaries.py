@@ -19,7 +19,7 @@ from tests.kernel.throwaway import in_throwaway, without_capabilities
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
 
 NONCE = "0123456789abcdef0123456789abcdef"
-NEED_ROOT = ("cgroup", "memory-nest", "pids-nest", "tenant")
+NEED_ROOT = ("cgroup", "memory-nest", "pids-nest", "tenant", "file-system")
 
 
 def facts_of(canary: Canary) -> dict[str, Any]:
@@ -283,6 +283,7 @@ def test_burner_burns(tmp_path: Path) -> None:
     canary.close()
 
 
+@pytest.mark.usefixtures("needs_root")
 def test_a_login_is_the_launchers_and_nobody_elses(tmp_path: Path) -> None:
     def story() -> None:
         file = Path("/proc/self/loginuid")
@@ -299,6 +300,7 @@ def test_a_login_is_the_launchers_and_nobody_elses(tmp_path: Path) -> None:
     in_throwaway(story)
 
 
+@pytest.mark.usefixtures("needs_root")
 def test_a_queue_is_there_for_everyone_and_goes(tmp_path: Path) -> None:
     def story() -> None:
         canary = canaries.place("message-queue", {}, tmp_path, NONCE)

@@ -67,12 +67,24 @@ def test_the_host_role_holds_no_descriptor_of_its_zygote() -> None:
     assert [target for target in descriptors.values() if target.startswith("socket:")] == []
 
 
-def test_a_container_without_a_place_for_the_probes_is_told_of() -> None:
-    request = {"runtime": "null", "config": {"process": {"args": ["/bin/sh"]}}, "inside": {}}
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (
+            {"canaries": {"bait": {"kind": "process"}}, "image": {"files": {"/a": "canary.bait.pidd"}}},
+            r"find canary\.bait\.pidd: there is no pidd in it; there is .*\bpid\b.*",
+        ),
+        ({"image": {"directories": ["/a/../../b"]}}, r"plant '/a/\.\./\.\./b' in the image: .*"),
+        ({"inside": {"a": {}}}, r"carry out the run: KeyError: 'probe'"),
+    ],
+)
+def test_a_run_that_cannot_be_carried_out_says_why(request_: dict[str, Any], error: str) -> None:
+    nothing = {"runtime": "null", "config": {"process": {"args": ["container.command"]}}, "inside": {}}
     with outer.start() as sandbox:
-        answer = sandbox.run(request, 10.0)
-    words = "start the probes: process.args must hold container.command, and is ['/bin/sh']"
-    assert answer == {"error": f"HarnessError: {words}"}
+        answer = sandbox.run(nothing | request_, 10.0)
+        assert answer.keys() == {"error"}
+        assert re.fullmatch(error, answer["error"]), answer["error"]
+        assert sandbox.run(nothing, 10.0)["error"] is None  # the sandbox is none the worse
 
 
 def test_each_sandbox_has_namespaces_and_a_first_process_of_its_own() -> None:

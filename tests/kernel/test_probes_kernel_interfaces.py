@@ -1,6 +1,5 @@
 """The probes of the area kernel-interfaces, where no knob can show that they would notice."""
 
-import importlib
 import os
 from collections.abc import Callable
 from typing import NoReturn
@@ -9,9 +8,8 @@ import pytest
 
 from harness import environment
 from harness.runtime.syscalls import CLONE
+from tests.kernel.probing import observe
 from tests.kernel.throwaway import in_throwaway
-
-runner = importlib.import_module("probes.__main__")
 
 FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of the kernel
 
@@ -24,7 +22,6 @@ def test_who_may_walk_through_mount_namespaces_reaches_ours(missing: Callable[[s
     if os.stat("/proc/self/ns/pid").st_ino != FIRST_PID_NAMESPACE:
         pytest.skip("not in the machine's first PID namespace")
     ours = os.stat("/proc/self/ns/mnt").st_ino
-    walk = runner.load("walk_namespaces").observe
-    seen = in_throwaway(walk, CLONE.NEWNS)
+    seen = in_throwaway(lambda: observe("walk_namespaces"), CLONE.NEWNS)
     assert ours in seen["previous"]["reached"]
     assert seen["previous"]["errno"] == "ENOENT"

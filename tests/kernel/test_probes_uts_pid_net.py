@@ -3,7 +3,6 @@
 The outer throwaway plays the host and holds the bait; a second one inside it plays the container.
 """
 
-import importlib
 import os
 import signal
 import socket
@@ -17,22 +16,10 @@ import pytest
 
 from harness import canaries
 from harness.runtime.syscalls import CLONE, invoke
+from tests.kernel.probing import observe, runner
 from tests.kernel.throwaway import EVERYTHING, in_throwaway, without_capabilities
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces")
-
-runner = importlib.import_module("probes.__main__")
-
-
-def observe(probe: str, **arguments: object) -> dict[str, Any]:
-    """What a probe reports when it is run here; a handshake is answered with its own question."""
-    observed = runner.load(probe).observe(**arguments)
-    if isinstance(observed, dict):
-        return observed
-    ready = next(observed)
-    with pytest.raises(StopIteration) as end:
-        observed.send(ready)
-    return dict(end.value.value)
 
 
 def test_sethostname_changes_the_name_of_its_own_namespace() -> None:

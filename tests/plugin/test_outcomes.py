@@ -141,9 +141,8 @@ def test_where_the_time_went_sums_to_the_whole(project: Project) -> None:
     results = project.results()
     timing = results.timing
     assert timing
-    assert counted(timing) == pytest.approx(
-        timing.milliseconds, abs=0.1
-    )  # each of some dozens is rounded to a microsecond
+    # Each of some dozens is rounded to a microsecond.
+    assert counted(timing) == pytest.approx(timing.milliseconds, abs=0.1)
     assert timing.milliseconds == pytest.approx(results.milliseconds, rel=0.5)
     assert timing.checks.keys() == timing.proofs.keys() == {"net", "uts"}
     assert {"collect", "rest"} < timing.session.keys()

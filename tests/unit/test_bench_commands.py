@@ -1,5 +1,6 @@
 """One start by a command, and what becomes of those that go wrong: stand-ins for runtimes, which are shell scripts."""
 
+import contextlib
 import os
 import shlex
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import elf
-from harness.bench import commands, concurrency, contenders, orphans
+from harness.bench import commands, concurrency, contenders, orphans, runtimes
 from harness.bench.commands import HangError
 from harness.bench.contenders import Command, Place, Way
 from harness.bench.series import Round, Settings
@@ -176,6 +177,16 @@ def test_one_that_is_missing_names_its_package(place: Place) -> None:
     contender = Command(place=place, name="x", what="x", package="Debian's package x", ways=[Way(["no-such-program"])])
     assert contender.absent() == "no-such-program is not installed (Debian's package x)"
     assert contender.version() == "unknown"
+
+
+def test_why_one_cannot_take_part_is_told(place: Place, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Command(place=place, name="x", what="x", package="Debian's package x", ways=[Way(["no-such-program"])])
+    present = stand_in("exec $clock")
+    with contextlib.ExitStack() as stack:
+        assert runtimes.made_ready(missing, stack) == missing.absent()
+        assert runtimes.made_ready(present, stack) is None
+        monkeypatch.setattr(present, "start", lambda: os.stat("/no-such-file"))
+        assert runtimes.made_ready(present, stack) == "[Errno 2] No such file or directory: '/no-such-file'"
 
 
 def test_the_first_way_that_works_is_taken_and_told(stand_in: StandIn) -> None:

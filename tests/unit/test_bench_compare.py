@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from harness import environment
-from harness.bench import baseline, compare, comparison, record, rows
+from harness.bench import baseline, compare, comparison, contenders, record, rows, turns
 from harness.bench.comparison import Finding, Verdict
 from harness.bench.series import Benchmark, Contender, Round, Section, Series, Settings, to_json
 
@@ -182,3 +183,21 @@ def test_what_was_stored_is_what_is_measured_now() -> None:
     first = baseline.identity()
     assert first == baseline.identity()
     assert set(comparison.MACHINE) <= set(record.surroundings())
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        (baseline, "MAKERS", baseline.MAKERS[1:]),
+        (baseline, "SETTINGS", Settings(100, 6, 5)),
+        (contenders, "asked", dict),
+        (turns, "orders", lambda labels: iter([sorted(labels)] * 2)),
+        (baseline, "calls", lambda root, output: ()),
+    ],
+)
+def test_what_is_measured_otherwise_is_something_else(
+    monkeypatch: pytest.MonkeyPatch, where: ModuleType, name: str, value: object
+) -> None:
+    first = baseline.identity()
+    monkeypatch.setattr(where, name, value)
+    assert baseline.identity() != first

@@ -80,3 +80,11 @@ def test_an_interruption_before_the_number_of_a_command_is_known_kills_that_and_
         commands.run(place.stopwatch, ["/bin/sleep", "1000"])
     assert orphans.children() == known
     assert groups == [], "killpg(0) kills our own process group"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_another_end_is_as_ctrl_c_and_only_meanwhile(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), leavings.ended_in_order():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before

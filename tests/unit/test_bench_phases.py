@@ -1,9 +1,10 @@
 """The phases of a start: what is added to a plan, what is read from its table, and the arithmetic."""
 
 import ctypes
+import time
 
 from harness import elf
-from harness.bench import phases
+from harness.bench import alive, phases
 from harness.bench.series import Round, Series
 from harness.runtime import stub
 from harness.runtime.config import read
@@ -43,7 +44,7 @@ def test_what_was_read_is_found_in_the_table() -> None:
     for index, (_, call) in enumerate(table.calls):
         if call.name == "clock_gettime":
             clock, address = table.words[stub.ENTRY * index + 1], table.words[stub.ENTRY * index + 2]
-            assert clock == phases.CLOCK_MONOTONIC
+            assert clock == time.CLOCK_MONOTONIC
             buffers.append((ctypes.c_char * elf.TIMESPEC.size).from_address(address))
     for second, buffer in enumerate(buffers, start=5):
         buffer.raw = elf.TIMESPEC.pack(second, 7)
@@ -102,3 +103,11 @@ def test_the_phase_that_grows_most_comes_first() -> None:
     after = series(clone=[5], one=[8], two=[2]) | {phases.WHOLE: Series([Round(first=9)])}
     assert phases.growth(before, after) == {"one": 7, "clone": 0, "two": -1}
     assert phases.growth(before, {}) == {}
+
+
+def test_only_steps_that_take_longer_are_said_to_do_so() -> None:
+    before, after = series(clone=[90], one=[5], two=[3]), series(clone=[10], one=[4], two=[5])
+    assert alive.steps_that_grow(before, after) == [
+        "The steps of a start of ours that take longer among the most: two (+2.00 ms)."
+    ]
+    assert alive.steps_that_grow(after, after) == alive.steps_that_grow({}, {}) == []

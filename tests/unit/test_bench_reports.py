@@ -162,12 +162,12 @@ def test_every_question_is_one_of_series_that_there_are() -> None:
     with contenders.place() as place:
         names = {make(place).name for make in runtimes.CONTENDERS}
     labels = {
-        runtimes.TITLE: names,
+        runtimes.NAME: names,
         "concurrency": {f"{concurrency.OURS}, {count} at once" for count in concurrency.COUNTS},
         "alive": {f"builtin, {level} alive" for level in alive.LEVELS},
         "launcher-size": {f"replay, {size} MB more" for size in launcher_size.SIZES},
     }
-    assert set(labels) <= {runtimes.TITLE, *SECTIONS}
+    assert set(labels) <= {runtimes.NAME, *SECTIONS}
     for question in glance.QUESTIONS:
         assert {question.label, question.other} <= labels[question.section]
 

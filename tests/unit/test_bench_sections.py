@@ -82,6 +82,7 @@ class StandIn:
     output: bytes
     config: dict[str, Any]
     status: int = 0
+    pool: None = None
 
     def run(self, streams: tuple[int, int, int], deadline: float) -> int:
         os.write(streams[1], self.output)

@@ -16,12 +16,16 @@ KNOBS = ["no-sethostname", "skip-ns=uts", "skip-ns=ipc"]
 
 
 class Sandboxes:
-    """Starts sandboxes that write down what becomes of them; `broken` are those that give no answer."""
+    """Starts sandboxes that write down what becomes of them.
+
+    `broken` are those that give no answer, `missing` those that do not come.
+    """
 
     def __init__(self) -> None:
         self.events: list[str] = []
         self.made = 0
         self.broken: set[int] = set()
+        self.missing: set[int] = set()
 
     def start(self) -> "Sandbox":
         self.made += 1
@@ -45,6 +49,8 @@ class Sandbox:
 
     def __enter__(self) -> "Sandbox":
         self.note("enter")
+        if self.number in self.sandboxes.missing:
+            raise HarnessError("run in outer sandbox: it has ended")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,6 +120,18 @@ def test_a_sandbox_without_an_answer_is_ended(sandboxes: Sandboxes, cases: Calla
     ]
     launches.answers(cases("")[1])
     assert sandboxes.events[-1] == "run 3"
+
+
+def test_after_a_sandbox_that_does_not_come_none_is_started_for_nobody(
+    sandboxes: Sandboxes, cases: Callable[[str], list[Case]]
+) -> None:
+    sandboxes.missing = {1}
+    wanted = [cases(knob)[1] for knob in KNOBS[:2]]
+    launches = Launches(sandboxes.start, wanted)
+    with pytest.raises(HarnessError):
+        launches.answers(wanted[0])
+    launches.answers(wanted[1])
+    assert sandboxes.events == ["start 1", "enter 1", "start 2", "enter 2", "run 2", "leave 2"]
 
 
 def test_time_is_counted_for_whoever_takes_it(sandboxes: Sandboxes, cases: Callable[[str], list[Case]]) -> None:

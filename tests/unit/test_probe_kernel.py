@@ -1,5 +1,6 @@
 """What probes share: the tables of system calls, attempts, mountinfo, JSON without the module json."""
 
+import errno
 import json
 import os
 import sys
@@ -55,9 +56,43 @@ def test_attempts_report_their_errno(tmp_path: Path) -> None:
         _kernel.attempt(lambda: 1 / 0)
 
 
+def test_an_act_is_repeated_until_it_is_refused() -> None:
+    before = os.listdir("/proc/self/fd")
+
+    def refuse_the_third(number: int) -> None:
+        if number == 2:
+            raise OSError(errno.EMFILE, "enough")
+
+    assert _kernel.until_refused(refuse_the_third, 9) == {"count": 2, "errno": "EMFILE"}
+    assert _kernel.until_refused(refuse_the_third, 2) == {"count": 2, "errno": None}
+    assert _kernel.until_refused(refuse_the_third, 9, done=3) == {"count": 9, "errno": None}
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_reading_is_bounded_and_never_fails_on_bytes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"a\xffb" * 100)
     assert _kernel.read(str(tmp_path / "file"), limit=3) == "a\\xffb"
+
+
+def test_a_text_is_written_to_what_is_there_and_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    _kernel.write(str(tmp_path / "file"), "text")
+    assert (tmp_path / "file").read_text() == "text"
+    with pytest.raises(FileNotFoundError):
+        _kernel.write(str(tmp_path / "none"), "text")
+
+
+def test_directories_and_processes_are_listed_as_far_as_they_are_there(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).touch()
+    assert _kernel.entries(str(tmp_path)) == ["a", "b"]
+    assert _kernel.entries(str(tmp_path / "none")) == []
+    assert str(os.getpid()) in _kernel.processes()
+    assert _kernel.stat_fields(os.getpid())[1] == str(os.getppid())
+    assert _kernel.stat_fields(0) == []
+    assert _kernel.parse_status("Name:\ta: b\nUid:\t1\t2\n") == {"Name": "a: b", "Uid": "1\t2"}
+    assert "/proc" in _kernel.mount_points("proc", "sysfs")
+    assert set(_kernel.mount_points("proc")) < set(_kernel.mount_points())
 
 
 def test_mountinfo_names_the_fields_and_undoes_escapes(tmp_path: Path) -> None:

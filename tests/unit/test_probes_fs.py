@@ -13,16 +13,17 @@ import reach_file
 import run_status
 import socket_files
 
-STATUS = "Name:\tprogram\nUid:\t1000\t0\t0\t0\nCapEff:\t0000000000000400\nNoNewPrivs:\t1\n"
+STATUS = "Name:\tprogram\nUid:\t1000\t0\t0\t0\nCapEff:\t0000000000000400\n"
 
 
 def test_the_rights_are_those_in_force() -> None:
-    expected = {"errno": None, "uid": 0, "capabilities": 1 << 10, "no_new_privileges": True}
-    assert run_status.parse(STATUS) == expected
+    assert run_status.parse(STATUS) == {"errno": None, "uid": 0, "capabilities": 1 << 10}
 
 
 def test_a_program_that_cannot_be_run_is_an_errno(tmp_path: Path) -> None:
-    assert run_status.observe(str(tmp_path / "none")) == {"errno": "ENOENT"}
+    own = run_status.parse(Path("/proc/self/status").read_text())
+    seen = run_status.observe(str(tmp_path / "none"))
+    assert seen == {"errno": "ENOENT", "before": own["capabilities"]}
 
 
 def test_a_file_is_found_by_any_other_name(tmp_path: Path) -> None:

@@ -246,13 +246,21 @@ def test_a_check_is_made_in_its_own_shape_and_again_in_others(file: Path) -> Non
         file, "    expect: [start.ran]\n    requires: {environment.uid == 1: no}\n", SHAPES
     ).everywhere()
     assert (first.label, first.base) == ("a", [Container(memory=Size(1 << 20), oci={"hostname": "plain"})])
-    assert first.requires == {"environment.uid == 1": "no"}
+    assert first.requirements == {"environment.uid == 1": "no"}
     assert [check.label for check in others] == ["a[other]", "a[plain + other]"]
     assert [len(check.base) for check in others] == [1, 2]
     for check in others:
-        assert check.requires == {"environment.uid == 1": "no", "environment.uid == 0": "must be root"}
+        assert check.requirements == {"environment.uid == 1": "no", "environment.uid == 0": "must be root"}
         assert check.sabotages == []  # it is proven where its knobs are known to have an effect
         assert (check.name, check.container) == (first.name, first.container)
+
+
+@pytest.mark.usefixtures("shapes")
+def test_what_a_shape_requires_is_not_asked_where_the_check_is_made_in_another(file: Path) -> None:
+    own = "    container: {shape: other}\n    shapes: [plain]\n"
+    first, again = one(file, f"    expect: [start.ran]\n{own}").everywhere()
+    assert first.requirements == {"environment.uid == 0": "must be root"}
+    assert again.requirements == {}
 
 
 @pytest.mark.usefixtures("shapes")
@@ -293,6 +301,7 @@ def test_a_mistake_in_a_shape_is_told_where_it_stands(file: Path, head: str, che
     [
         ("title: t\ncontainer: {image: {directories: [/a]}}\n", "b.yaml:2:20: a shape has no image of its own"),
         ("title: t\ncontainer: {}\nrequires: {uid == 0: root}\n", "b.yaml:3:22: `requires` asks of environment only,"),
+        ("title: t\ncontainer: {oci: {process: {args: [/a]}}}\n", "b.yaml:2:35: process.args must hold container.com"),
     ],
 )
 def test_what_a_shape_cannot_have(file: Path, text: str, message: str) -> None:
@@ -300,6 +309,28 @@ def test_what_a_shape_cannot_have(file: Path, text: str, message: str) -> None:
     with pytest.raises(ScenarioError) as raised:
         load_shape(Path("shapes/b.yaml"))
     assert str(raised.value).startswith(f"shapes/{message}")
+
+
+@pytest.mark.parametrize(
+    ("patch", "column"),
+    [
+        ("{process: {args: [/bin/sh]}}", 34),
+        ("{process: {args: container.command}}", 34),
+        ("{process: {args: null}}", 34),
+        ("{process: null}", 27),
+    ],
+)
+def test_a_container_without_a_place_for_the_probes_is_told_of(file: Path, patch: str, column: int) -> None:
+    words = "process.args must hold container.command, which stands for what runs the probes"
+    head = f"container: {{oci: {patch}}}\n"
+    assert mistakes_of_one(file, "    expect: [start.ran]\n", head) == [f"a.yaml:2:{column + 1}: {words}"]
+    own = f"    expect: [start.ran]\n    container: {{oci: {patch}}}\n"
+    assert mistakes_of_one(file, own) == [f"a.yaml:8:{column + 5}: {words}"]
+
+
+def test_probes_may_be_run_by_something_else(file: Path) -> None:
+    head = "container: {oci: {process: {args: [/loader, container.command]}}}\n"
+    assert one(file, "    expect: [start.ran]\n", head).container.oci
 
 
 def test_other_suites_and_slowness_are_kept(file: Path) -> None:

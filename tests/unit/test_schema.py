@@ -1,8 +1,6 @@
 """The schema of scenario files, for editors: it says what the loader says."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,6 @@ from harness.language import schema
 from tests.unit.test_scenario import mistakes
 
 ROOT = Path(__file__).parents[2]
-
-
-def test_schema_is_fresh() -> None:
-    made = subprocess.run(
-        [sys.executable, "-m", "harness.scenario"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    assert made == (ROOT / "harness/scenario.schema.json").read_text(), (
-        "python -m harness.scenario > harness/scenario.schema.json"
-    )
 
 
 def test_schema_knows_every_key_and_says_what_it_is() -> None:

@@ -254,16 +254,16 @@ def test_hostile_facts_are_shown_escaped() -> None:
 
 
 def test_answers_are_what_the_expectations_name() -> None:
-    """Each name once, in the order of the expectations, without what was asked for."""
+    """Each name once, in the order of the expectations; of the container alone, for a host's are nobody's business."""
     one = check(
         "inside.identity.hostname == config.hostname",
         "all(item > 0 for item in inside.identity['items']) and inside.identity.hostname != host.identity.hostname",
         "canary.bait.signals == {}",
-        "inside.broken.errno == 'EPERM'",
+        "inside.broken.errno == 'EPERM' or host_after.identity.hostname == container.survivors",
+        "start.status == 0",
     )
     assert answers(one, answer()) == [
         ("inside.identity.hostname", "'cell'"),
-        ("host.identity.hostname", "'host'"),
         ("inside.identity.items", "[1, 2]"),
-        ("canary.bait.signals", "{}"),
+        ("start.status", "0"),
     ]

@@ -2,7 +2,7 @@
 
 import os.path
 
-from harness.runtime.config import Config, namespaces
+from harness.runtime.config import Config
 from harness.runtime.mountoptions import PROPAGATION
 from harness.sabotage.editing import bind_instead, mount_at
 
@@ -13,13 +13,7 @@ def bind_host_proc(config: Config) -> None:
 
 
 def bind_host_sysfs(config: Config) -> None:
-    """Bind the host's /sys, which shows the host's network, instead of mounting one for the new network namespace."""
-    # In a user namespace what lies mounted over parts of /sys cannot be taken away, not even by leaving it out.
-    bind_instead(config, "/sys", "/sys", "rbind" if "user" in namespaces(config) else "bind")
-
-
-def rbind_host_sys(config: Config) -> None:
-    """Bind the host's /sys with all that is mounted below it."""
+    """Bind the host's /sys, which shows its network, with all that is mounted below it, instead of a new one."""
     bind_instead(config, "/sys", "/sys", "rbind")
 
 

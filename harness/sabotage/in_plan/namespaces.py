@@ -49,14 +49,15 @@ def no_fork_after_unshare(plan: Plan) -> Plan:
     return before(plan, "user", enter)
 
 
-def no_reaper(plan: Plan) -> Plan:
-    """Run the program under a PID 1 that never reaps."""
-    return replace(plan, shim=_careless_shim)
+def careless_init(plan: Plan) -> Plan:
+    """Run the program under a PID 1 that never reaps, and that shows what the launcher was started with."""
 
+    def shim() -> None:
+        program = os.fork()
+        if program:
+            _wait_for(program)
 
-def shim_keeps_env(plan: Plan) -> Plan:
-    """Run the program under a PID 1 that is a copy of the launcher, and shows what the launcher was started with."""
-    return replace(plan, shim=_careless_shim)
+    return replace(plan, shim=shim)
 
 
 def init_outside_mntns(plan: Plan) -> Plan:
@@ -87,12 +88,6 @@ def no_procfs_check(plan: Plan) -> Plan:
 def lo_down(plan: Plan) -> Plan:
     """Leave lo down."""
     return without(plan, "loopback")
-
-
-def _careless_shim() -> None:
-    program = os.fork()
-    if program:
-        _wait_for(program)
 
 
 def _wait_for(program: int) -> NoReturn:

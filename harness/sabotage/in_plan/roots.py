@@ -111,7 +111,7 @@ def dev_core_link(plan: Plan) -> Plan:
 
 def teardown_follow_symlinks(plan: Plan) -> Plan:
     """Remove the files that were made as places for mounts by their paths on the host, when the container has ended."""
-    rootfs = next(call.arguments[1] for step in plan.steps if step.name == "open-root" for call in step.calls)
+    rootfs = rootfs_of(plan)
     undo = tuple(
         Call("unlinkat", (AT_FDCWD, f"{rootfs}{step.name.removeprefix('mount:')}", 0), (errno.ENOENT,))
         for step in plan.steps
