@@ -6,7 +6,8 @@ nobody has touched. One attribute needs no step: execve(2) makes every program d
 the launcher was (PR_SET_DUMPABLE).
 
 Two things an ordinary user may not take back, and there the container keeps them: a nice value that was raised, and
-SCHED_IDLE (sched(7), RLIMIT_NICE). Both make it slower and give it nothing.
+SCHED_IDLE (sched(7), RLIMIT_NICE). Both make it slower and give it nothing. Nor may root in a user namespace, but its
+launcher can from outside.
 """
 
 import errno
@@ -14,10 +15,10 @@ import struct
 import sys
 
 from harness.runtime import supervise
-from harness.runtime.config import Config, joined
+from harness.runtime.config import Config, joined, namespaces
 from harness.runtime.errors import ConfigError
 from harness.runtime.fields import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
-from harness.runtime.step import Call, Packed, Saved, Step
+from harness.runtime.step import Call, Host, Packed, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, IO_CLASSES, PERSONALITIES, PR, SCHEDULER_FLAGS, SCHEDULERS, O
 
 DEFAULT_DUMP_FILTER = "0x33"  # anonymous and huge private memory, and ELF headers: core(5)
@@ -50,13 +51,28 @@ def reset_memory(config: Config) -> Step:
 def reset_scheduling() -> Step:
     """Take back everything that makes the launcher run sooner, later or elsewhere than others."""
     calls = (
-        Call("sched_setscheduler", (0, SCHEDULERS["SCHED_OTHER"], Packed(bytes(4), "priority=0")), (errno.EPERM,)),
-        Call("setpriority", (PRIO_PROCESS, 0, 0), (errno.EACCES, errno.EPERM)),
+        *_like_any_other(0),
         Call("sched_setaffinity", (0, len(ALL_CPUS), Packed(ALL_CPUS, "every CPU"))),
         Call("ioprio_set", (IOPRIO_WHO_PROCESS, 0, 0)),
         Call("prctl", (PR.SET_TIMERSLACK, DEFAULT_TIMER_SLACK, 0, 0, 0)),
     )
     return Step("reset-scheduling", "the launcher's nice value, CPUs and slack are inherited: sched(7)", calls)
+
+
+def reset_priority(config: Config, host: Host) -> list[Step]:
+    """Take back from outside what nobody in a user namespace may: a nice value that was raised, and SCHED_IDLE."""
+    if "user" not in namespaces(config) or host.rootless:
+        return []
+    why = "the child may not lower its nice value: CAP_SYS_NICE counts in the first user namespace only: sched(7)"
+    return [Step("reset-priority", why, _like_any_other(Saved("pid")))]
+
+
+def _like_any_other(pid: int | Saved) -> tuple[Call, ...]:
+    priority = Packed(bytes(4), "priority=0")
+    return (
+        Call("sched_setscheduler", (pid, SCHEDULERS["SCHED_OTHER"], priority), (errno.EPERM,)),
+        Call("setpriority", (PRIO_PROCESS, pid, 0), (errno.EACCES, errno.EPERM)),
+    )
 
 
 def set_personality(config: Config) -> Step:

@@ -44,7 +44,12 @@ def plan(config: Config, host: Host) -> Plan:
     terminal.check(config)
     network.check(config, host)
     netdevices.check(config, host)
-    between = [*idmap.write_maps(config, host), *network.lay_cables(config), *netdevices.lend(config, host)]
+    between = [
+        *attributes.reset_priority(config, host),
+        *idmap.write_maps(config, host),
+        *network.lay_cables(config),
+        *netdevices.lend(config, host),
+    ]
     landlock.check(config, host)
     labels.check(config, host)
     steps = [
