@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 
 import _kernel
 
@@ -13,7 +12,6 @@ NS_GET_MNTNS_ID = 0x8008_B705  # _IOR(0xb7, 5, __u64), ioctl_nsfs(2)
 FIRST = range(1, 65)
 AROUND = 64
 AT_MOST = 256
-DYING = 1.0  # seconds within which a namespace that nobody is in any more must be gone
 
 
 def observe() -> dict[str, object]:
@@ -21,24 +19,18 @@ def observe() -> dict[str, object]:
 
     Namespaces are numbered in the order in which they are made, so the machine's first one has a small
     number and the host's is close to ours; both neighbourhoods are asked for. `errnos` are the answers that
-    listed nothing. Namespaces that are going are no foreign ones: what a probe before this one has made, in a
-    user namespace that its user owns, is ours to list, and the kernel takes it apart when it finds time.
+    listed nothing.
     """
     own = _own_number()
     near = range(max(own - AROUND, 1), own + AROUND) if own else range(0)
     foreign: dict[str, int] = {}
     errnos: set[str] = set()
-    end = time.monotonic() + DYING
-    left = {*FIRST, *near} - {own}
-    while left:
-        foreign = {}
-        for number in sorted(left):
-            outcome = _list(number)
-            if outcome["errno"] is None:
-                foreign[str(number)] = int(str(outcome["result"]))
-            else:
-                errnos.add(str(outcome["errno"]))
-        left = {int(number) for number in foreign} if time.monotonic() < end else set()
+    for number in sorted({*FIRST, *near} - {own}):
+        outcome = _list(number)
+        if outcome["errno"] is None:
+            foreign[str(number)] = int(str(outcome["result"]))
+        else:
+            errnos.add(str(outcome["errno"]))
     return {"number": own, "own": _list(0), "foreign": foreign, "errnos": sorted(errnos)}
 
 
