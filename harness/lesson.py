@@ -9,6 +9,7 @@ from textwrap import wrap
 
 from harness import sabotage
 from harness.canaries import kinds
+from harness.canaries.base import Canary
 from harness.results import Results, printable
 from harness.scenario import PROBES, Check, Scenario
 from harness.severities import SEVERITIES
@@ -26,7 +27,7 @@ def lines(scenario: Scenario, check: Check, results: Results | None, width: int)
         "area": [scenario.why] if scenario.why else [],
         "why": [check.why] if check.why else [],
         "failure": [f"{check.severity}: {SEVERITIES[check.severity]}"],
-        "probed": list(_probed(check)),
+        "probed": [*_probed(check), *_baits(scenario, check)],
         "good": [expectation.text for expectation in check.expect],
         "seen": list(_seen(check, results)),
         "proven": [f"must go red under {knob}: {sabotage.purpose(knob)}" for knob in check.sabotages],
@@ -63,9 +64,22 @@ def _probed(check: Check) -> Iterator[str]:
             during = f", during {entry['during']}" if entry.get("during") else ""
             file = f"{entry['probe']}.py"
             yield f"{where}{during}: {name}, by probes/{file}: {first_line(PROBES / file)}"
+
+
+def _baits(scenario: Scenario, check: Check) -> Iterator[str]:
+    """The canaries that a check is about: those that it names, those that not all of its area have, and those that
+    change the launcher, which need no name to be met.
+    """
+    observations = [check.inside, check.host, check.host_after]
+    texts = [each.text for each in check.expect]
+    written = json.dumps([observations, texts, check.sabotages, check.container.as_dict()])
+    acting = {entry.get("meanwhile") for entry in check.inside.values()}
     for name, canary in check.canaries.items():
-        described = (kinds()[canary["kind"]].__doc__ or "").partition("\n")[0]
-        yield f"bait on the host: {name}, a {canary['kind']}: {described}"
+        kind = kinds()[canary["kind"]]
+        own = len(scenario.checks) == 1 or any(name not in other.canaries for other in scenario.checks)
+        if f"canary.{name}." in written or name in acting or own or kind.change_launcher is not Canary.change_launcher:
+            described = (kind.__doc__ or "").partition("\n")[0]
+            yield f"bait on the host: {name}, of the kind {canary['kind']}: {described}"
 
 
 def _seen(check: Check, results: Results | None) -> Iterator[str]:

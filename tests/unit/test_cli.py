@@ -91,7 +91,7 @@ def test_explain_tells_a_check_to_a_learner(
     assert told["why"] == "It is copied from the host."
     assert told["failure"] == "leak: tells about the host or a neighbour"
     assert told["probed"].startswith("inside: identity, by probes/identity.py: ")
-    assert "bait on the host: bait, a process: " in told["probed"]
+    assert "bait on the host: bait, of the kind process: " in told["probed"]
     assert told["good"] == "inside.identity.hostname == config.hostname"
     assert "must go red under skip-ns=uts: Do not make this namespace" in told["proven"]
     assert told["needs"] == "environment.kernel >= [5, 12], else: too old"
@@ -101,6 +101,26 @@ def test_explain_tells_a_check_to_a_learner(
         "pytest 'scenarios/uts.yaml::uts-name[builtin]'\nprove     pytest --prove scenarios/uts.yaml -k uts-name"
     )
     assert "seen" not in told
+
+
+def test_explain_leaves_out_bait_that_a_check_has_only_from_its_area(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bait = "canaries: {secret: file, note: file}\nchecks:"
+    other = """  uts-two:
+    claim: Another
+    expect: [not inside.open_file.errno]
+    observe: {open_file: {probe: open_file, args: {path: canary.note.path}}}
+    sabotage: skip-ns=uts
+    severity: leak
+"""
+    (project / "scenarios" / "uts.yaml").write_text(SCENARIO.replace("checks:", bait) + other)
+    assert cli.main(["explain", "uts-name"]) == 0
+    assert "bait on the host" not in capsys.readouterr().out
+    assert cli.main(["explain", "uts-two"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "bait on the host: note, " in told
+    assert "bait on the host: secret" not in told
 
 
 def test_explain_shows_what_the_last_run_has_seen(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
