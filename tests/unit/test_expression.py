@@ -225,11 +225,11 @@ def test_no_value(text: str, message: str) -> None:
 )
 def test_work_is_bounded(text: str) -> None:
     scope = {"big": list(range(4000)), "text": "x" * 4000}
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(EvaluationError, match="takes more than 1000000 steps"):
         evaluate(text, scope)
     explain(text, scope)
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20  # of its own, however busy the machine is
 
 
 def test_integers_are_bounded() -> None:
