@@ -38,7 +38,7 @@ WORK = "/isoproof-work"  # where the host role may write
 OWN = ("proc", "sys", "dev", "lost+found", KIT.strip("/"), WORK.strip("/"))
 HANDED_ON = ("PATH", "HOME", "LANG")  # of the environment
 GRACE = 5.0  # seconds beyond the deadline of a request that the host role gets to answer
-PATIENCE = 10.0  # seconds that a sandbox gets to start, and to end
+PATIENCE = 30.0  # seconds that a sandbox gets to start, and to end; a machine that is emulated needs most of it
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 

@@ -46,6 +46,7 @@ def plan(config: Config, host: Host) -> Plan:
     netdevices.check(config, host)
     between = [
         *attributes.reset_priority(config, host),
+        *privileges.set_oom_score_from_outside(config, host),
         *idmap.write_maps(config, host),
         *network.lay_cables(config),
         *netdevices.lend(config, host),
@@ -63,7 +64,7 @@ def plan(config: Config, host: Host) -> Plan:
         attributes.reset_scheduling(),  # after the join, so that the CPUs are all those of the container's cpuset
         *attributes.set_memory_policy(config),  # likewise, so that the nodes are those of its cpuset
         attributes.set_personality(config),  # like all that is inherited: before anything can make use of it
-        *privileges.set_oom_score(config),  # while /proc is still the host's, hence surely a real one
+        *privileges.set_oom_score(config, host),  # while /proc is still the host's, hence surely a real one
         *namespaces.set_time_offsets(config),  # likewise
         *idmap.become_root(config),  # not before the files of the host's, which the new ids may not open any more
         *sysctl.write(config, host),  # likewise; the namespaces that own the parameters are there already

@@ -4,9 +4,9 @@ import errno
 import struct
 
 from harness.runtime import idmap
-from harness.runtime.config import Config
+from harness.runtime.config import Config, namespaces
 from harness.runtime.fields import CAPABILITIES, RLIMITS
-from harness.runtime.step import CHANNEL, Call, Host, Packed, Saved, Step, Strings
+from harness.runtime.step import CHANNEL, Call, Filled, Host, Packed, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, PR, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, O
 
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -63,13 +63,29 @@ def set_rlimits(config: Config) -> list[Step]:
     return [Step("rlimits", "while a hard limit may still be raised: getrlimit(2)", tuple(calls))] if calls else []
 
 
-def set_oom_score(config: Config) -> list[Step]:
+def set_oom_score(config: Config, host: Host) -> list[Step]:
     """Set the preference of the out-of-memory killer; without a value the runtime-spec wants it left as it is."""
+    return [] if _set_from_outside(config, host) else _write_oom_score(config, "/proc/self/oom_score_adj")
+
+
+def set_oom_score_from_outside(config: Config, host: Host) -> list[Step]:
+    """Set the preference of a child in a user namespace.
+
+    Once the launcher had one, with CAP_SYS_RESOURCE, no smaller one may be set without it: proc_pid_oom_score_adj(5).
+    """
+    return _write_oom_score(config, Filled("/proc/{pid}/oom_score_adj")) if _set_from_outside(config, host) else []
+
+
+def _set_from_outside(config: Config, host: Host) -> bool:
+    return "user" in namespaces(config) and not host.rootless
+
+
+def _write_oom_score(config: Config, path: str | Filled) -> list[Step]:
     value = config["process"].get("oomScoreAdj")
     if value is None:
         return []
     calls = (
-        Call("openat", (AT_FDCWD, "/proc/self/oom_score_adj", O.WRONLY | O.CLOEXEC), saves="file"),
+        Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
         Call("write", (Saved("file"), str(value), len(str(value)))),
         Call("close", (Saved("file"),)),
     )

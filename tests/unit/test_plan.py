@@ -132,6 +132,18 @@ def test_root_joins_a_user_namespace_last_and_an_ordinary_user_first() -> None:
     assert [step.name for step in joining("network", "user", uid=1000).enter][2:] == ["enter:user", "enter:network"]
 
 
+def test_what_nobody_in_a_user_namespace_may_set_is_set_by_root_from_outside() -> None:
+    def with_preference(uid: int) -> Plan:
+        config = example(1, 1)  # an ordinary user's, which has a user namespace
+        config["process"]["oomScoreAdj"] = 5
+        return plan(config, Host("isoproof-1", "/bundle/rootfs", uid=uid, gid=uid, kernel=(6, 18)))
+
+    assert [step.name for step in with_preference(0).between][:2] == ["reset-priority", "oom-score"]
+    assert "oom-score" not in names(with_preference(0))
+    assert not {"reset-priority", "oom-score"} & {step.name for step in with_preference(1).between}
+    assert "oom-score" in names(with_preference(1))
+
+
 def test_what_is_joined_is_neither_made_nor_set_up() -> None:
     wanted = joining("user", "network", "pid", "cgroup")
     assert wanted.flags == CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC
