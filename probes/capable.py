@@ -194,7 +194,8 @@ def _audit_read() -> None:
 
 
 def _perfmon() -> None:
-    _unless(_setting("perf_event_paranoid") <= 0)  # everybody may
+    # Everybody may, or, above 2, which is a distribution's own, only who has CAP_SYS_ADMIN.
+    _unless(_setting("perf_event_paranoid") not in (1, 2))
     attributes = struct.pack("IIQ", PERF_TYPE_SOFTWARE, PERF_ATTR_SIZE, PERF_COUNT_SW_DUMMY)
     _kernel.syscall("perf_event_open", attributes.ljust(PERF_ATTR_SIZE, b"\0"), -1, 0, -1, 0)  # all that CPU 0 does
 
