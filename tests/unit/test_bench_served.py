@@ -30,7 +30,7 @@ class StandIn(Served):
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], StandIn]]:
-    monkeypatch.setattr(cells, "DEADLINE", 0.5)
+    monkeypatch.setattr(cells, "DEADLINE", 2.0)  # within which a busy machine starts an interpreter
     monkeypatch.setattr(own, "END", 0.1)
     with orphans.adopted(), contenders.place() as place:
         before = orphans.children()
