@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,10 +100,11 @@ class ScenarioFile(pytest.File):
 
     def known(self, runtime: str) -> Known:
         """What is known of a runtime."""
+        from harness import backends
         from harness.language import Known
         from harness.scenario import load_known
 
-        findings = self.path.parent / "known" / f"{runtime}.yaml"
+        findings = self.path.parent / "known" / f"{backends.findings(runtime)}.yaml"
         return load_known(os.path.relpath(findings)) if findings.exists() else Known()
 
 
@@ -180,6 +182,7 @@ class CheckItem(pytest.Function):
             self.note("error", str(error))
             return
         twin = twins[0] if twins else None
+        self.result.command = shlex.join(answer.get("start", {}).get("command", []))
         with clock(self.config).part("judge"):
             if self.case.knob:
                 self.note(*verdict.prove(self.case.check, answer, twin))

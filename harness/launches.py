@@ -10,7 +10,7 @@ for.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 from harness import backends, environment, sabotage, shapes, verdict
@@ -229,8 +229,10 @@ def obstacle(case: Case, known: Known) -> Obstacle | None:
     backend = backends.load(case.runtime)
     if missing := backend.available():
         return Obstacle(missing, declared=False)
-    if lacking := backend.unsupported(config(*case.check.base, case.check.container)):
-        return Obstacle(f"{case.runtime} cannot give: {'; '.join(lacking)}", declared=False)
+    asked = config(*case.check.base, case.check.container)
+    # What another runtime cannot express is its nature; what ours cannot, this machine lacks.
+    if lacking := backend.unsupported(asked):
+        return Obstacle(f"{case.runtime} cannot give: {'; '.join(lacking)}", declared=case.runtime != "builtin")
     if case.knob:
         unprovable = verdict.unprovable(case.check, environment.facts())
         if unprovable and unprovable.outcome == "skip":
@@ -239,4 +241,7 @@ def obstacle(case: Case, known: Known) -> Obstacle | None:
             return Obstacle(f"known to fail on {case.runtime}, so it can prove nothing there", declared=True)
         if inapplicable := sabotage.applies_to(case.knob, case.runtime):
             return Obstacle(inapplicable, declared=True)
+        with suppress(sabotage.Unfit):
+            if lacking := backend.unsupported(sabotage.sabotaged_config([case.knob], asked)):
+                return Obstacle(f"{case.runtime} cannot be asked for the sabotage: {'; '.join(lacking)}", declared=True)
     return None

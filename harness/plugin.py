@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.errors import BadInput
 from harness.items import BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, clock, runtimes
 from harness.severities import SEVERITIES
 
@@ -67,8 +68,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from harness import backends
 
         for name in chosen:
-            if name not in backends.names():
-                raise pytest.UsageError(f"--runtime {name}: no such runtime; there are {', '.join(backends.names())}")
+            try:
+                backends.load(name)
+            except BadInput as error:
+                raise pytest.UsageError(f"--runtime {name}: {error}") from None
     if config.getoption("precision") and "builtin" not in runtimes(config):
         raise pytest.UsageError("--precision needs --runtime builtin, on which alone every sabotage can be turned")
     if not hasattr(config, "workerinput"):  # with xdist the controller writes the report

@@ -44,7 +44,7 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
 
     `outcome` is None where only the check's proofs were run. `path` and `line` are where the check stands. `shape` is
     the container that it was made in if that is not its own. `answers` are, of a check that passed, what the container
-    answered to all that its expectations name.
+    answered to all that its expectations name. `command` is what started it, where that was a program of the runtime's.
     """
 
     check: str
@@ -61,6 +61,7 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     proofs: list[Proof] = []
     shape: str = ""
     answers: list[tuple[str, str]] = []
+    command: str = ""
 
     @property
     def identity(self) -> tuple[str, str, str]:

@@ -307,7 +307,7 @@ def test_an_unknown_runtime_is_one_line(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD)
     run = project.run("--runtime", "rnuc")
     assert run.ret == pytest.ExitCode.USAGE_ERROR
-    run.stderr.fnmatch_lines(["ERROR: --runtime rnuc: no such runtime; there are *builtin*null*runc*"])
+    run.stderr.fnmatch_lines(["ERROR: --runtime rnuc: unknown runtime *; known are *builtin*null*runc*"])
     run.stderr.no_fnmatch_line("*Traceback*")
 
 
