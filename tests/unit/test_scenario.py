@@ -551,7 +551,7 @@ def test_known(file: Path) -> None:
         ("fails: {a: {}}\n", "a.yaml:1:12: 'a' lacks the key 'reason'"),
         ("fails: {a: because}\n", "a.yaml:1:12: 'a' expects a mapping, not the text 'because'"),
         ("fail: {}\n", "a.yaml:1:1: unknown key 'fail'; did you mean 'fails'?"),
-        ("skips: {a: {reason: x, see: []}}\n", "a.yaml:1:24: unknown key 'see'; there is reason"),
+        ("skips: {a: {reason: x, see: []}}\n", "a.yaml:1:24: unknown key 'see'; there is reason, versions"),
         ("fails: {a: {reason: x}}\nskips: {a: {reason: x}}\n", "a.yaml:2:9: 'a' stands under fails too"),
     ],
 )
