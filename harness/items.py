@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.scenario import Scenario
     from harness.timing import RunClock
 
+ALL = "all"  # as a value of --runtime
 BEGUN = pytest.StashKey[float]()
 CLOCK = pytest.StashKey["RunClock"]()
 SCENARIOS = pytest.StashKey["dict[Path, Scenario]"]()
@@ -48,8 +49,11 @@ def clock(config: pytest.Config) -> RunClock:
 
 
 def runtimes(config: pytest.Config) -> list[str]:
-    """The runtimes under test, each once, in the order in which they were asked for."""
-    return list(dict.fromkeys(config.getoption("runtimes") or ["builtin"]))
+    """The runtimes under test, each once, in the order in which they were asked for; `all` are those that are here."""
+    from harness import backends
+
+    chosen: list[str] = config.getoption("runtimes") or ["builtin"]
+    return list(dict.fromkeys(name for text in chosen for name in (backends.here() if text == ALL else [text])))
 
 
 def scenario(config: pytest.Config, path: Path) -> Scenario:
@@ -100,12 +104,9 @@ class ScenarioFile(pytest.File):
 
     def known(self, runtime: str) -> Known:
         """What is known of a runtime, in the version that is here."""
-        from harness import backends
-        from harness.language import Known
-        from harness.scenario import load_known
+        from harness import launches
 
-        findings = self.path.parent / "known" / f"{backends.findings(runtime)}.yaml"
-        return load_known(os.path.relpath(findings)).of(backends.version(runtime)) if findings.exists() else Known()
+        return launches.known(self.path.parent / "known", runtime)
 
 
 class CheckItem(pytest.Function):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from harness import environment
 from harness.errors import BadInput
 from harness.timing import Timing
 
@@ -195,12 +196,33 @@ def to_json(results: Results) -> str:
 def from_json(text: str | bytes, path: str = "results") -> Results:
     """The results of a file; BadInput names the file and what is wrong with it."""
     try:
-        version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
+        document = msgspec.json.decode(text, type=dict[str, Any])
+        version = document.get("format")
+        if version is None and "matrix" in document:
+            raise BadInput(f"{path}: it is a matrix of several runs; isoproof report --matrix {path} tells it")
         if version != FORMAT:
             raise BadInput(f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof")
-        return msgspec.json.decode(text, type=Results)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        results = msgspec.json.decode(text, type=Results)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{path}: not a result list of isoproof: {error}") from None
+    require_environment(results.environment, path)
+    runtimes = {runtime.name for runtime in results.runtimes}
+    identities: set[tuple[str, str, str]] = set()
+    for result in results.results:
+        if result.runtime not in runtimes:
+            raise BadInput(f"{path}: {result.check} is told of {result.runtime}, which was not put under test there")
+        if result.identity in identities:
+            raise BadInput(f"{path}: {result.label} is told of {result.runtime} twice")
+        identities.add(result.identity)
+    return results
+
+
+def require_environment(facts: dict[str, Any], path: str) -> None:
+    """Raise BadInput, with a file's name, where its environment lacks what every report tells of it."""
+    try:
+        environment.one_line(facts)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path}: its environment is not one that isoproof has written: {error!r}") from None
 
 
 def result_to_text(result: Result) -> str:

@@ -6,6 +6,7 @@ Behind a colon may stand options, with commas between them: a path (`runc:/opt/r
 configs, not scenarios.
 """
 
+import contextlib
 import functools
 import importlib
 import os
@@ -21,6 +22,7 @@ Config = dict[str, Any]
 Streams = tuple[int, int, int]
 
 SHIPPED = "as-shipped"
+EXECUTABLE = "/PATH"  # how the option that names an executable is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,38 @@ def version(text: str) -> str:
     """Return the version of a runtime, or nothing where it is not here; asked for once in a process."""
     backend = load(text)
     return "" if backend.available() else backend.version()
+
+
+@functools.cache
+def here() -> list[str]:
+    """Return every runtime that is here, ours first, and each of the others as it is shipped, too.
+
+    Not among them are the one that does nothing, and what is nothing without an option. Ours has no other defaults.
+    """
+    found = ["builtin"]
+    for name in names():
+        with contextlib.suppress(BadInput):
+            if name not in ("builtin", "null"):
+                found += [text for text in (name, f"{name}:{SHIPPED}") if not load(text).available()]
+    return found
+
+
+def options_of(name: str) -> list[str]:
+    """Return the options that a runtime has, as it says when it is made: `/PATH`, `as-shipped` and its own."""
+    try:
+        importlib.import_module(f"{__name__}.{name}").make(_Inquiry(name, EXECUTABLE))
+    except _Told as told:
+        return list(told.args)
+    return []
+
+
+class _Told(Exception):
+    """The options of a runtime, which nobody has wanted to use."""
+
+
+class _Inquiry(Options):
+    def only(self, known: Iterable[str] = (), executable: bool = True) -> None:
+        raise _Told(*([EXECUTABLE] if executable else []), SHIPPED, *known)
 
 
 def findings(text: str) -> str:
