@@ -163,8 +163,7 @@ def test_the_matrix_on_a_terminal_fits_in_80_columns() -> None:
     assert max(map(len, lines)) <= 80
     headings = [line.split() for line in lines if line.startswith(" ")]
     assert ["bubblewrap", "bubblewrap", "containerd", "containerd"] in headings
-    assert ["as-shipped", "as-shipped"] in headings
-    assert ["…g/runtime"] in headings
+    assert ["as-shipped", "…g/runtime"] in headings
     [docker, *_] = [line for line in lines if line.startswith("uts ") and "1 of 2" in line]
     assert docker.split()[:4] == ["uts", "1", "of", "2"]
 
