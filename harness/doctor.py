@@ -16,7 +16,7 @@ from harness.launches import Case, config, known, obstacle
 from harness.report.terminal import WIDTH, Piece, table
 from harness.results import printable
 from harness.runtime import leftovers
-from harness.runtime.errors import IsoproofError
+from harness.runtime.errors import BadInput, IsoproofError
 from harness.runtime.fields import CAPABILITIES
 from harness.scenario import Scenario
 
@@ -93,9 +93,12 @@ def census(names: list[str], scenarios: list[Scenario]) -> Census:
 
 
 def _examined(name: str) -> Examined:
-    missing = backends.load(name).available() or ""
+    try:
+        missing = backends.load(name).available() or ""
+    except BadInput as error:  # it is nothing without an option, such as a path
+        missing = str(error)
     options = backends.options_of(backends.parse(name).name)
-    return Examined(name, backends.version(name), missing, options, Counter(), Counter())
+    return Examined(name, "" if missing else backends.version(name), missing, options, Counter(), Counter())
 
 
 def lines(found: Census, sandbox: str, width: int) -> Iterator[str]:

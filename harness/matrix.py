@@ -241,13 +241,19 @@ def _differences(left: Matrix, right: Matrix, left_runtime: str, right_runtime: 
 
 
 def _require_one_catalogue(matrices: dict[str, Matrix]) -> None:
-    """Raise BadInput where a check is another one in another file."""
+    """Raise BadInput where a check is another one in another file, or where all checks of an area have other names."""
     known: dict[str, tuple[str, str, str, str]] = {}
     for path, matrix in matrices.items():
-        for area, check, row in matrix.rows():
-            origin, *rest = known.setdefault(check, (path, area, row.claim, row.severity))
-            if rest != [area, row.claim, row.severity]:
-                raise BadInput(f"{path}: its {check} is another check than that of {origin}: runs of two catalogues")
+        for area, rows in matrix.areas.items():
+            origin = next((first for first, told_area, *_ in known.values() if told_area == area), None)
+            if origin and not rows.keys() & known.keys():
+                raise BadInput(f"{path}: no check of {area} is one of those of {origin}: runs of two catalogues")
+            for check, row in rows.items():
+                origin, *rest = known.setdefault(check, (path, area, row.claim, row.severity))
+                if rest != [area, row.claim, row.severity]:
+                    raise BadInput(
+                        f"{path}: its {check} is another check than that of {origin}: runs of two catalogues"
+                    )
 
 
 def _errnos(result: Result) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from harness import backends, cli, doctor, outer
 from harness.backends import Backend, Exit, Streams
 from harness.doctor import Census, Examined
-from harness.errors import HarnessError
+from harness.errors import BadInput, HarnessError
 
 SCENARIO = """
 title: A container has names of its own
@@ -98,6 +98,20 @@ def test_what_is_known_of_other_versions_is_in_nobodys_way(runtimes: dict[str, B
     (project / "scenarios/known/runc.yaml").write_text(KNOWN.replace("<2", "<1.5"))
     [runc] = census("runc").runtimes
     assert (runc.askable, "it never could" in runc.obstacles) == ({"uts": 3}, False)
+
+
+def test_what_is_nothing_without_an_option_is_not_here(
+    runtimes: dict[str, Backend], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(text: str) -> Backend:
+        if text == "null":
+            raise BadInput("runtime null: it needs a path")
+        return runtimes[text]
+
+    monkeypatch.setattr(backends, "load", load)
+    assert [(each.name, each.missing) for each in census(*NAMES).runtimes if each.missing] == [
+        ("null", "runtime null: it needs a path")
+    ]
 
 
 def test_a_runtime_with_options_has_findings_of_its_own(runtimes: dict[str, Backend]) -> None:
