@@ -137,7 +137,7 @@ class CheckItem(pytest.Function):
         )
         for mark in (check.severity, file.path.stem, *(["slow"] if check.slow else [])):
             item.add_marker(mark)
-        finding = known.fails.get(check.name)
+        finding = known.finding(check.name, check.shape)
         if finding and not knob:
             item.add_marker(pytest.mark.xfail(reason=finding.reason, raises=CheckFailed, strict=True))
         return item

@@ -253,11 +253,13 @@ class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     reason: why it fails there, in one sentence
     see: where that is told: sources, issues, CVEs
+    shapes: the containers in which it fails, `own` for the check's own; all of them where it is left out
     versions: those of the runtime that fail it, such as `<1.2`; every one where it is left out
     """
 
     reason: Text
     see: list[Text] = []
+    shapes: Annotated[list[Text], Meta(min_length=1)] | None = None
     versions: Versions | None = None
 
 
@@ -281,6 +283,11 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     fails: dict[CheckName, Finding] = {}
     skips: dict[CheckName, Skipped] = {}
+
+    def finding(self, check: str, shape: str) -> Finding | None:
+        """What is known of a check in a shape, or in its own container where that has no name."""
+        finding = self.fails.get(check)
+        return finding if finding and (finding.shapes is None or (shape or "own") in finding.shapes) else None
 
     def of(self, version: str) -> "Known":
         """What is known of one version: the entries for others are as if they were not there."""

@@ -545,6 +545,19 @@ def test_known(file: Path) -> None:
     assert {name: skipped.reason for name, skipped in known.skips.items()} == {"c": "cannot"}
 
 
+def test_a_finding_may_be_of_some_shapes_only(file: Path) -> None:
+    file.write_text("fails:\n  everywhere: {reason: why}\n  here: {reason: why, shapes: [own, hardened]}\n")
+    known = load_known(file)
+    places = [(name, shape) for name in ("everywhere", "here", "else") for shape in ("", "hardened", "userns")]
+    assert [place for place in places if known.finding(*place)] == [
+        ("everywhere", ""),
+        ("everywhere", "hardened"),
+        ("everywhere", "userns"),
+        ("here", ""),
+        ("here", "hardened"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
