@@ -4,6 +4,7 @@ What `isoproof report` does. Each function prints, and returns the exit status.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness import backends, matrix, report
@@ -46,20 +47,28 @@ def tell_matrix(files: list[Path], format_name: str, directory: Path) -> int:
 
 def compare(left: str, right: str, files: list[Path], usual: Path) -> int:
     """Compare two files, or two runtimes in what files, or the usual one, tell of them; 1 if a verdict differs."""
-    are_files = [Path(text).exists() for text in (left, right)]
-    for text, is_file in zip((left, right), are_files, strict=True):
-        if not is_file and text.partition(":")[0] not in backends.names():
-            raise BadInput(f"open {text}: no such file, and no runtime of that name")
-    if all(are_files) and not files:
-        found = matrix.difference_of_runs(matrix.read(Path(left)), matrix.read(Path(right)), (left, right))
-    elif not any(are_files):
+    names = (left, right)
+    there = [Path(name).exists() for name in names]
+    if all(there) and not files:
+        found = matrix.difference_of_runs(matrix.read(Path(left)), matrix.read(Path(right)), names)
+    elif not any(there):
         told = files or [usual]
+        _require_runtimes(names, told)
         merged = matrix.merged({str(file): matrix.read(file) for file in told})
         found = matrix.difference_of_runtimes(merged, left, right, ", ".join(map(str, told)))
     else:
+        _require_runtimes([name for name, is_there in zip(names, there, strict=True) if not is_there], [])
         raise BadInput("--diff takes two files, or two runtimes and the files that tell of them")
     for line in terminal.differences(found):
         print(line)
     if not found:
         print("no verdict differs", file=sys.stderr)
     return int(bool(found))
+
+
+def _require_runtimes(names: Iterable[str], files: list[Path]) -> None:
+    """Raise BadInput for a name that is no file and no runtime either, here or in a file that is there."""
+    known = {column.name for file in files if file.exists() for column in matrix.read(file).runtimes}
+    for name in names:
+        if name not in known and name.partition(":")[0] not in backends.names():
+            raise BadInput(f"open {name}: no such file, and no runtime of that name")

@@ -105,26 +105,35 @@ def _names(matrix: Matrix) -> list[str]:
 def _verdict(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    return f"{SIGNS[cell.verdict]} ({escaped(' '.join(cell.errno))})" if cell.errno else SIGNS[cell.verdict]
+    sign = cell.verdict if cell.verdict == "pass" else SIGNS[cell.verdict]  # many columns: what is red must stand out
+    return f"{sign} ({escaped(' '.join(cell.errno))})" if cell.errno else sign
 
 
 def _told_reasons(matrix: Matrix) -> list[str]:
-    """What did not pass: claims that do not hold, each by itself, and skips folded by their reason."""
-    broken, skipped = [], defaultdict[tuple[str, str], list[str]](list)
+    """What does not hold where and why, and of each runtime what it was not asked for; a check once for its shapes."""
+    broken: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for _, check, row in matrix.rows():
-        for runtime, cell in row.cells.items():
-            if cell.verdict == "skip":
-                skipped[runtime, cell.reason].append(check)
-            elif cell.verdict != "pass":
-                broken.append([check, runtime, cell.verdict, cell.reason or f"it does not hold: {row.claim}"])
-    return [
-        *(["## What does not hold", "", *_table(["check", "runtime", "", "reason"], broken)] if broken else []),
-        *(["## What cannot be asked for", ""] if skipped else []),
-        *(
-            f"- {escaped(runtime)}, {len(checks)} checks: {escaped(reason)} ({escaped(', '.join(checks))})"
-            for (runtime, reason), checks in skipped.items()
-        ),
+        for runtime in matrix.runtimes:
+            cell = row.cells.get(runtime.name)
+            if cell and cell.verdict not in ("pass", "skip"):
+                reason = cell.reason or f"it does not hold: {row.claim}"
+                broken[check.partition("[")[0], cell.verdict, reason].append(runtime.name)
+    rows = [
+        [check, ", ".join(dict.fromkeys(runtimes)), verdict, reason]
+        for (check, verdict, reason), runtimes in broken.items()
     ]
+    text = ["## What does not hold", "", *_table(["check", "runtimes", "", "reason"], rows)] if rows else []
+    for column in matrix.runtimes:
+        skipped: dict[str, list[str]] = defaultdict(list)
+        for _, check, row in matrix.rows():
+            cell = row.cells.get(column.name)
+            if cell and cell.verdict == "skip":
+                skipped[cell.reason].append(check.partition("[")[0])
+        if skipped:
+            rows = [[", ".join(dict.fromkeys(checks)), str(len(checks)), reason] for reason, checks in skipped.items()]
+            heading = f"## What {escaped(column.name)} was not asked for"
+            text += [heading, "", *_table(["checks", "in all shapes", "reason"], rows)]
+    return text
 
 
 def _heading(results: Results) -> list[str]:

@@ -138,20 +138,22 @@ def test_markdown_tells_verdicts_errnos_versions_and_reasons() -> None:
                 result(answers=DENIED, command="runc run <x>"),
                 result("uts-a", SHIPPED, "fail", failures=red("None")),
                 result("uts-b", "runc", "skip", reason="no | such thing"),
+                result("uts-b", "runc", "skip", reason="no | such thing", shape="userns"),
                 result("uts-b", SHIPPED, "xfail", reason="issue 12"),
                 lxc="lxc is not installed",
             )
         )
     )
     lines = text.splitlines()
-    assert r"| runc | 1.1.5 | 1 | 0 | 0 | 1 | 0 | runc run &lt;x&gt; |" in lines
+    assert r"| runc | 1.1.5 | 1 | 0 | 0 | 2 | 0 | runc run &lt;x&gt; |" in lines
     assert r"| lxc | lxc is not installed | 0 | 0 | 0 | 0 | 0 |  |" in lines
     assert r"| check | severity | runc | docker:as\-shipped | lxc |" in lines
-    assert r"| uts\-a | leak | ✅ pass (EPERM) | ❌ **fail** (0) |  |" in lines
-    assert r"| uts | 1 of 2 | 0 of 2 |  |" in lines
+    assert r"| uts\-a | leak | pass (EPERM) | ❌ **fail** (0) |  |" in lines
+    assert r"| uts | 1 of 3 | 0 of 2 |  |" in lines
     assert r"| uts\-a | docker:as\-shipped | fail | it does not hold: uts\-a holds |" in lines
     assert r"| uts\-b | docker:as\-shipped | xfail | issue 12 |" in lines
-    assert r"- runc, 1 checks: no \| such thing (uts\-b)" in lines
+    assert "## What runc was not asked for" in lines
+    assert r"| uts\-b | 2 | no \| such thing |" in lines
 
 
 def test_the_matrix_on_a_terminal_fits_in_80_columns() -> None:
@@ -243,6 +245,12 @@ def test_two_runtimes_of_a_run_are_compared(store: Store, capsys: pytest.Capture
     assert report("--diff", "runc", shipped) == 1
     assert capsys.readouterr().out == f"uts-b  runc: pass -> {shipped}: fail\n"
     assert report("--diff", shipped, shipped) == 0
+
+
+def test_runtimes_of_a_run_need_not_be_known_here(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    store("a.json", run(result(runtime="newest"), result(runtime="older:x", outcome="fail")))
+    assert report("--diff", "newest", "older:x", "a.json") == 1
+    assert capsys.readouterr().out == "uts-a  newest: pass -> older:x: fail\n"
 
 
 def edited(**changes: Any) -> str:
