@@ -223,9 +223,17 @@ def config(*layers: Container) -> Config:
 
 
 def known(folder: Path, runtime: str) -> Known:
-    """What is known of a runtime, in the version that is here; the folder holds a file for each."""
-    path = folder / f"{backends.findings(runtime)}.yaml"
-    return load_known(os.path.relpath(path)).of(backends.version(runtime)) if path.exists() else Known()
+    """What is known of a runtime, in the version that is here; the folder holds a file for each.
+
+    What it cannot be asked for, it cannot with options either: those skips hold for it, too.
+    """
+    version = backends.version(runtime)
+    own, plain = (
+        load_known(os.path.relpath(path)).of(version) if path.exists() else Known()
+        for path in (folder / f"{name}.yaml" for name in (backends.findings(runtime), backends.parse(runtime).name))
+    )
+    inherited = {name: entry for name, entry in plain.skips.items() if name not in own.fails}
+    return Known(fails=own.fails, skips=inherited | own.skips)
 
 
 def obstacle(case: Case, known: Known, asked: Config | None = None) -> Obstacle | None:

@@ -114,9 +114,9 @@ def test_what_is_nothing_without_an_option_is_not_here(
     ]
 
 
-def test_a_runtime_with_options_has_findings_of_its_own(runtimes: dict[str, Backend]) -> None:
+def test_a_runtime_with_options_lacks_what_it_lacks_without(runtimes: dict[str, Backend]) -> None:
     [shipped] = census("runc:as-shipped").runtimes
-    assert (shipped.name, shipped.askable) == ("runc:as-shipped", {"uts": 3})
+    assert (shipped.name, shipped.askable, shipped.obstacles["it never could"]) == ("runc:as-shipped", {"uts": 2}, 1)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
