@@ -20,6 +20,8 @@ from harness.runtime.errors import BadInput, IsoproofError
 from harness.runtime.fields import CAPABILITIES
 from harness.scenario import Scenario
 
+MOST = 5  # of many runtimes, so many obstacles each are told
+
 
 class Examined(NamedTuple):
     """A runtime: `missing` says why it cannot be used, `askable` how many checks of an area it can be asked for.
@@ -131,7 +133,10 @@ def lines(found: Census, sandbox: str, width: int) -> Iterator[str]:
         yield "what stands in the way of the others, and of how many"
     yield from _counted("on this machine", found.unmet, width)
     for each in here:
-        yield from _counted(f"with {each.name}", each.obstacles, width)
+        most = MOST if len(found.runtimes) > MOST else len(each.obstacles)
+        yield from _counted(f"with {each.name}", Counter(dict(each.obstacles.most_common(most))), width)
+        if len(each.obstacles) > most:
+            yield f"         and {len(each.obstacles) - most} more things: isoproof doctor {each.name}"
 
 
 def _counted(heading: str, reasons: Counter[str], width: int) -> Iterator[str]:

@@ -84,6 +84,12 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if area in (None, own_area) and runtime in row.cells
         )
 
+    def made(self, runtime: str, area: str) -> Counter[str]:
+        """How often each verdict was given in an area, but for skips: what was not asked for has not failed."""
+        outcomes = self.outcomes(runtime, area)
+        del outcomes["skip"]
+        return outcomes
+
 
 class Difference(NamedTuple):
     """A check whose verdicts differ, and the runtimes that they are of; None where it was not made."""

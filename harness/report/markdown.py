@@ -84,9 +84,9 @@ def _runtimes(matrix: Matrix) -> list[str]:
 def _areas(matrix: Matrix) -> list[str]:
     rows = []
     for area in matrix.areas:
-        counts = [matrix.outcomes(runtime.name, area) for runtime in matrix.runtimes]
+        counts = [matrix.made(runtime.name, area) for runtime in matrix.runtimes]
         rows.append([area, *(f"{each['pass']} of {each.total()}" if each else "" for each in counts)])
-    return ["## Areas", "", *_table(["passed of", *(runtime.name for runtime in matrix.runtimes)], rows)]
+    return ["## Areas", "", *_table(["passed of those made", *(runtime.name for runtime in matrix.runtimes)], rows)]
 
 
 def _area(matrix: Matrix, area: str) -> list[str]:

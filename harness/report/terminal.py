@@ -69,9 +69,9 @@ def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator
 
 
 def render_matrix(matrix: Matrix) -> str:
-    """The areas and the totals of each runtime, and what was put under test where."""
+    """How many of the checks of each area that were made have passed, the totals, and what they were run on."""
     rows: list[Cells] = [
-        (area, [_count(matrix.outcomes(runtime.name, area)) for runtime in matrix.runtimes]) for area in matrix.areas
+        (area, [_count(matrix.made(runtime.name, area)) for runtime in matrix.runtimes]) for area in matrix.areas
     ]
     rows += [
         ("", [Piece("")] * len(matrix.runtimes)),
@@ -112,8 +112,8 @@ def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]
     rows = [*above, *rows]
     cell = max([CELL, *(len(part) + 2 for heading in headings for part in heading)])
     fit = max((width - LABEL) // cell, 1)
+    label = max(width - cell * min(fit, len(names)), LABEL)
     for first in range(0, len(names), fit):
-        label = max(width - cell * len(names[first : first + fit]), LABEL)
         for name, cells in rows:
             *padded, last = cells[first : first + fit]
             text = _shortened(name, label - 2).ljust(label)

@@ -204,6 +204,19 @@ def test_all_fits_in_80_columns() -> None:
     assert sum(line.startswith("  uts") for line in lines) == 2
 
 
+def test_of_many_runtimes_only_the_greatest_obstacles_are_told() -> None:
+    obstacles = Counter({f"thing {number}": number for number in range(1, 9)})
+    some = [Examined(f"runtime{number}", "1", "", [], Counter(), obstacles) for number in range(6)]
+    told = list(doctor.lines(Census(Counter({"uts": 9}), Counter(), some), "", 80))
+    assert told[-7:] == [
+        "  with runtime5",
+        *(f"      {number}  thing {number}" for number in (8, 7, 6, 5, 4)),
+        "         and 3 more things: isoproof doctor runtime5",
+    ]
+    few = list(doctor.lines(Census(Counter({"uts": 9}), Counter(), some[:5]), "", 80))
+    assert few[-1] == "      1  thing 1"
+
+
 def test_a_label_that_is_too_long_has_a_line_of_its_own() -> None:
     assert list(doctor.labelled("short", "a b c", 20)) == [f"{'short':<15}a b c"]
     assert list(doctor.labelled("as long as this", "a b c", 18)) == [

@@ -149,7 +149,7 @@ def test_markdown_tells_verdicts_errnos_versions_and_reasons() -> None:
     assert r"| lxc | lxc is not installed | 0 | 0 | 0 | 0 | 0 |  |" in lines
     assert r"| check | severity | runc | docker:as\-shipped | lxc |" in lines
     assert r"| uts\-a | leak | pass (EPERM) | ❌ **fail** (0) |  |" in lines
-    assert r"| uts | 1 of 3 | 0 of 2 |  |" in lines
+    assert r"| uts | 1 of 1 | 0 of 2 |  |" in lines
     assert r"| uts\-a | docker:as\-shipped | fail | it does not hold: uts\-a holds |" in lines
     assert r"| uts\-b | docker:as\-shipped | xfail | issue 12 |" in lines
     assert "## What runc was not asked for" in lines
@@ -165,8 +165,7 @@ def test_the_matrix_on_a_terminal_fits_in_80_columns() -> None:
     headings = [line.split() for line in lines if line.startswith(" ")]
     assert ["bubblewrap", "bubblewrap", "containerd", "containerd"] in headings
     assert ["as-shipped", "…g/runtime"] in headings
-    [docker, *_] = [line for line in lines if line.startswith("uts ") and "1 of 2" in line]
-    assert docker.split()[:4] == ["uts", "1", "of", "2"]
+    assert ["uts", *["1", "of", "1"] * 4] in [line.split() for line in lines]  # a skip has not failed
 
 
 def report(*arguments: str) -> int:
