@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.errors import BadInput
-from harness.results import Outcome, Result, Results, from_json, require_environment
+from harness.results import Outcome, Result, Results, from_json, one_line, require_environment
 
 FORMAT = 1
 SUCCESS = "0"  # stands where an attempt that a check was to see denied has succeeded
@@ -128,7 +128,7 @@ def read(path: Path) -> Matrix:
             return of(from_json(text, str(path)))
         matrix = msgspec.json.decode(text, type=Matrix)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path}: neither a result list nor a matrix of isoproof: {error}") from None
+        raise BadInput(f"{path}: neither a result list nor a matrix of isoproof: {one_line(error)}") from None
     if matrix.matrix != FORMAT:
         raise BadInput(f"{path}: matrix format {matrix.matrix} is not {FORMAT}; make it again with this isoproof")
     for run in matrix.runs:
@@ -137,7 +137,7 @@ def read(path: Path) -> Matrix:
     for _, check, row in matrix.rows():
         for runtime in row.cells:
             if runtime not in names:
-                raise BadInput(f"{path}: {check} is told of {runtime}, which was not put under test there")
+                raise BadInput(f"{path}: {check!r} is told of {runtime!r}, which was not put under test there")
     if not all(0 <= column.run < len(matrix.runs) for column in matrix.runtimes):
         raise BadInput(f"{path}: a runtime is of a run that is not in it")
     return matrix
@@ -182,8 +182,8 @@ def merged(matrices: dict[str, Matrix]) -> Matrix:
             known = columns.get(column.name)
             if known and known.version != column.version:
                 raise BadInput(
-                    f"{path}: {column.name} is version {column.version or 'unknown'}, and {known.version or 'unknown'} "
-                    f"in {origins[column.name]}; isoproof report --diff compares two versions"
+                    f"{path}: {column.name!r} is version {column.version!r}, and {known.version!r} in "
+                    f"{origins[column.name]}; isoproof report --diff compares two versions"
                 )
             columns[column.name] = msgspec.structs.replace(column, run=column.run + len(runs))
             origins[column.name] = path
@@ -206,7 +206,7 @@ def lost(matrix: Matrix) -> list[str]:
                 if name not in row.cells and not row.cells.keys().isdisjoint(names)
             ]
             if holes:
-                lines.append(f"{name}: no result of {len(holes)} checks: {', '.join(holes)}")
+                lines.append(one_line(f"{name}: no result of {len(holes)} checks: {', '.join(holes)}"))
     return lines
 
 
@@ -222,7 +222,7 @@ def difference_of_runs(left: Matrix, right: Matrix, names: tuple[str, str]) -> l
     elif [len(each) for each in runtimes] == [1, 1]:
         pairs = [(runtimes[0][0], runtimes[1][0])]
     else:
-        raise BadInput(f"{names[0]} and {names[1]}: no runtime is in both: {'; '.join(map(', '.join, runtimes))}")
+        raise BadInput(f"{names[0]} and {names[1]}: no runtime is in both: {runtimes[0]} and {runtimes[1]}")
     return [found for pair in pairs for found in _differences(left, right, *pair)]
 
 
@@ -231,7 +231,7 @@ def difference_of_runtimes(matrix: Matrix, left: str, right: str, path: str) -> 
     known = [column.name for column in matrix.runtimes]
     for name in (left, right):
         if name not in known:
-            raise BadInput(f"{path}: {name} was not put under test there; there are {', '.join(known)}")
+            raise BadInput(f"{path}: {name!r} was not put under test there; there are {known}")
     return list(_differences(matrix, matrix, left, right))
 
 
@@ -253,12 +253,12 @@ def _require_one_catalogue(matrices: dict[str, Matrix]) -> None:
         for area, rows in matrix.areas.items():
             origin = next((first for first, told_area, *_ in known.values() if told_area == area), None)
             if origin and not rows.keys() & known.keys():
-                raise BadInput(f"{path}: no check of {area} is one of those of {origin}: runs of two catalogues")
+                raise BadInput(f"{path}: no check of {area!r} is one of those of {origin}: runs of two catalogues")
             for check, row in rows.items():
                 origin, *rest = known.setdefault(check, (path, area, row.claim, row.severity))
                 if rest != [area, row.claim, row.severity]:
                     raise BadInput(
-                        f"{path}: its {check} is another check than that of {origin}: runs of two catalogues"
+                        f"{path}: its {check!r} is another check than that of {origin}: runs of two catalogues"
                     )
 
 

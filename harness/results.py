@@ -189,6 +189,11 @@ def printable(text: str) -> str:
     return safe if len(text) <= LONGEST_TEXT else f"{safe}… ({len(text) - LONGEST_TEXT} more characters)"
 
 
+def one_line(text: object) -> str:
+    """The text, or what an error says, likewise and in one line."""
+    return printable(" ".join(str(text).split()))
+
+
 def to_json(results: Results) -> str:
     return msgspec.json.format(msgspec.json.encode(results), indent=2).decode() + "\n"
 
@@ -204,15 +209,17 @@ def from_json(text: str | bytes, path: str = "results") -> Results:
             raise BadInput(f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof")
         results = msgspec.json.decode(text, type=Results)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path}: not a result list of isoproof: {error}") from None
+        raise BadInput(f"{path}: not a result list of isoproof: {one_line(error)}") from None
     require_environment(results.environment, path)
     runtimes = {runtime.name for runtime in results.runtimes}
     identities: set[tuple[str, str, str]] = set()
     for result in results.results:
         if result.runtime not in runtimes:
-            raise BadInput(f"{path}: {result.check} is told of {result.runtime}, which was not put under test there")
+            raise BadInput(
+                f"{path}: {result.check!r} is told of {result.runtime!r}, which was not put under test there"
+            )
         if result.identity in identities:
-            raise BadInput(f"{path}: {result.label} is told of {result.runtime} twice")
+            raise BadInput(f"{path}: {result.label!r} is told of {result.runtime!r} twice")
         identities.add(result.identity)
     return results
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from harness import environment
 from harness.matrix import Difference, Matrix
-from harness.results import Result, Results, printable
+from harness.results import Result, Results, one_line, printable
 from harness.timing import Timing
 
 FILE = ""
@@ -78,11 +78,11 @@ def render_matrix(matrix: Matrix) -> str:
         *_totals([matrix.outcomes(each.name) for each in matrix.runtimes]),
     ]
     found = list(table([runtime.name for runtime in matrix.runtimes], rows, WIDTH))
-    found += [[Piece(line)] for each in matrix.runtimes for line in wrap(_one_line(told(each)), WIDTH)]
+    found += [[Piece(line)] for each in matrix.runtimes for line in wrap(one_line(told(each)), WIDTH)]
     for run in matrix.runs:
         text = f"on {environment.one_line(run.environment)}; {run.started}"
-        found += [[Piece(line)] for line in wrap(_one_line(text), WIDTH, subsequent_indent="   ")]
-    return "".join(f"{''.join(piece.text for piece in line).rstrip()}\n" for line in found)
+        found += [[Piece(line)] for line in wrap(one_line(text), WIDTH, subsequent_indent="   ")]
+    return "".join(f"{printable(''.join(piece.text for piece in line)).rstrip()}\n" for line in found)
 
 
 def told(runtime: Any) -> str:
@@ -99,7 +99,7 @@ def differences(found: list[Difference]) -> Iterator[str]:
         cells.append((each.check, f"{one}: {left}", right if one == other else f"{other}: {right}"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for check, left, right in cells:
-        yield printable(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}")
+        yield printable(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}").replace("\n", "\\n")
 
 
 def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]:
@@ -227,7 +227,7 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
             what = "cannot be shown" if proof.outcome == "skip" else "unproven"
             folded[what, result.runtime, proof.reason].append(f"{result.label} ({proof.sabotage})")
     for (what, runtime, reason), checks in folded.items():
-        text = f"{what} on {runtime}, {len(checks)} x: {_one_line(reason)}"
+        text = f"{what} on {runtime}, {len(checks)} x: {one_line(reason)}"
         yield from ([Piece(part, COLOURS.get(what, "yellow"))] for part in wrap(text, width))
         yield [Piece(f"  {_shortened(', '.join(checks), width - 2)}")]
     if folded:
@@ -255,10 +255,6 @@ def _indented(label: str, text: str) -> list[str]:
     """A labelled text whose further lines stand below its first."""
     first, *others = text.splitlines() or [""]
     return [f"  {label}{first}", *(f"  {' ' * len(label)}{other}" for other in others)]
-
-
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
 
 
 def _shortened(text: str, width: int) -> str:

@@ -279,13 +279,13 @@ BROKEN = {
     edited(environment={"a": None}).replace(
         "null", "[" * 9000 + "]" * 9000
     ): "neither a result list nor a matrix of isoproof: ",
-    edited(runtimes=[]): "uts-a is told of runc, which was not put under test there",
+    edited(runtimes=[]): "'uts-a' is told of 'runc', which was not put under test there",
     edited_result(outcome="fine"): "Invalid enum value 'fine'",
-    edited_result(check="uts-b"): "uts-b is told of runc twice",
+    edited_result(check="uts-b"): "'uts-b' is told of 'runc' twice",
     edited_result(line="x"): "Expected `int`, got `str`",
     matrix.to_json(matrix.of(run(result())))[:-30]: "neither a result list nor a matrix of isoproof: ",
     edited_matrix(matrix=2): "matrix format 2 is not 1",
-    edited_matrix(runtimes=[]): "uts-a is told of runc, which was not put under test there",
+    edited_matrix(runtimes=[]): "'uts-a' is told of 'runc', which was not put under test there",
     edited_matrix(runs=[]): "a runtime is of a run that is not in it",
     edited_matrix(areas=[]): "Expected `object`, got `array`",
 }
@@ -318,15 +318,15 @@ def test_a_file_that_is_none_is_one_line(
         (["--diff", "good.json", "none.json"], "open none.json: no such file, and no runtime of that name"),
         (["--diff", "runc", "rnc"], "open rnc: no such file, and no runtime of that name"),
         (["--diff", "runc", "builtin"], "open reports/isolation.json: No such file or directory"),
-        (["--diff", "runc", "builtin", "good.json"], "good.json: builtin was not put under test there; there are runc"),
+        (["--diff", "runc", "builtin", "good.json"], "good.json: 'builtin' was not put under test there; there are"),
         (["--diff", "runc", "good.json"], "--diff takes two files, or two runtimes and the files that tell of them"),
         (["--diff", "good.json", "good.json", "good.json"], "--diff takes two files, or two runtimes"),
-        (["--diff", "good.json", "other.json"], "other.json: its uts-a is another check than that of good.json"),
-        (["--matrix", "good.json", "renamed.json"], "renamed.json: no check of uts is one of those of good.json"),
-        (["--matrix", "good.json", "other.json"], "other.json: its uts-a is another check than that of good.json"),
+        (["--diff", "good.json", "other.json"], "other.json: its 'uts-a' is another check than that of good.json"),
+        (["--matrix", "good.json", "renamed.json"], "renamed.json: no check of 'uts' is one of those of good.json"),
+        (["--matrix", "good.json", "other.json"], "other.json: its 'uts-a' is another check than that of good.json"),
         (["--diff", "good.json", "elsewhere.json"], "good.json and elsewhere.json: no check is in both"),
-        (["--diff", "good.json", "several.json"], "good.json and several.json: no runtime is in both: runc; crun, lxc"),
-        (["--matrix", "good.json", "newer.json"], "newer.json: runc is version 1.2, and 1.1.5 in good.json"),
+        (["--diff", "good.json", "several.json"], "good.json and several.json: no runtime is in both: ['runc'] and"),
+        (["--matrix", "good.json", "newer.json"], "newer.json: 'runc' is version '1.2', and '1.1.5' in good.json"),
         (["--matrix", "good.json", "--format", "pdf"], "no such report format: pdf"),
         (["--matrix", "good.json", "--reports", "good.json/a"], "write good.json/a"),
         (["good.json", "good.json"], "report takes one file, or with --matrix several"),
@@ -347,6 +347,22 @@ def test_what_cannot_be_told_is_one_line(
     told = capsys.readouterr().err
     assert told.startswith(f"isoproof: {sentence}")
     assert told.count("\n") == 1
+
+
+def test_hostile_names_reach_no_terminal(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "uts-\x1b[2J\nx"
+    store("a.json", run(result(hostile), result("uts-b", outcome="fail"), result(runtime=hostile, reason=hostile)))
+    store("b.json", run(result(hostile, outcome="fail", claim="b"), result("uts-b"), result(runtime=hostile)))
+    for arguments, status in ((["--matrix", "a.json"], 1), (["--diff", "a.json", "b.json"], 2)):
+        assert report(*arguments) == status
+        told = capsys.readouterr()
+        assert "\x1b" not in told.out + told.err
+    assert told.err.count("\n") == 1
+    store("b.json", run(result(hostile, outcome="fail"), result("uts-b"), result(runtime=hostile)))
+    assert report("--diff", "a.json", "b.json") == 1
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out
+    assert told.out.count("\n") == 2
 
 
 def test_a_binary_file_is_no_run(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
