@@ -2,10 +2,12 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision bench bench-compare test lint format environment clean
+.PHONY: help verify prove precision matrix bench bench-compare test lint format environment clean
 
 VENV := .venv
 ARGS :=
+# Where results are written by `make matrix`.
+REPORTS := reports
 # The stored run with which `make bench-compare` compares.
 BASE := reports/benchmark.json
 # Tried in this order; the first that is Python 3.11 or later makes the environment.
@@ -25,6 +27,11 @@ prove: environment ## the same, and prove that each check goes red when its isol
 
 precision: environment ## besides, turn each sabotage under other checks: those must go red that are recorded to
 	$(PYTEST) scenarios/ --precision=compare -n 2 -q $(ARGS)
+
+# A check that fails is an answer here (exit status 1 of pytest); one without a verdict is not, and report tells it.
+matrix: environment ## run every check on every runtime that is here, as asked and as shipped: reports/matrix.md
+	$(PYTEST) scenarios/ --runtime all --reports $(REPORTS) -q $(ARGS) || [ $$? -eq 1 ]
+	$(VENV)/bin/isoproof report --matrix $(REPORTS)/isolation.json --reports $(REPORTS)
 
 bench: environment ## measure the start-up latency of the runtimes
 	$(PYTEST) scenarios/test_startup_latency.py --benchmark-only $(ARGS)

@@ -4,12 +4,13 @@
     isoproof spec BUNDLE                 write a config.json to begin with
     isoproof list [WHAT]                 checks, probes, shapes, runtimes or reports
     isoproof explain CHECK               what it is about, how it is checked and proven, what to read next
-    isoproof report [FILE]               render results again, in another format
+    isoproof report [FILE...]            render results again, in another format, several as one matrix; compare two
     isoproof lint [PATH...]              look for mistakes in scenario files
-    isoproof doctor                      what this machine can do; --clean removes what killed launchers have left
+    isoproof doctor [RUNTIME...]         what this machine can do, and what its runtimes can be asked for; --clean
+                                         removes what killed launchers have left
 
-Exit status: 0 all is well, 1 a check failed or something is missing, 2 bad input or usage. `run` gives the program's
-own, and 125, 126 and 127 as container tools do.
+Exit status: 0 all is well, 1 a check failed, two runs differ or something is missing, 2 bad input or usage. `run` gives
+the program's own, and 125, 126 and 127 as container tools do.
 
 Each verb imports what it needs itself, so that `run` starts quickly.
 """
@@ -89,12 +90,29 @@ def parser() -> Parser:
     listing.add_argument("--severity", choices=list(SEVERITIES), help="only checks of this severity")
     explain = verb("explain", explain_check, "tell what a check is about, for who is learning it")
     explain.add_argument("check", help="its name")
-    report = verb("report", render_report, "render results; exit status 1 if a check failed")
-    report.add_argument("file", type=Path, nargs="?", default=RESULTS, help=f"default: {RESULTS}")
+    report = verb("report", tell_results, "render results; exit status 1 if a check failed")
+    report.add_argument("files", type=Path, nargs="*", metavar="FILE", help=f"default: {RESULTS}")
     report.add_argument("--format", default="terminal", metavar="NAME", help="see: isoproof list reports")
+    way = report.add_mutually_exclusive_group()
+    way.add_argument(
+        "--matrix",
+        action="store_true",
+        help="put the results of all files together, by check and runtime, and write matrix.md and matrix.json, too; "
+        "exit status 1 if a check is an error",
+    )
+    way.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("A", "B"),
+        help="print a line for each check whose verdict differs in two files, or on two runtimes; exit status 1 if any",
+    )
+    report.add_argument("--reports", type=Path, default=RESULTS.parent, metavar="DIR", help="where --matrix writes")
     lint = verb("lint", lint_scenarios, "look for mistakes in scenario files")
     lint.add_argument("paths", type=Path, nargs="*", default=[SCENARIOS], help="files or folders (default: scenarios)")
-    doctor = verb("doctor", examine, "say what this machine can do, and which runtimes are here")
+    doctor = verb("doctor", examine, "say what this machine can do, and what its runtimes can be asked for")
+    doctor.add_argument(
+        "runtimes", nargs="*", metavar="RUNTIME", help="only these (default: all); exit status 1 if one is missing"
+    )
     doctor.add_argument("--clean", action="store_true", help="remove instead what launchers that were killed have left")
     return top
 
@@ -152,7 +170,10 @@ def list_things(options: argparse.Namespace) -> int:
     elif options.what == "runtimes":
         from harness import backends
 
-        rows = [(name, first_line(Path(backends.__file__).parent / f"{name}.py")) for name in backends.names()]
+        folder = Path(backends.__file__).parent
+        rows = [
+            (name, ", ".join(backends.options_of(name)), first_line(folder / f"{name}.py")) for name in backends.names()
+        ]
     else:
         from harness import report
 
@@ -187,18 +208,18 @@ def last_results() -> "Results | None":
         return None
 
 
-def render_report(options: argparse.Namespace) -> int:
-    from harness import report
-    from harness.results import from_json
+def tell_results(options: argparse.Namespace) -> int:
+    from harness import reporting
 
-    renderer = report.load(options.format)
-    try:
-        text = options.file.read_bytes()
-    except OSError as error:
-        raise BadInput(f"open {options.file}: {error.strerror}; pytest scenarios/ writes it") from None
-    results = from_json(text, str(options.file))
-    print(renderer.render(results), end="")
-    return int(any(result.outcome in ("fail", "error") for result in results.results))
+    if options.diff:
+        left, right = options.diff
+        return reporting.compare(left, right, options.files, RESULTS)
+    files = options.files or [RESULTS]
+    if options.matrix:
+        return reporting.tell_matrix(files, options.format, options.reports)
+    if len(files) > 1:
+        raise BadInput("report takes one file, or with --matrix several")
+    return reporting.render(files[0], options.format)
 
 
 def lint_scenarios(options: argparse.Namespace) -> int:
@@ -223,62 +244,14 @@ def lint_scenarios(options: argparse.Namespace) -> int:
     return 0
 
 
-def clean() -> int:
-    """Remove what launchers that were killed have left, and say what; exit status 1 if something had to stay."""
-    from harness.runtime import leftovers
-
-    lines = list(leftovers.remove())
-    for line in lines or ["nothing was left behind"]:
-        print(line)
-    return int(any(line.lstrip().startswith("left") for line in lines))
-
-
 def examine(options: argparse.Namespace) -> int:
-    """Say what is here, and try what cannot be read off: whether an outer sandbox starts."""
+    from harness import backends, doctor
+
     if options.clean:
-        return clean()
-    import time
-
-    from harness import backends, environment, outer
-    from harness.language import Container, Size
-    from harness.launches import config
-
-    facts = environment.facts()
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    lacking = missing_capabilities()
-    rows: list[tuple[str, ...]] = [
-        ("machine", environment.one_line(facts)),
-        ("capabilities", f"all but {', '.join(lacking)}" if lacking else "all"),
-        ("namespaces", " ".join(facts["namespaces"])),
-        ("packages", versions),
-    ]
-    everything = config(Container(memory=Size(1 << 26), pids=64, cpu=0.5, cgroup=True, init=True, domainname="a"))
-    for name in backends.names():
-        backend = backends.load(name)
-        cannot = backend.unsupported(everything)
-        text = backend.available() or backend.version() + (f"; cannot give: {'; '.join(cannot)}" if cannot else "")
-        rows.append((f"runtime {name}", text))
-    begun = time.monotonic()
-    status = 0
-    try:
-        with outer.start():
-            pass
-        rows.append(("outer sandbox", f"started and ended in {time.monotonic() - begun:.2f} s"))
-    except IsoproofError as error:
-        status = 1
-        rows.append(("outer sandbox", str(error)))
-    for line in aligned(rows):
-        print(line)
-    return status
-
-
-def missing_capabilities() -> list[str]:
-    """The capabilities that this kernel knows and this process lacks."""
-    from harness.runtime.fields import CAPABILITIES
-
-    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    effective = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
-    return [name for number, name in enumerate(CAPABILITIES[: last + 1]) if not effective >> number & 1]
+        return doctor.clean()
+    for name in options.runtimes:
+        backends.load(name)
+    return doctor.examine(options.runtimes, scenarios([SCENARIOS]) if SCENARIOS.exists() else [])
 
 
 def scenarios(paths: list[Path]) -> list["Scenario"]:

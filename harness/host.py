@@ -10,7 +10,7 @@ line. The request and the answer:
      "host": {name: {"probe", "args", "during": name inside}}, "host_after": {name: {"probe", "args"}}}
 
     {"inside": {name: {"facts"} | {"error"}}, "host", "host_after", "canary": {name: facts}, "config": as asked,
-     "start": {"ran", "refused", "message", "status"}, "container": {…}, "error", "unfit",
+     "start": {"ran", "refused", "message", "status", "command"}, "container": {…}, "error", "unfit",
      "milliseconds": {"prepare", "observe", "start", "probes", "end"}}
 
 Its time goes to bundle and canaries (prepare), to what the host sees and does (observe), to the container until its
@@ -20,6 +20,8 @@ first line (start), to the other probes inside, and to what is left to be ended.
 import contextlib
 import copy
 import fcntl
+import functools
+import hashlib
 import json
 import os
 import re
@@ -33,11 +35,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from harness import bait, canaries, rootfs, sabotage
-from harness.backends import Exit, load
+from harness.backends import Backend, Exit, load
+from harness.backends.builtin import Builtin
 from harness.canaries.base import Canary
 from harness.clock import Clock
 from harness.errors import HarnessError, IsoproofError
@@ -101,6 +105,16 @@ def _leave_root_cgroup() -> None:
                 (own / "cgroup.procs").write_text("0")
 
 
+@functools.cache
+def served(runtime: str) -> Backend:
+    """Return a runtime that has what it makes containers by, such as a daemon, and keeps it until the sandbox ends."""
+    backend = load(runtime)
+    directory = Path(WORK, "runtimes", hashlib.sha256(runtime.encode()).hexdigest()[:8])
+    directory.mkdir(parents=True)
+    backend.serve(directory)
+    return backend
+
+
 class Run:
     """One run: a container under probes, with a host around it that watches."""
 
@@ -143,6 +157,7 @@ class Run:
                 "refused": bool(ended.refused) and not ran,
                 "message": ended.refused or self.stderr.strip(),
                 "status": ended.status,
+                "command": ["…" if self.nonce in word else word for word in ended.command],
             },
             "container": self.known["container"] | {"survivors": survivors},
             "milliseconds": self.clock.milliseconds(),
@@ -181,7 +196,7 @@ class Run:
     def _launch(self, asked: Facts) -> Exit:
         """Have a launcher run the container, and attend to its output until both have ended."""
         knobs = [self._knob(text) for text in self.request.get("sabotage", [])]
-        backend = load(self.request["runtime"])
+        backend = served(self.request["runtime"])
         try:
             config = sabotage.sabotaged_config(knobs, asked)
         except sabotage.Unfit as unfit:
@@ -200,7 +215,7 @@ class Run:
                 for canary in self.canaries.values():
                     canary.change_launcher(streams)
                 if alter and self.request["runtime"] == "builtin":
-                    return backend.run(config, self.directory, streams, deadline, alter)  # type: ignore[call-arg]
+                    return cast(Builtin, backend).run(config, self.directory, streams, deadline, alter)
                 return backend.run(config, self.directory, streams, deadline)
 
             _be_the_launcher(start, result[1], stderr[1])
@@ -223,7 +238,7 @@ class Run:
             return Exit(125)
         said = json.loads(report)
         self.unfit = said.pop("unfit", "")
-        return Exit(**said)
+        return Exit(**{**said, "command": tuple(said.get("command", ()))})
 
     def _attend(self, replies: int, stdout: int, stderr: int, result: int, end: float) -> bytes:
         """Read everything that comes until the launcher has reported and the output has ended; return the report."""
@@ -319,12 +334,17 @@ class Run:
         return " + ".join(f"{name}{sign}{self._resolved(value)}" for name, sign, value in parts)
 
     def _processes(self) -> list[int]:
-        """Return the container's processes, oldest first: those that bear the nonce in their command line."""
+        """Return the container's processes, oldest first: those that bear the nonce in their command line.
+
+        So do commands that are given the container's, such as `docker run`; they have the host's root.
+        """
         found = []
+        outside = os.stat("/")
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 with contextlib.suppress(OSError):
-                    if self.nonce.encode() in Path("/proc", entry, "cmdline").read_bytes():
+                    named = self.nonce.encode() in Path("/proc", entry, "cmdline").read_bytes()
+                    if named and not os.path.samestat(os.stat(f"/proc/{entry}/root"), outside):
                         stat = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
                         if stat[0] not in "ZX":
                             found.append((int(stat[19]), int(entry)))
@@ -356,7 +376,7 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
             # The sandbox's user namespace has granted them, and the launcher is to be an ordinary user's.
             bait.drop_capabilities()
         ended = start()
-        os.write(result, json.dumps({"status": ended.status, "refused": ended.refused}).encode())
+        os.write(result, json.dumps(asdict(ended)).encode())
     except sabotage.Unfit as unfit:
         os.write(result, json.dumps({"status": 125, "unfit": str(unfit)}).encode())
     except BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harness.scenario import Scenario
     from harness.timing import RunClock
 
+ALL = "all"  # as a value of --runtime
 BEGUN = pytest.StashKey[float]()
 CLOCK = pytest.StashKey["RunClock"]()
 SCENARIOS = pytest.StashKey["dict[Path, Scenario]"]()
@@ -47,8 +49,11 @@ def clock(config: pytest.Config) -> RunClock:
 
 
 def runtimes(config: pytest.Config) -> list[str]:
-    """The runtimes under test, each once, in the order in which they were asked for."""
-    return list(dict.fromkeys(config.getoption("runtimes") or ["builtin"]))
+    """The runtimes under test, each once, in the order in which they were asked for; `all` are those that are here."""
+    from harness import backends
+
+    chosen: list[str] = config.getoption("runtimes") or ["builtin"]
+    return list(dict.fromkeys(name for text in chosen for name in (backends.here() if text == ALL else [text])))
 
 
 def scenario(config: pytest.Config, path: Path) -> Scenario:
@@ -98,12 +103,10 @@ class ScenarioFile(pytest.File):
                 yield KnobItem.of(self, knob, checks[0].line, every, record)
 
     def known(self, runtime: str) -> Known:
-        """What is known of a runtime."""
-        from harness.language import Known
-        from harness.scenario import load_known
+        """What is known of a runtime, in the version that is here."""
+        from harness import launches
 
-        findings = self.path.parent / "known" / f"{runtime}.yaml"
-        return load_known(os.path.relpath(findings)) if findings.exists() else Known()
+        return launches.known(self.path.parent / "known", runtime)
 
 
 class CheckItem(pytest.Function):
@@ -134,7 +137,7 @@ class CheckItem(pytest.Function):
         )
         for mark in (check.severity, file.path.stem, *(["slow"] if check.slow else [])):
             item.add_marker(mark)
-        finding = known.fails.get(check.name)
+        finding = known.finding(check.name, check.shape)
         if finding and not knob:
             item.add_marker(pytest.mark.xfail(reason=finding.reason, raises=CheckFailed, strict=True))
         return item
@@ -180,6 +183,7 @@ class CheckItem(pytest.Function):
             self.note("error", str(error))
             return
         twin = twins[0] if twins else None
+        self.result.command = shlex.join(answer.get("start", {}).get("command", []))
         with clock(self.config).part("judge"):
             if self.case.knob:
                 self.note(*verdict.prove(self.case.check, answer, twin))
@@ -204,6 +208,14 @@ class CheckItem(pytest.Function):
         if outcome in ("fail", "unproven"):
             raise CheckFailed(reason)
 
+    def listed(self) -> str:
+        """Where the check is said to fail, and in which versions."""
+        from harness import backends
+
+        versions = self.known.fails[self.case.check.name].versions
+        file = f"scenarios/known/{backends.findings(self.case.runtime)}.yaml"
+        return f"{file} (versions {versions})" if versions else file
+
     def completed(self, report: pytest.TestReport) -> Result:
         """The result, with what only pytest knows: how long it took, that it was skipped, or that it crashed."""
         from msgspec.structs import replace
@@ -222,7 +234,7 @@ class CheckItem(pytest.Function):
         elif report.skipped:
             outcome, reason = "skip", str(report.longrepr[2]).removeprefix("Skipped: ")  # type: ignore[index]
         elif report.failed and report.longreprtext.startswith("[XPASS(strict)]"):
-            outcome, reason = "fail", f"it holds, but scenarios/known/{result.runtime}.yaml says that it fails"
+            outcome, reason = "fail", f"it holds, but {self.listed()} says that it fails"
         elif report.failed and noted in (None, "pass", "proven"):
             outcome, reason = "error", report.longreprtext.strip().rpartition("\n")[2]
         if knob:

@@ -10,14 +10,15 @@ for.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from harness import backends, environment, sabotage, shapes, verdict
 from harness.errors import HarnessError
 from harness.language import Container, Known
 from harness.runtime.config import Config
-from harness.scenario import Check
+from harness.scenario import Check, load_known
 from harness.timing import RunClock
 
 START = 30.0  # seconds that a launch gets besides the deadlines of its probes
@@ -55,10 +56,12 @@ class Case(NamedTuple):
 
 class Obstacle(NamedTuple):
     """Why a case is not run. It is `declared` if a scenario, a known finding or the knob itself says so; any
-    other is a lack of this machine, which must not go unnoticed where the suite is relied upon."""
+    other is a lack of this machine, which must not go unnoticed where the suite is relied upon. `lacking` are the
+    features that it is about, where the runtime cannot be asked for some."""
 
     reason: str
     declared: bool
+    lacking: tuple[str, ...] = ()
 
 
 class Launch:
@@ -219,8 +222,22 @@ def config(*layers: Container) -> Config:
     return shapes.config(layers, os.geteuid(), os.getegid())
 
 
-def obstacle(case: Case, known: Known) -> Obstacle | None:
-    """What stands in the way of a case, if anything does."""
+def known(folder: Path, runtime: str) -> Known:
+    """What is known of a runtime, in the version that is here; the folder holds a file for each.
+
+    What it cannot be asked for, it cannot with options either: those skips hold for it, too.
+    """
+    version = backends.version(runtime)
+    own, plain = (
+        load_known(os.path.relpath(path)).of(version) if path.exists() else Known()
+        for path in (folder / f"{name}.yaml" for name in (backends.findings(runtime), backends.parse(runtime).name))
+    )
+    inherited = {name: entry for name, entry in plain.skips.items() if name not in own.fails}
+    return Known(fails=own.fails, skips=inherited | own.skips)
+
+
+def obstacle(case: Case, known: Known, asked: Config | None = None) -> Obstacle | None:
+    """What stands in the way of a case, if anything does; `asked` is its config, if that is there already."""
     unmet = verdict.unmet(case.check, environment.facts())
     if unmet and unmet.outcome == "skip":
         return Obstacle(unmet.reason, declared=True)
@@ -229,14 +246,20 @@ def obstacle(case: Case, known: Known) -> Obstacle | None:
     backend = backends.load(case.runtime)
     if missing := backend.available():
         return Obstacle(missing, declared=False)
-    if lacking := backend.unsupported(config(*case.check.base, case.check.container)):
-        return Obstacle(f"{case.runtime} cannot give: {'; '.join(lacking)}", declared=False)
+    asked = asked or config(*case.check.base, case.check.container)
+    # What another runtime cannot express is its nature; what ours cannot, this machine lacks.
+    if lacking := backend.unsupported(asked):
+        reason = f"{case.runtime} cannot give: {'; '.join(lacking)}"
+        return Obstacle(reason, declared=case.runtime != "builtin", lacking=tuple(lacking))
     if case.knob:
         unprovable = verdict.unprovable(case.check, environment.facts())
         if unprovable and unprovable.outcome == "skip":
             return Obstacle(unprovable.reason, declared=True)
-        if case.check.name in known.fails:
+        if known.finding(case.check.name, case.check.shape):
             return Obstacle(f"known to fail on {case.runtime}, so it can prove nothing there", declared=True)
         if inapplicable := sabotage.applies_to(case.knob, case.runtime):
             return Obstacle(inapplicable, declared=True)
+        with suppress(sabotage.Unfit):
+            if lacking := backend.unsupported(sabotage.sabotaged_config([case.knob], asked)):
+                return Obstacle(f"{case.runtime} cannot be asked for the sabotage: {'; '.join(lacking)}", declared=True)
     return None

@@ -1,7 +1,7 @@
 """The pytest plugin: scenario files become items, results become reports.
 
     pytest scenarios/                       every check on our own runtime
-    pytest scenarios/ --runtime runc        on another one (repeat the option for several)
+    pytest scenarios/ --runtime runc        on another one (repeat the option for several; all: those that are here)
     pytest scenarios/ --prove               besides, every check under each of its sabotages
     pytest scenarios/ --precision=compare   besides, every sabotage under the other checks
 
@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.items import BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, clock, runtimes
+from harness.errors import BadInput
+from harness.items import ALL, BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, clock, runtimes
 from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         dest="runtimes",
         metavar="NAME",
-        help="put this runtime under test; may be repeated (default: builtin)",
+        help="put this runtime under test, with options behind a colon (docker:as-shipped); may be repeated; "
+        "all: those that are here, as asked and as shipped (default: builtin)",
     )
     group.addoption("--prove", action="store_true", help="run every check under its sabotages too; it must go red")
     group.addoption(
@@ -66,9 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if chosen := config.getoption("runtimes"):
         from harness import backends
 
-        for name in chosen:
-            if name not in backends.names():
-                raise pytest.UsageError(f"--runtime {name}: no such runtime; there are {', '.join(backends.names())}")
+        for name in set(chosen) - {ALL}:
+            try:
+                backends.load(name)
+            except BadInput as error:
+                raise pytest.UsageError(f"--runtime {name}: {error}") from None
     if config.getoption("precision") and "builtin" not in runtimes(config):
         raise pytest.UsageError("--precision needs --runtime builtin, on which alone every sabotage can be turned")
     if not hasattr(config, "workerinput"):  # with xdist the controller writes the report
@@ -239,6 +243,4 @@ def _version(runtime: str) -> tuple[str, str, str]:
     """Name and version of a runtime, or why it is missing."""
     from harness import backends
 
-    backend = backends.load(runtime)
-    missing = backend.available()
-    return runtime, "" if missing else backend.version(), missing or ""
+    return runtime, backends.version(runtime), backends.load(runtime).available() or ""

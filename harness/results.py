@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from harness import environment
 from harness.errors import BadInput
 from harness.timing import Timing
 
@@ -44,7 +45,7 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
 
     `outcome` is None where only the check's proofs were run. `path` and `line` are where the check stands. `shape` is
     the container that it was made in if that is not its own. `answers` are, of a check that passed, what the container
-    answered to all that its expectations name.
+    answered to all that its expectations name. `command` is what started it, where that was a program of the runtime's.
     """
 
     check: str
@@ -61,6 +62,7 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     proofs: list[Proof] = []
     shape: str = ""
     answers: list[tuple[str, str]] = []
+    command: str = ""
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -187,6 +189,11 @@ def printable(text: str) -> str:
     return safe if len(text) <= LONGEST_TEXT else f"{safe}… ({len(text) - LONGEST_TEXT} more characters)"
 
 
+def one_line(text: object) -> str:
+    """The text, or what an error says, likewise and in one line."""
+    return printable(" ".join(str(text).split()))
+
+
 def to_json(results: Results) -> str:
     return msgspec.json.format(msgspec.json.encode(results), indent=2).decode() + "\n"
 
@@ -194,12 +201,35 @@ def to_json(results: Results) -> str:
 def from_json(text: str | bytes, path: str = "results") -> Results:
     """The results of a file; BadInput names the file and what is wrong with it."""
     try:
-        version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
+        document = msgspec.json.decode(text, type=dict[str, Any])
+        version = document.get("format")
+        if version is None and "matrix" in document:
+            raise BadInput(f"{path}: it is a matrix of several runs; isoproof report --matrix {path} tells it")
         if version != FORMAT:
             raise BadInput(f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof")
-        return msgspec.json.decode(text, type=Results)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a result list of isoproof: {error}") from None
+        results = msgspec.json.decode(text, type=Results)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"{path}: not a result list of isoproof: {one_line(error)}") from None
+    require_environment(results.environment, path)
+    runtimes = {runtime.name for runtime in results.runtimes}
+    identities: set[tuple[str, str, str]] = set()
+    for result in results.results:
+        if result.runtime not in runtimes:
+            raise BadInput(
+                f"{path}: {result.check!r} is told of {result.runtime!r}, which was not put under test there"
+            )
+        if result.identity in identities:
+            raise BadInput(f"{path}: {result.label!r} is told of {result.runtime!r} twice")
+        identities.add(result.identity)
+    return results
+
+
+def require_environment(facts: dict[str, Any], path: str) -> None:
+    """Raise BadInput, with a file's name, where its environment lacks what every report tells of it."""
+    try:
+        environment.one_line(facts)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path}: its environment is not one that isoproof has written: {error!r}") from None
 
 
 def result_to_text(result: Result) -> str:

@@ -2,16 +2,20 @@
 
 import ast
 import functools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jsonschema
+import pytest
 import yaml
 
 from tests.test_repository import ROOT, SCENARIOS, complain
 
 CATALOGUE = ROOT / "tests/catalogue.txt"
+KNOWN = sorted((ROOT / "scenarios/known").glob("*.yaml"))
 NAME = r"[a-z0-9]+(?:-[a-z0-9]+)+"
 LINE = re.compile(rf"({NAME}(?: {NAME})*)(?:: (\S.*))?")
 
@@ -99,3 +103,18 @@ def test_rows_stand_under_the_names_of_their_scenarios() -> None:
             if (row := row_of(check)) and row.area != area
         ]
     )
+
+
+@pytest.mark.parametrize("path", KNOWN, ids=lambda path: path.name)
+def test_what_is_known_is_of_checks_and_a_runtime_that_there_are(path: Path) -> None:
+    """An entry of a check that has another name now would hold for nothing, and nobody would notice."""
+    from harness import backends
+
+    known: dict[str, Any] = yaml.safe_load(path.read_text())
+    schema = json.loads((ROOT / "harness/known.schema.json").read_text())
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(known)
+    problems = [f"{path.name}: {error.json_path}: {error.message}" for error in errors]
+    if not any(f"{path.stem}-".startswith(f"{name}-") for name in backends.names()):
+        problems.append(f"{path.name}: no runtime of this name, with options behind it or not")
+    named = [name for part in known.values() for name in part]
+    complain(problems + [f"{path.name}: there is no check {name}" for name in named if name not in checks()])

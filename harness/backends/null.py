@@ -2,24 +2,30 @@
 
 from pathlib import Path
 
-from harness.backends import Config, Exit, Streams
+from harness.backends import Backend, Config, Exit, Options, Streams
 
 
-def available() -> str | None:
-    """Return None: doing nothing is possible everywhere."""
-    return None
+def make(options: Options) -> Backend:
+    """Return the backend."""
+    options.only(executable=False)
+    return Null()
 
 
-def version() -> str:
-    """Return the only version that there will ever be."""
-    return "0"
+class Null(Backend):
+    """It claims to support everything, is possible everywhere, and does not run anything."""
 
+    def available(self) -> str | None:
+        """Return None: doing nothing is possible everywhere."""
+        return None
 
-def unsupported(config: Config) -> list[str]:
-    """Return nothing: it claims to support everything."""
-    return []
+    def version(self) -> str:
+        """Return the only version that there will ever be."""
+        return "0"
 
+    def unsupported(self, config: Config) -> list[str]:
+        """Return nothing."""
+        return []
 
-def run(config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
-    """Do nothing, successfully."""
-    return Exit(0)
+    def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
+        """Do nothing, successfully."""
+        return Exit(0)

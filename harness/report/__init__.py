@@ -1,7 +1,8 @@
 """Renderers of the one result list, one module for each format; none of them computes a verdict.
 
 A module here has `render(results) -> str` and `FILE`, the name under which a run leaves it in reports/ (""
-if it does not).
+if it does not). Some can tell a matrix of several runs as well: they have `render_matrix(matrix) -> str` and `MATRIX`,
+the name of that file.
 """
 
 from importlib import import_module
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from harness.errors import BadInput
+from harness.matrix import Matrix
 from harness.results import Results
 
 
@@ -16,6 +18,12 @@ class Report(Protocol):
     FILE: str
 
     def render(self, results: Results) -> str: ...
+
+
+class MatrixReport(Report, Protocol):
+    MATRIX: str
+
+    def render_matrix(self, matrix: Matrix) -> str: ...
 
 
 def names() -> list[str]:
@@ -30,15 +38,33 @@ def load(name: str) -> Report:
     return cast(Report, import_module(f"harness.report.{name}"))
 
 
+def load_for_matrix(name: str) -> MatrixReport:
+    """The module of a format that can tell a matrix; BadInput if there is none of that name."""
+    module = load(name)
+    if not hasattr(module, "MATRIX"):
+        raise BadInput(f"the report format {name} has no matrix; {', '.join(matrix_names())} have one")
+    return cast(MatrixReport, module)
+
+
+def matrix_names() -> list[str]:
+    """The formats that can tell a matrix."""
+    return [name for name in names() if hasattr(load(name), "MATRIX")]
+
+
 def write_all(results: Results, directory: Path) -> list[Path]:
     """Write every report that has a file; the paths written. A reader never sees half of one."""
-    directory.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in names():
-        report = load(name)
-        if report.FILE:
-            path = directory / report.FILE
-            unfinished = path.with_name(f".{path.name}.unfinished")
-            unfinished.write_text(report.render(results), encoding="utf-8")
-            written.append(unfinished.replace(path))
-    return written
+    reports = map(load, names())
+    return [_write(directory / report.FILE, report.render(results)) for report in reports if report.FILE]
+
+
+def write_matrix(matrix: Matrix, directory: Path) -> list[Path]:
+    """Likewise, every report of a matrix that has a file."""
+    reports = map(load_for_matrix, matrix_names())
+    return [_write(directory / report.MATRIX, report.render_matrix(matrix)) for report in reports if report.MATRIX]
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    return unfinished.replace(path)

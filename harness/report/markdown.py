@@ -6,13 +6,16 @@ own.
 """
 
 import re
+from collections import defaultdict
 
 from harness import environment
+from harness.matrix import SUCCESS, Cell, Matrix
 from harness.report.terminal import OUTCOMES, STANDINGS, again
 from harness.results import Result, Results, printable
 from harness.timing import PARTS, Timing
 
 FILE = "isolation.md"
+MATRIX = "matrix.md"
 LARGEST = 900 * 1024
 SIGNS = {
     "pass": "✅ pass",
@@ -33,11 +36,104 @@ def render(results: Results) -> str:
         _reaches(results),
         _time(results.timing),
     )
-    text = "\n".join(line for part in parts for line in part) + "\n"
+    return _cut("\n".join(line for part in parts for line in part) + "\n", "isolation.json")
+
+
+def render_matrix(matrix: Matrix) -> str:
+    """Who was put under test and how it went, by area and by check, and why what did not pass did not."""
+    parts = (
+        ["# Isolation of container runtimes", ""],
+        _runs(matrix),
+        _runtimes(matrix),
+        _areas(matrix),
+        *(_area(matrix, area) for area in matrix.areas),
+        _told_reasons(matrix),
+    )
+    return _cut("\n".join(line for part in parts for line in part) + "\n", "matrix.json")
+
+
+def _cut(text: str, whole: str) -> str:
     if len(text.encode()) <= LARGEST:
         return text
     cut = text.encode()[:LARGEST].decode(errors="ignore")
-    return cut[: cut.rindex("\n")] + "\n\n… cut here; isolation.json has all of it.\n"
+    return cut[: cut.rindex("\n")] + f"\n\n… cut here; {whole} has all of it.\n"
+
+
+def _runs(matrix: Matrix) -> list[str]:
+    return [*(f"- {escaped(f'{run.started}: {environment.one_line(run.environment)}')}" for run in matrix.runs), ""]
+
+
+def _runtimes(matrix: Matrix) -> list[str]:
+    rows = [
+        [
+            runtime.name,
+            runtime.missing or runtime.version,
+            *(str(matrix.outcomes(runtime.name)[outcome]) for outcome in OUTCOMES),
+            runtime.command,
+        ]
+        for runtime in matrix.runtimes
+    ]
+    legend = (
+        "A check passes where the container shows what is claimed. xfail is a known finding, told below, skip a check "
+        "that cannot be made there, error one without a trustworthy observation. In brackets stands with which errno "
+        f"the attempts ended that a check looks at: of a red one, {SUCCESS} is an attempt that succeeded."
+    )
+    return [*_table(["runtime", "version", *OUTCOMES, "started by"], rows), legend, ""]
+
+
+def _areas(matrix: Matrix) -> list[str]:
+    rows = []
+    for area in matrix.areas:
+        counts = [matrix.made(runtime.name, area) for runtime in matrix.runtimes]
+        rows.append([area, *(f"{each['pass']} of {each.total()}" if each else "" for each in counts)])
+    return ["## Areas", "", *_table(["passed of those made", *(runtime.name for runtime in matrix.runtimes)], rows)]
+
+
+def _area(matrix: Matrix, area: str) -> list[str]:
+    heading = [_row(["check", "severity", *_names(matrix)]), _row(["---"] * (len(matrix.runtimes) + 2))]
+    rows = [
+        _row([escaped(check), escaped(row.severity), *(_verdict(row.cells.get(each.name)) for each in matrix.runtimes)])
+        for check, row in matrix.areas[area].items()
+    ]
+    return [f"## {escaped(area)}", "", *heading, *rows, ""]
+
+
+def _names(matrix: Matrix) -> list[str]:
+    return [escaped(runtime.name) for runtime in matrix.runtimes]
+
+
+def _verdict(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    sign = cell.verdict if cell.verdict == "pass" else SIGNS[cell.verdict]  # many columns: what is red must stand out
+    return f"{sign} ({escaped(' '.join(cell.errno))})" if cell.errno else sign
+
+
+def _told_reasons(matrix: Matrix) -> list[str]:
+    """What does not hold where and why, and of each runtime what it was not asked for; a check once for its shapes."""
+    broken: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for _, check, row in matrix.rows():
+        for runtime in matrix.runtimes:
+            cell = row.cells.get(runtime.name)
+            if cell and cell.verdict not in ("pass", "skip"):
+                reason = cell.reason or f"it does not hold: {row.claim}"
+                broken[check.partition("[")[0], cell.verdict, reason].append(runtime.name)
+    rows = [
+        [check, ", ".join(dict.fromkeys(runtimes)), verdict, reason]
+        for (check, verdict, reason), runtimes in broken.items()
+    ]
+    text = ["## What does not hold", "", *_table(["check", "runtimes", "", "reason"], rows)] if rows else []
+    for column in matrix.runtimes:
+        skipped: dict[str, list[str]] = defaultdict(list)
+        for _, check, row in matrix.rows():
+            cell = row.cells.get(column.name)
+            if cell and cell.verdict == "skip":
+                skipped[cell.reason].append(check.partition("[")[0])
+        if skipped:
+            rows = [[", ".join(dict.fromkeys(checks)), str(len(checks)), reason] for reason, checks in skipped.items()]
+            heading = f"## What {escaped(column.name)} was not asked for"
+            text += [heading, "", *_table(["checks", "in all shapes", "reason"], rows)]
+    return text
 
 
 def _heading(results: Results) -> list[str]:
@@ -55,7 +151,7 @@ def _heading(results: Results) -> list[str]:
 
 def _matrix(results: Results) -> list[str]:
     runtimes = [runtime.name for runtime in results.runtimes]
-    rows = [_row(["check", "severity", *runtimes]), _row(["---"] * (len(runtimes) + 2))]
+    rows = [_row(["check", "severity", *map(escaped, runtimes)]), _row(["---"] * (len(runtimes) + 2))]
     for area, checks in results.areas().items():
         rows.append(_row([f"**{escaped(area)}**", "", *("" for _ in runtimes)]))
         for check, by_runtime in checks.items():
@@ -180,7 +276,12 @@ def _seconds(milliseconds: float | None) -> str:
 
 
 def _table(heading: list[str], rows: list[list[str]]) -> list[str]:
-    return [_row(heading), _row(["---"] * len(heading)), *(_row(list(map(escaped, row))) for row in rows), ""]
+    return [
+        _row(list(map(escaped, heading))),
+        _row(["---"] * len(heading)),
+        *(_row(list(map(escaped, row))) for row in rows),
+        "",
+    ]
 
 
 def _row(cells: list[str]) -> str:

@@ -1,18 +1,22 @@
 """The matrix of checks and runtimes as plain text, readable at 80 columns and without colours."""
 
-from collections import defaultdict
+import shlex
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import Any, NamedTuple
 
 from harness import environment
-from harness.results import Result, Results, printable
+from harness.matrix import Difference, Matrix
+from harness.results import Result, Results, one_line, printable
 from harness.timing import Timing
 
 FILE = ""
+MATRIX = ""
 WIDTH = 80
 LABEL = 30
 CELL = 11
+LONGEST_NAME = 10  # of a runtime or its options, above a column
 OUTCOMES = ("pass", "fail", "error", "skip", "xfail")
 STANDINGS = ("proven", "cannot be shown here", "not proven")
 COLOURS = {
@@ -36,6 +40,7 @@ class Piece(NamedTuple):
 
 
 Line = list[Piece]
+Cells = tuple[str, list[Piece]]  # what a row of a table is called, and a piece for each column
 
 
 def render(results: Results) -> str:
@@ -48,15 +53,9 @@ def render(results: Results) -> str:
 def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator[Line]:
     """The matrix by area with its totals, the reasons of what was skipped or known to fail, and what it was run on.
 
-    `brief` leaves out the checks, the knobs and where the time went, and shows the areas alone. Where not all runtimes
-    fit in the width, the matrix is repeated for the next ones.
+    `brief` leaves out the checks, the knobs and where the time went, and shows the areas alone.
     """
-    runtimes = [runtime.name for runtime in results.runtimes]
-    cell = max([CELL, *(len(name) + 2 for name in runtimes)])
-    fit = max((width - LABEL) // cell, 1)
-    for first in range(0, len(runtimes), fit):
-        yield from _matrix(results, runtimes[first : first + fit], width, cell, brief)
-        yield []
+    yield from table([runtime.name for runtime in results.runtimes], _rows(results, brief), width)
     yield from _reasons(results, width)
     if not brief:
         yield from _reaches(results, width)
@@ -69,27 +68,79 @@ def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator
         yield from ([Piece(line)] for line in wrap(text, width, subsequent_indent="   "))
 
 
-def _matrix(results: Results, runtimes: list[str], width: int, cell: int, brief: bool) -> Iterator[Line]:
-    label = max(width - cell * len(runtimes), LABEL)
+def render_matrix(matrix: Matrix) -> str:
+    """How many of the checks of each area that were made have passed, the totals, and what they were run on."""
+    rows: list[Cells] = [
+        (area, [_count(matrix.made(runtime.name, area)) for runtime in matrix.runtimes]) for area in matrix.areas
+    ]
+    rows += [
+        ("", [Piece("")] * len(matrix.runtimes)),
+        *_totals([matrix.outcomes(each.name) for each in matrix.runtimes]),
+    ]
+    found = list(table([runtime.name for runtime in matrix.runtimes], rows, WIDTH))
+    found += [[Piece(line)] for each in matrix.runtimes for line in wrap(one_line(told(each)), WIDTH)]
+    for run in matrix.runs:
+        text = f"on {environment.one_line(run.environment)}; {run.started}"
+        found += [[Piece(line)] for line in wrap(one_line(text), WIDTH, subsequent_indent="   ")]
+    return "".join(f"{printable(''.join(piece.text for piece in line)).rstrip()}\n" for line in found)
 
-    def row(name: str, cells: Iterable[Piece]) -> Line:
-        *padded, last = cells
-        name = _shortened(name, label - 2).ljust(label)
-        return [Piece(name), *(Piece(piece.text.ljust(cell), piece.colour) for piece in padded), last]
 
-    yield row("", map(Piece, runtimes))
+def told(runtime: Any) -> str:
+    """A runtime and its version, or why it is missing."""
+    return f"{runtime.name}: {runtime.missing or runtime.version}"
+
+
+def differences(found: list[Difference]) -> Iterator[str]:
+    """A line for each check whose verdicts differ: its name and both, `-` where it was not made."""
+    cells = []
+    for each in found:
+        left, right = (cell.text() if cell else "-" for cell in each.cells)
+        one, other = each.runtimes
+        cells.append((each.check, f"{one}: {left}", right if one == other else f"{other}: {right}"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for check, left, right in cells:
+        yield printable(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}").replace("\n", "\\n")
+
+
+def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]:
+    """The rows with a column for each name, of which what stands behind a colon has a line of its own.
+
+    Where not all columns fit in the width, the rows are repeated for the next ones. A blank line is behind each part.
+    """
+    headings = [[_ending(part) for part in name.partition(":")[::2]] for name in names]
+    above: list[Cells] = [("", list(map(Piece, line))) for line in zip(*headings, strict=True) if any(line)]
+    rows = [*above, *rows]
+    cell = max([CELL, *(len(part) + 2 for heading in headings for part in heading)])
+    fit = max((width - LABEL) // cell, 1)
+    label = max(width - cell * min(fit, len(names)), LABEL)
+    for first in range(0, len(names), fit):
+        for name, cells in rows:
+            *padded, last = cells[first : first + fit]
+            text = _shortened(name, label - 2).ljust(label)
+            yield [Piece(text), *(Piece(piece.text.ljust(cell), piece.colour) for piece in padded), last]
+        yield []
+
+
+def _rows(results: Results, brief: bool) -> Iterator[Cells]:
+    runtimes = [runtime.name for runtime in results.runtimes]
     for area, checks in results.areas().items():
-        yield row(area, (_area_cell(results, name, area) for name in runtimes))
+        yield area, [_count(results.outcomes(name, area)) for name in runtimes]
         for check, by_runtime in checks.items() if not brief else ():
-            yield row(f"  {check}", (_cell(by_runtime.get(name)) for name in runtimes))
-    yield []
-    for outcome in OUTCOMES:
-        counts = [results.outcomes(name)[outcome] for name in runtimes]
-        yield row(outcome, (Piece(str(count), COLOURS[outcome] if count else "") for count in counts))
+            yield f"  {check}", [_cell(by_runtime.get(name)) for name in runtimes]
+    yield "", [Piece("")] * len(runtimes)
+    yield from _totals([results.outcomes(name) for name in runtimes])
     standings = [results.standings(name) for name in runtimes]
     for standing in STANDINGS if any(standings) else ():
-        counts = [counted[standing] for counted in standings]
-        yield row(standing, (Piece(str(count), COLOURS[standing] if count else "") for count in counts))
+        yield standing, _numbers(standing, standings)
+
+
+def _totals(counts: list[Counter[str]]) -> Iterator[Cells]:
+    for outcome in OUTCOMES:
+        yield outcome, _numbers(outcome, counts)
+
+
+def _numbers(what: str, counts: list[Counter[str]]) -> list[Piece]:
+    return [Piece(str(counted[what]), COLOURS[what] if counted[what] else "") for counted in counts]
 
 
 def _time(timing: Timing) -> str:
@@ -136,7 +187,9 @@ def imprecision(deviations: str, knob: str, item: str, line: int, environment_fa
 
 def again(result: Result, knob: str = "") -> str:
     """The command that runs one check again, or its proof by a knob."""
-    options = ("" if result.runtime == "builtin" else f" --runtime {result.runtime}") + (" --prove" if knob else "")
+    options = ("" if result.runtime == "builtin" else f" --runtime {shlex.quote(result.runtime)}") + (
+        " --prove" if knob else ""
+    )
     item = "-".join(filter(None, (result.runtime, result.shape, knob)))
     return f"pytest{options} '{result.path}::{result.check}[{item}]'"
 
@@ -156,9 +209,8 @@ def _cell(result: Result | None) -> Piece:
     return Piece(f"{outcome} {proven}/{len(tried)}", colour)
 
 
-def _area_cell(results: Results, runtime: str, area: str) -> Piece:
+def _count(outcomes: Counter[str]) -> Piece:
     """How many of an area's checks passed: `3 of 4`; the worst outcome gives the colour."""
-    outcomes = results.outcomes(runtime, area)
     if not outcomes.total():
         return Piece("-")
     worst = next(outcome for outcome in ("error", "fail", "skip", "xfail", "pass") if outcomes[outcome])
@@ -175,7 +227,7 @@ def _reasons(results: Results, width: int) -> Iterator[Line]:
             what = "cannot be shown" if proof.outcome == "skip" else "unproven"
             folded[what, result.runtime, proof.reason].append(f"{result.label} ({proof.sabotage})")
     for (what, runtime, reason), checks in folded.items():
-        text = f"{what} on {runtime}, {len(checks)} x: {_one_line(reason)}"
+        text = f"{what} on {runtime}, {len(checks)} x: {one_line(reason)}"
         yield from ([Piece(part, COLOURS.get(what, "yellow"))] for part in wrap(text, width))
         yield [Piece(f"  {_shortened(', '.join(checks), width - 2)}")]
     if folded:
@@ -205,9 +257,10 @@ def _indented(label: str, text: str) -> list[str]:
     return [f"  {label}{first}", *(f"  {' ' * len(label)}{other}" for other in others)]
 
 
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
-
-
 def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _ending(text: str) -> str:
+    """A name above a column, or as much of its end as fits there: that of a path tells more than its beginning."""
+    return text if len(text) <= LONGEST_NAME else f"…{text[1 - LONGEST_NAME :]}"

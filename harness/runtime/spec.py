@@ -1,5 +1,6 @@
 """The config to begin with, as `isoproof spec` writes it into a new bundle."""
 
+import functools
 from pathlib import Path
 
 from harness.runtime.config import Config
@@ -56,7 +57,7 @@ def example(uid: int, gid: int) -> Config:
         ],
         "linux": {
             "namespaces": [{"type": name} for name in NAMESPACES],
-            "maskedPaths": [*MASKED, *_throttles()],
+            "maskedPaths": [*MASKED, *_throttles(CPUS)],
             "readonlyPaths": list(READONLY),
         },
     }
@@ -72,6 +73,10 @@ def _mount(destination: str, kind: str, source: str, *options: str) -> Config:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 
 
-def _throttles() -> list[str]:
-    """Return where each processor of this machine tells how hot it is, and so what the neighbours do, if it does."""
-    return sorted(map(str, Path(CPUS).glob("*/thermal_throttle")))
+@functools.cache
+def _throttles(processors: str) -> tuple[str, ...]:
+    """Return where each processor of this machine tells how hot it is, and so what the neighbours do, if it does.
+
+    It is read once in a process: the search takes longer than all else of a config, which is made for every check.
+    """
+    return tuple(sorted(map(str, Path(processors).glob("*/thermal_throttle"))))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import backends
 from tests.plugin.project import GOOD, Project, check
 
 pytest_plugins = ["pytester"]
@@ -303,11 +304,30 @@ def test_runtimes_multiply_the_items(project: Project) -> None:
     ]
 
 
+def test_all_runtimes_are_those_that_are_here(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "here", lambda: ["builtin", "runc:as-shipped"])
+    project.write("scenarios/uts.yaml", GOOD)
+    assert project.ids("--runtime", "all", "--runtime", "null") == [
+        "scenarios/uts.yaml::uts-name[builtin]",
+        "scenarios/uts.yaml::uts-name[runc:as-shipped]",
+        "scenarios/uts.yaml::uts-name[null]",
+    ]
+
+
+def test_a_runtime_is_told_with_its_options(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-shared", "shared"))
+    run = project.run("--runtime", "builtin:as-shipped")
+    run.assert_outcomes(passed=1, failed=1)
+    again = "pytest --runtime builtin:as-shipped 'scenarios/uts.yaml::uts-shared[[]builtin:as-shipped]'"
+    run.stdout.fnmatch_lines([f"  again: {again}"])
+    assert project.ids("--runtime", "builtin:as-shipped", "scenarios/uts.yaml::uts-shared[builtin:as-shipped]")
+
+
 def test_an_unknown_runtime_is_one_line(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD)
     run = project.run("--runtime", "rnuc")
     assert run.ret == pytest.ExitCode.USAGE_ERROR
-    run.stderr.fnmatch_lines(["ERROR: --runtime rnuc: no such runtime; there are *builtin*null*runc*"])
+    run.stderr.fnmatch_lines(["ERROR: --runtime rnuc: unknown runtime *; known are *builtin*null*runc*"])
     run.stderr.no_fnmatch_line("*Traceback*")
 
 

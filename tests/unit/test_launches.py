@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness import scenario
+from harness import backends, launches, scenario
 from harness.errors import HarnessError
 from harness.launches import Case, Launches
 from harness.timing import RunClock
@@ -161,3 +161,21 @@ def test_what_is_asked_together_is_answered_apart_from_all_else(
     assert sandboxes.made == 4
     assert not any(isinstance(answers, HarnessError) for _, answers in launches.together(wanted))
     assert sandboxes.made == 8
+
+
+def test_findings_are_of_a_runtime_with_its_options_and_skips_of_it_with_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "version", lambda runtime: "1.1")
+    (tmp_path / "runc.yaml").write_text(
+        "fails:\n  a: {reason: a}\nskips:\n  b: {reason: b}\n  c: {reason: c}\n  d: {reason: d, versions: '>=2'}\n"
+    )
+    (tmp_path / "runc-as-shipped.yaml").write_text("fails:\n  c: {reason: tried}\nskips:\n  e: {reason: e}\n")
+
+    def of(runtime: str) -> tuple[list[str], list[str]]:
+        known = launches.known(tmp_path, runtime)
+        return list(known.fails), list(known.skips)
+
+    assert of("runc") == of("runc:/opt/runc") == (["a"], ["b", "c"])
+    assert of("runc:as-shipped") == of("runc:as-shipped,/opt/runc") == (["c"], ["b", "e"])
+    assert of("builtin") == ([], [])

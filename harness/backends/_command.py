@@ -1,0 +1,97 @@
+"""Running a runtime's command: the process that starts a container, watched to its end."""
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from harness.backends import Streams
+
+LATE = 124  # the status of a command that was killed at the deadline, as of timeout(1)
+SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATIENCE = 20.0  # seconds that a question to a runtime, such as for its version, may take
+VERSION = re.compile(r"\d+(\.\d+)+\S*")
+
+
+def found(name: str) -> str | None:
+    """Return the path of a program: on PATH, or where system programs are, which an ordinary user's PATH lacks."""
+    if "/" in name:
+        return name if os.access(name, os.X_OK) else None
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":" + SEARCH)
+
+
+def missing(name: str, package: str) -> str | None:
+    """Return that a program is not there, and which of Debian's packages has it, or None where it is."""
+    if found(name):
+        return None
+    return (
+        f"{name} is not installed (Debian's package {package} has it)" if "/" not in name else f"no program at {name}"
+    )
+
+
+def version_of(*command: str) -> str:
+    """Return the first thing that looks like a version in what a command says, or the first line of that."""
+    said = answer(*command)
+    match = VERSION.search(said)
+    return match[0] if match else said.partition("\n")[0].strip()
+
+
+def answer(*command: str) -> str:
+    """Return what a command prints on both outputs, whether it fails or not; nothing if it does not end in time."""
+    try:
+        done = subprocess.run(
+            [found(command[0]) or command[0], *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except (subprocess.TimeoutExpired, OSError):
+        return ""
+    return done.stdout.decode(errors="backslashreplace")
+
+
+def run(
+    command: Sequence[str],
+    io: Streams,
+    deadline: float,
+    environment: Mapping[str, str] | None = None,
+    attend: Callable[[int, float], None] | None = None,
+    directory: Path | None = None,
+) -> int:
+    """Run a command to its end and return its status as shells give it, or LATE; its process group is gone then.
+
+    What else the launcher has, open descriptors and a session, is for the runtime to keep from the container, so it is
+    handed on. `attend` is called with a pidfd and the end in terms of time.monotonic(), and may copy meanwhile.
+    """
+    end = time.monotonic() + deadline
+    process = subprocess.Popen(
+        command,
+        stdin=io[0],
+        stdout=io[1],
+        stderr=io[2],
+        env=environment,
+        cwd=directory,
+        close_fds=False,
+        process_group=0,
+    )
+    # It tells the end at once; wait with a timeout looks, naps and looks again.
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        if attend:
+            attend(pidfd, end)
+        ended = select.select([pidfd], [], [], max(0.0, end - time.monotonic()))[0]
+        status = process.wait() if ended else LATE
+    finally:
+        os.close(pidfd)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return 128 - status if status < 0 else status

@@ -1,0 +1,279 @@
+"""Several runs in one matrix of checks and runtimes, and where two of them differ. No verdict is made here.
+
+A matrix keeps of each result what one compares: the verdict, the errno that the container's attempts ended with, and
+the reason. So it is small enough to be kept as a reference (reports/matrix.json), and can be put together from runs of
+different runtimes, each of them stored where and when it was made.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harness.errors import BadInput
+from harness.results import Outcome, Result, Results, from_json, one_line, require_environment
+
+FORMAT = 1
+SUCCESS = "0"  # stands where an attempt that a check was to see denied has succeeded
+ERRNO = re.compile(r"'(E[A-Z0-9]+)'")
+ERRNO_WITHIN = re.compile(r"'errno': '(E[A-Z0-9]+)'")
+
+
+class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What came of a check on a runtime; `errno` are those that its expectations name, of a red check SUCCESS too."""
+
+    verdict: Outcome
+    errno: list[str] = []
+    reason: str = ""
+
+    def text(self) -> str:
+        """The verdict, and behind it the errno, as `fail (0)`."""
+        return f"{self.verdict} ({' '.join(self.errno)})" if self.errno else self.verdict
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A check in a shape, with a cell for each runtime on which it was made."""
+
+    claim: str
+    severity: str
+    cells: dict[str, Cell]
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A runtime with its options, put under test in one of the runs, which are counted from 0.
+
+    `missing` says why it could not be, `command` is how one of its containers was started.
+    """
+
+    name: str
+    version: str
+    missing: str = ""
+    command: str = ""
+    run: int = 0
+
+
+class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When, in UTC, and where the columns were found out."""
+
+    started: str
+    environment: dict[str, Any]
+
+
+class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it: areas have rows by the names of checks, `name[shape]` where they are made in another container."""
+
+    runs: list[Run]
+    runtimes: list[Column]
+    areas: dict[str, dict[str, Row]]
+    matrix: int = FORMAT
+
+    def rows(self) -> Iterator[tuple[str, str, Row]]:
+        """Each row with its area and its check."""
+        for area, rows in self.areas.items():
+            for check, row in rows.items():
+                yield area, check, row
+
+    def outcomes(self, runtime: str, area: str | None = None) -> Counter[str]:
+        """How often each verdict was given on a runtime."""
+        return Counter(
+            row.cells[runtime].verdict
+            for own_area, _, row in self.rows()
+            if area in (None, own_area) and runtime in row.cells
+        )
+
+    def made(self, runtime: str, area: str) -> Counter[str]:
+        """How often each verdict was given in an area, but for skips: what was not asked for has not failed."""
+        outcomes = self.outcomes(runtime, area)
+        del outcomes["skip"]
+        return outcomes
+
+
+class Difference(NamedTuple):
+    """A check whose verdicts differ, and the runtimes that they are of; None where it was not made."""
+
+    check: str
+    runtimes: tuple[str, str]
+    cells: tuple[Cell | None, Cell | None]
+
+
+def of(results: Results) -> Matrix:
+    """The matrix of one run; where only proofs were made, there is no verdict."""
+    areas: dict[str, dict[str, Row]] = {}
+    commands: dict[str, str] = {}
+    for result in results.results:
+        if result.outcome is None:
+            continue
+        if result.command:
+            commands.setdefault(result.runtime, result.command)
+        row = areas.setdefault(result.area, {}).setdefault(result.label, Row(result.claim, result.severity, {}))
+        row.cells[result.runtime] = Cell(result.outcome, _errnos(result), result.reason)
+    columns = [
+        Column(runtime.name, runtime.version, runtime.missing, commands.get(runtime.name, ""))
+        for runtime in results.runtimes
+    ]
+    return Matrix([Run(results.started, results.environment)], columns, areas)
+
+
+def read(path: Path) -> Matrix:
+    """The matrix of a stored run, or a stored one; BadInput says in a line what is wrong with the file."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"open {path}: {error.strerror}; pytest scenarios/ stores a run") from None
+    try:
+        if "matrix" not in msgspec.json.decode(text, type=dict[str, Any]):
+            return of(from_json(text, str(path)))
+        matrix = msgspec.json.decode(text, type=Matrix)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"{path}: neither a result list nor a matrix of isoproof: {one_line(error)}") from None
+    if matrix.matrix != FORMAT:
+        raise BadInput(f"{path}: matrix format {matrix.matrix} is not {FORMAT}; make it again with this isoproof")
+    for run in matrix.runs:
+        require_environment(run.environment, str(path))
+    names = [column.name for column in matrix.runtimes]
+    for _, check, row in matrix.rows():
+        for runtime in row.cells:
+            if runtime not in names:
+                raise BadInput(f"{path}: {check!r} is told of {runtime!r}, which was not put under test there")
+    if not all(0 <= column.run < len(matrix.runs) for column in matrix.runtimes):
+        raise BadInput(f"{path}: a runtime is of a run that is not in it")
+    return matrix
+
+
+def to_json(matrix: Matrix) -> str:
+    """The matrix with a line for each check, so that what has changed shows where two files are compared."""
+    areas = [
+        f"{_compact(area)}: " + _block("{}", 2, [f"{_compact(check)}: {_compact(row)}" for check, row in rows.items()])
+        for area, rows in matrix.areas.items()
+    ]
+    fields = {
+        "matrix": _compact(matrix.matrix),
+        "runs": _block("[]", 1, map(_compact, matrix.runs)),
+        "runtimes": _block("[]", 1, map(_compact, matrix.runtimes)),
+        "areas": _block("{}", 1, areas),
+    }
+    return _block("{}", 0, [f'"{name}": {value}' for name, value in fields.items()]) + "\n"
+
+
+def _block(brackets: str, depth: int, entries: Iterable[str]) -> str:
+    inner, outer = "  " * (depth + 1), "  " * depth
+    return f"{brackets[0]}\n{inner}" + f",\n{inner}".join(entries) + f"\n{outer}{brackets[1]}"
+
+
+def _compact(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def merged(matrices: dict[str, Matrix]) -> Matrix:
+    """Several matrices, by the names of their files, as one; of a check made twice on a runtime, the later counts.
+
+    Raises BadInput where that would mix what does not belong together: two catalogues, or two versions of a runtime.
+    """
+    _require_one_catalogue(matrices)
+    runs: list[Run] = []
+    columns: dict[str, Column] = {}
+    origins: dict[str, str] = {}
+    areas: dict[str, dict[str, Row]] = {}
+    for path, matrix in matrices.items():
+        for column in matrix.runtimes:
+            known = columns.get(column.name)
+            if known and known.version != column.version:
+                raise BadInput(
+                    f"{path}: {column.name!r} is version {column.version!r}, and {known.version!r} in "
+                    f"{origins[column.name]}; isoproof report --diff compares two versions"
+                )
+            columns[column.name] = msgspec.structs.replace(column, run=column.run + len(runs))
+            origins[column.name] = path
+        runs += matrix.runs
+        for area, check, row in matrix.rows():
+            mine = areas.setdefault(area, {}).setdefault(check, Row(row.claim, row.severity, {}))
+            mine.cells.update(row.cells)
+    return Matrix(runs, list(columns.values()), areas)
+
+
+def lost(matrix: Matrix) -> list[str]:
+    """What has no verdict on one runtime although its run made the check on another: who was to give it has crashed."""
+    lines = []
+    for number in range(len(matrix.runs)):
+        names = [column.name for column in matrix.runtimes if column.run == number]
+        for name in names:
+            holes = [
+                check
+                for _, check, row in matrix.rows()
+                if name not in row.cells and not row.cells.keys().isdisjoint(names)
+            ]
+            if holes:
+                lines.append(one_line(f"{name}: no result of {len(holes)} checks: {', '.join(holes)}"))
+    return lines
+
+
+def difference_of_runs(left: Matrix, right: Matrix, names: tuple[str, str]) -> list[Difference]:
+    """Where two runs differ, on each runtime that both have; if each has but one, on these."""
+    _require_one_catalogue(dict(zip(names, (left, right), strict=True)))
+    if not {check for _, check, _ in left.rows()} & {check for _, check, _ in right.rows()}:
+        raise BadInput(f"{names[0]} and {names[1]}: no check is in both")
+    runtimes = [[column.name for column in matrix.runtimes] for matrix in (left, right)]
+    both = [name for name in runtimes[0] if name in runtimes[1]]
+    if both:
+        pairs = [(name, name) for name in both]
+    elif [len(each) for each in runtimes] == [1, 1]:
+        pairs = [(runtimes[0][0], runtimes[1][0])]
+    else:
+        raise BadInput(f"{names[0]} and {names[1]}: no runtime is in both: {runtimes[0]} and {runtimes[1]}")
+    return [found for pair in pairs for found in _differences(left, right, *pair)]
+
+
+def difference_of_runtimes(matrix: Matrix, left: str, right: str, path: str) -> list[Difference]:
+    """Where two runtimes of one matrix differ."""
+    known = [column.name for column in matrix.runtimes]
+    for name in (left, right):
+        if name not in known:
+            raise BadInput(f"{path}: {name!r} was not put under test there; there are {known}")
+    return list(_differences(matrix, matrix, left, right))
+
+
+def _differences(left: Matrix, right: Matrix, left_runtime: str, right_runtime: str) -> Iterator[Difference]:
+    rows: dict[str, list[Row | None]] = {}
+    for at, matrix in enumerate((left, right)):
+        for _, check, row in matrix.rows():
+            rows.setdefault(check, [None, None])[at] = row
+    for check, (one, other) in rows.items():
+        cells = one.cells.get(left_runtime) if one else None, other.cells.get(right_runtime) if other else None
+        if len({cell.verdict if cell else None for cell in cells}) > 1:
+            yield Difference(check, (left_runtime, right_runtime), cells)
+
+
+def _require_one_catalogue(matrices: dict[str, Matrix]) -> None:
+    """Raise BadInput where a check is another one in another file, or where all checks of an area have other names."""
+    known: dict[str, tuple[str, str, str, str]] = {}
+    for path, matrix in matrices.items():
+        for area, rows in matrix.areas.items():
+            origin = next((first for first, told_area, *_ in known.values() if told_area == area), None)
+            if origin and not rows.keys() & known.keys():
+                raise BadInput(f"{path}: no check of {area!r} is one of those of {origin}: runs of two catalogues")
+            for check, row in rows.items():
+                origin, *rest = known.setdefault(check, (path, area, row.claim, row.severity))
+                if rest != [area, row.claim, row.severity]:
+                    raise BadInput(
+                        f"{path}: its {check!r} is another check than that of {origin}: runs of two catalogues"
+                    )
+
+
+def _errnos(result: Result) -> list[str]:
+    """The errnos that a check's expectations name, those of what does not hold if it is red."""
+    parts = [part for failure in result.failures for part in failure.values] or result.answers
+    return list(dict.fromkeys(_errnos_in(parts, red=bool(result.failures))))
+
+
+def _errnos_in(parts: Iterable[tuple[str, str]], red: bool) -> Iterator[str]:
+    for name, value in parts:
+        if name.endswith(".errno"):
+            if match := ERRNO.fullmatch(value):
+                yield match[1]
+            elif value == "None" and red:
+                yield SUCCESS
+        else:
+            yield from ERRNO_WITHIN.findall(value)
