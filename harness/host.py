@@ -391,6 +391,8 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         os.write(result, json.dumps(asdict(ended)).encode())
     except sabotage.Unfit as unfit:
         os.write(result, json.dumps({"status": 125, "unfit": str(unfit)}).encode())
+    except IsoproofError as error:
+        os.write(stderr, f"{error}\n".encode())
     except BaseException:
         os.write(stderr, traceback.format_exc().encode())
     finally:
