@@ -6,6 +6,7 @@ masks; they are passed over, or no check could be made at all, and the checks ab
 
 import contextlib
 import os
+import posixpath
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -166,7 +167,8 @@ def _mount(mount: dict[str, Any], root: str) -> Iterator[str]:
     if mount.get("type") == "bind" or {"bind", "rbind"} & set(options):
         options = [option for option in options if option not in ("bind", "rbind")]
         recursively = "rbind" if "rbind" in mount.get("options", []) else "bind"
-        yield f"[ -d {source} ] && mkdir -p {place} || {{ mkdir -p $(dirname {place}); touch {place}; }}"
+        made = f"mkdir -p {_above(root + mount['destination'])}; touch {place}"
+        yield f"if [ -d {source} ]; then mkdir -p {place}; elif [ ! -e {place} ]; then {made}; fi"
         yield f"mount -o {shlex.quote(','.join([recursively, *options]))} {source} {place}"
         return
     yield f"mkdir -p {place}"
@@ -191,7 +193,11 @@ def _node(path: str, device: dict[str, Any]) -> str:
     numbers = f" {device['major']} {device['minor']}" if device["type"] != "p" else ""
     place = shlex.quote(path)
     made = f"mknod -m {device.get('fileMode', 0o666):o} {place} {device['type']}{numbers}"
-    return f"mkdir -p $(dirname {place}); {made}; chown {device.get('uid', 0)}:{device.get('gid', 0)} {place}"
+    return f"mkdir -p {_above(path)}; {made}; chown {device.get('uid', 0)}:{device.get('gid', 0)} {place}"
+
+
+def _above(path: str) -> str:
+    return shlex.quote(posixpath.dirname(path))
 
 
 def _bare(rest: Config) -> Config:

@@ -57,6 +57,8 @@ class Oci(Backend):
             lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")
         if linux.get("veth"):
             lacking.append("network interfaces (it leaves them to hooks; linux.veth is isoproof's own)")
+        if linux.get("devices") and os.geteuid() != 0:
+            lacking.append("linux.devices (without root a node can only be the host's, at the same path)")
         if "landlock" in config["process"]:
             lacking.append("process.landlock (the runtime-spec has no such field; it is isoproof's own)")
         known = self.features.get("linux", {}).get("namespaces")

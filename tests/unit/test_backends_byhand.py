@@ -58,6 +58,8 @@ def test_text_of_a_config_is_no_shell(usual: dict[str, Any]) -> None:
     made = lines(usual)
     assert "hostname '$(reboot)'" in made
     assert "mount -o rbind,ro '/x y' '/a root/a;b'" in made
+    folder, file = "mkdir -p '/a root/a;b'", "mkdir -p '/a root'; touch '/a root/a;b'"
+    assert f"if [ -d '/x y' ]; then {folder}; elif [ ! -e '/a root/a;b' ]; then {file}; fi" in made
 
 
 @pytest.mark.parametrize("runtime", ["unshare", "chroot"])
