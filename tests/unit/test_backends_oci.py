@@ -189,6 +189,24 @@ def test_what_a_runtime_says_of_itself_decides_what_it_is_asked_for(monkeypatch:
     assert silent.unsupported(asked) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("echo runtime version 1.2.3-rc1; exit 1", "1.2.3-rc1"),
+        ("echo 1.2.3 >&2; exec yes", "1.2.3"),
+        ("echo 1.2.3; exec sleep 60", ""),
+        ("echo 1.2.3; exec >&- 2>&-; exec sleep 60", ""),
+        ("sleep 60 & echo 1.2.3", "1.2.3"),
+    ],
+)
+def test_a_question_is_answered_in_time_and_briefly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, version: str
+) -> None:
+    monkeypatch.setattr("harness.backends._command.PATIENCE", 0.5)
+    runtime = program(tmp_path / "runtime", f"#!/bin/sh\n{text}\n")
+    assert backends.load(f"oci:{runtime}").version() == version
+
+
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
 def test_sysctls_that_they_take_for_the_hosts_are_not_asked_for(runtime: str) -> None:
     asked = config(sysctl={"kernel.pid_max": "500", "user.max_net_namespaces": "1", "net.ipv4.ip_default_ttl": "7"})
