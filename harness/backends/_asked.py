@@ -45,12 +45,17 @@ def beyond_default(config: Config) -> Config:
 
     What the probes need, the arguments, the root and the mount of the kit, is in it in any case.
     """
-    default = example(os.geteuid(), os.getegid())
+    default = usual()
     rest: Config = _beyond(config, default)
     rest["root"] = {**rest.get("root", {}), "path": config["root"]["path"]}
     rest.setdefault("process", {})["args"] = config["process"]["args"]
     rest["mounts"] = [mount for mount in config["mounts"] if mount not in default["mounts"]]
     return rest
+
+
+def usual() -> Config:
+    """Return the default config, the one that every scenario begins with."""
+    return example(os.geteuid(), os.getegid())
 
 
 def _beyond(value: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:

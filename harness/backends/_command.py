@@ -16,6 +16,7 @@ from harness.backends import Streams
 LATE = 124  # the status of a command that was killed at the deadline, as of timeout(1)
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE = 20.0  # seconds that a question to a runtime, such as for its version, may take
+LONGEST = 1 << 20  # bytes of an answer that are read
 VERSION = re.compile(r"\d+(\.\d+)+\S*")
 
 
@@ -43,19 +44,35 @@ def version_of(*command: str) -> str:
 
 
 def answer(*command: str) -> str:
-    """Return what a command prints on both outputs, whether it fails or not; nothing if it does not end in time."""
+    """Return what a command prints on both outputs, whether it fails or not; nothing if it does not end in time.
+
+    A command that goes on and on is killed, and what it has said until then is its answer.
+    """
+    end = time.monotonic() + PATIENCE
+    said = b""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [found(command[0]) or command[0], *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=PATIENCE,
-            check=False,
+            process_group=0,
         )
-    except (subprocess.TimeoutExpired, OSError):
+    except OSError:
         return ""
-    return done.stdout.decode(errors="backslashreplace")
+    assert process.stdout
+    with process.stdout as output:
+        while len(said) < LONGEST and select.select([output], [], [], max(0.0, end - time.monotonic()))[0]:
+            if not (data := os.read(output.fileno(), 1 << 16)):
+                break
+            said += data
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, end - time.monotonic()) if len(said) < LONGEST else 0)
+        late = process.poll() is None and len(said) < LONGEST
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return "" if late else said.decode(errors="backslashreplace")
 
 
 def run(

@@ -1,61 +1,192 @@
-"""Any runtime with the command line of runc, which the runtime-spec's authors recommend: `run --bundle DIR NAME`."""
+"""Any runtime with the command line of runc, which the runtime-spec's authors recommend: `run --bundle DIR NAME`.
+
+As asked it gets our config as it is. As shipped it writes a config by its own command `spec`, as its users begin, and
+what a scenario asks for beyond our default is laid over that.
+"""
 
 import contextlib
+import functools
 import json
 import os
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.backends import Backend, Config, Exit, Streams, _command, cgroups_writable
+from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, cgroups_writable
+from harness.errors import HarnessError
 from harness.runtime.cgroup import wanted
 from harness.runtime.front import Front
 
-REFUSED = 1  # the status of the runtime itself for a container that it did not start
+# What runtimes end with when they could not start a container; if they have logged why, they have refused it. One that
+# is killed, or crashes, has refused nothing: a check that demands a refusal must not pass by that.
+REFUSED = (1, 125, 126, 127, 128, 255)
+BROKEN = 125  # the status of a run that came to nothing before the runtime was asked
+REMOVAL = 10.0  # seconds that a runtime may take to remove what it has made
+FOREIGN = ("kernel.pid_max", "user.")  # sysctls of a namespace that runtimes take for the machine's, and refuse
+LOGGED = 64 << 10  # bytes at the end of a log in which the complaint is looked for
 
 
 class Oci(Backend):
     """A runtime that takes a bundle and is asked for the container in the config's own words."""
 
-    def __init__(self, program: str, remedy: str, shipped: bool) -> None:
-        self.program = program
+    def __init__(self, options: Options, program: str, remedy: str) -> None:
+        self.program = options.executable or program
         self.remedy = remedy
-        self.shipped = shipped
-        self.options: tuple[str, ...] = ()  # of the command itself, in front of `run`
+        self.shipped = options.shipped
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
-        return None if _command.found(self.program) else f"{self.program} is not installed ({self.remedy})"
+        path = _command.found(self.program)
+        if path and Path(path).is_file():
+            return None
+        if "/" in self.program:
+            return f"no program at {self.program}"
+        return f"{self.program} is not installed ({self.remedy})"
 
     def version(self) -> str:
         """Return the version that it says it is."""
         return _command.version_of(self.program, "--version")
 
     def unsupported(self, config: Config) -> list[str]:
-        """Return what of a config no such runtime can express, or this user cannot have."""
+        """Return what no such runtime can express, or this one says that it does not know, or this user cannot have."""
         lacking = []
+        linux = config.get("linux", {})
         if wanted(config) and not cgroups_writable(config):
             lacking.append("cgroups, which are not delegated to this user")
         if config.get("annotations", {}).get("isoproof.init") == "true":
             lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")
-        if config.get("linux", {}).get("veth"):
+        if linux.get("veth"):
             lacking.append("network interfaces (it leaves them to hooks; linux.veth is isoproof's own)")
+        if linux.get("devices") and os.geteuid() != 0:
+            lacking.append("linux.devices (without root a node can only be the host's, at the same path)")
+        if "landlock" in config["process"]:
+            lacking.append("process.landlock (the runtime-spec has no such field; it is isoproof's own)")
+        known = self.features.get("linux", {}).get("namespaces")
+        for entry in linux.get("namespaces", []):
+            if known and entry["type"] not in known:
+                lacking.append(f"a namespace of type {entry['type']} (it says that it knows {', '.join(known)})")
         return lacking
+
+    @functools.cached_property
+    def features(self) -> dict[str, Any]:
+        """What it says that it can do (runtime-spec features.md); nothing where it has no such command yet."""
+        try:
+            said = json.loads(_command.answer(self.program, "features"))
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def around(self) -> Sequence[str]:
+        """Return the words of a command in which it has to be run on this machine."""
+        return ()
+
+    def flags(self, config: Config) -> Sequence[str]:
+        """Return its own options, in front of its command."""
+        return ()
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container by the command `run`, with a state folder of its own below the bundle."""
-        (bundle / "config.json").write_text(json.dumps(config))
         log = bundle / "runtime.log"
+        log.touch(0o600)  # by the caller, as podman does; it tells of the host
         name = f"isoproof-{os.getpid()}"
-        executable = _command.found(self.program) or self.program
-        command = [executable, "--root", str(bundle / "state"), "--log", str(log), *self.options]
+        program = [*self.around(), _command.found(self.program) or self.program]
+        command = [*program, "--root", str(bundle / "state"), "--log", str(log), "--log-format", "json"]
+        command += self.flags(config)
         words = [*command, "run", "--bundle", str(bundle), name]
         try:
+            if self.shipped:
+                config = laid_over(_asked.beyond_default(config), own_config(program, bundle, io, deadline))
+            (bundle / "config.json").write_text(json.dumps(config))
             with _terminal(config, io) as (streams, front):
                 status = _command.run(words, streams, deadline, attend=front.copy if front else None)
+            if status == _command.LATE:
+                raise HarnessError(f"run {self.program}: it has not ended in {deadline:g} s, and was killed")
+        except OSError as error:
+            os.write(io[2], f"start {error.filename or self.program}: {error.strerror}\n".encode())
+            return Exit(BROKEN, command=tuple(words))
         finally:
-            subprocess.run([*command, "delete", "--force", name], capture_output=True, check=False)
-        return Exit(status, complaint(log) if status == REFUSED else "", tuple(words))
+            self.remove(command, name)
+        return Exit(status, complaint(log) if status in REFUSED else "", tuple(words))
+
+    def remove(self, command: Sequence[str], name: str) -> None:
+        """Have it remove the container, of which nothing may be left whatever has happened."""
+        quietly([*command, "delete", "--force", name], REMOVAL)
+
+
+def own_config(program: Sequence[str], bundle: Path, io: Streams, deadline: float) -> Config:
+    """Return the config that a runtime writes for those who begin; what it says is written to its standard error."""
+    folder = bundle / "shipped"
+    folder.mkdir(0o700)
+    words = [*program, "spec", *([] if os.geteuid() == 0 else ["--rootless"])]
+    with open(os.devnull, "rb") as nothing:
+        _command.run(words, (nothing.fileno(), io[2], io[2]), deadline, directory=folder)
+    try:
+        config: Config = json.loads((folder / "config.json").read_bytes())
+    except ValueError:
+        raise OSError(0, "its command `spec` has written no JSON", program[-1]) from None
+    return config
+
+
+def laid_over(rest: Config, own: Config) -> Config:
+    """Return a runtime's own config, `own`, with what is asked for besides laid over it."""
+    namespaces = _namespaces(own, rest)
+    result: Config = _merged(own, rest)
+    if namespaces:
+        result["linux"]["namespaces"] = namespaces
+    if all(entry["type"] != "uts" for entry in result.get("linux", {}).get("namespaces", [])):
+        result.pop("hostname", None)  # which would be the host's
+    points = {mount["destination"] for mount in rest["mounts"]}
+    result["mounts"] = [mount for mount in own.get("mounts", []) if mount["destination"] not in points] + rest["mounts"]
+    # The example that they write is one to be typed at.
+    result["process"]["terminal"] = rest["process"].get("terminal", False)
+    return result
+
+
+def quietly(words: Sequence[str], deadline: float) -> None:
+    """Run a command of which nobody wants to hear; it may hang, or not be there."""
+    with open(os.devnull, "r+b") as nothing, contextlib.suppress(OSError):
+        _command.run(words, (nothing.fileno(),) * 3, deadline)
+
+
+def complaint(log: Path) -> str:
+    """Return the error that was logged last, as JSON or in the words of runc's text format; nothing without one."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOGGED))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next(filter(None, map(_error, reversed(lines))), "")
+
+
+def _error(line: str) -> str:
+    """Return the message of a line of a log if it is about an error."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line.partition("msg=")[2].strip('"') if "level=error" in line else ""
+    if not isinstance(entry, dict) or str(entry.get("level")).lower() not in ("error", "fatal"):
+        return ""
+    fields = entry.get("fields")  # where youki has it
+    return str(entry.get("msg") or (fields.get("message") if isinstance(fields, dict) else "") or line)
+
+
+def _namespaces(own: Config, rest: Config) -> list[Config]:
+    """Return a runtime's own namespaces, without those that ours has left out and with those that it has besides."""
+    asked = rest.get("linux", {}).get("namespaces")
+    found: list[Config] = own.get("linux", {}).get("namespaces", [])
+    if asked is None:
+        return found
+    kinds = [entry["type"] for entry in asked]
+    usual = [entry["type"] for entry in _asked.usual()["linux"]["namespaces"]]
+    kept = [entry for entry in found if entry["type"] in kinds]
+    return kept + [entry for entry in asked if entry["type"] not in usual or entry.get("path")]
+
+
+def _merged(own: Any, rest: Any) -> Any:
+    if not isinstance(own, dict) or not isinstance(rest, dict):
+        return rest
+    return {**own, **{key: _merged(own.get(key), value) for key, value in rest.items()}}
 
 
 @contextlib.contextmanager
@@ -73,12 +204,3 @@ def _terminal(config: Config, io: Streams) -> Iterator[tuple[Streams, Front | No
         front.close()
         os.close(master)
         os.close(slave)
-
-
-def complaint(log: Path) -> str:
-    """Return what has been logged of a failure; nothing, if the status was the program's own."""
-    with contextlib.suppress(OSError):
-        for line in reversed(log.read_text(errors="replace").splitlines()):
-            if "level=error" in line:
-                return line.partition("msg=")[2].strip('"')
-    return ""

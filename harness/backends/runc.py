@@ -1,13 +1,13 @@
 """runc, the reference runtime of the Open Container Initiative."""
 
 from harness.backends import Backend, Config, Options
-from harness.backends._oci import Oci
+from harness.backends._oci import FOREIGN, Oci
 
 
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Runc(options.executable or "runc", "Debian's package runc has it", options.shipped)
+    return Runc(options, "runc", "Debian's package runc has it")
 
 
 class Runc(Oci):
@@ -16,10 +16,15 @@ class Runc(Oci):
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config runc cannot express, or this user cannot have."""
         lacking = super().unsupported(config)
-        if "landlock" in config["process"]:
-            lacking.append("process.landlock (it passes over the field without a word)")
-        if "kernel.pid_max" in config.get("linux", {}).get("sysctl", {}):
-            lacking.append("the sysctl kernel.pid_max (it takes it for the host's, as it was before Linux 6.14)")
-        if config.get("linux", {}).get("netDevices"):
+        linux = config.get("linux", {})
+        for name in linux.get("sysctl", {}):
+            if name.startswith(FOREIGN):
+                lacking.append(f"the sysctl {name} (it has a fixed list of those that belong to a namespace)")
+        if linux.get("netDevices") and not self.features.get("linux", {}).get("netDevices", {}).get("enabled"):
             lacking.append("linux.netDevices (before 1.4 it passes over the field without a word)")
+        for mount in config["mounts"]:
+            if mount["destination"].startswith("/proc/") and mount.get("type") == "bind":
+                lacking.append(
+                    f"a mount on {mount['destination']} (it mounts nothing in /proc but what lxcfs provides)"
+                )
         return lacking

@@ -1,0 +1,45 @@
+"""chroot(8): another root, and everything else the host's."""
+
+import os
+import posixpath
+from collections.abc import Sequence
+
+from harness.backends import Backend, Config, Options, _asked, _oci
+from harness.backends._byhand import ByHand
+
+
+def make(options: Options) -> Backend:
+    """Return the backend."""
+    options.only()
+    return Chroot(options)
+
+
+class Chroot(ByHand):
+    """What is mounted for it is mounted on the host, and unmounted afterwards."""
+
+    program = "chroot"
+
+    def available(self) -> str | None:
+        """Return why it cannot be used here, or None."""
+        return super().available() or (None if os.geteuid() == 0 else "chroot(2) needs root; see unshare")
+
+    def unsupported(self, config: Config) -> list[str]:
+        """Return what of a config goes beyond the default one and has no command; names are the host's."""
+        usual = _asked.usual()
+        names = [name for name in ("hostname", "domainname") if config.get(name, usual.get(name)) != usual.get(name)]
+        return names + [name for name in super().unsupported(config) if name not in names]
+
+    def asked(self, config: Config) -> Config:
+        """Return what of a config is translated: nothing that would rename the host or go about in its network."""
+        kept = {key: value for key, value in config.items() if key not in ("hostname", "domainname")}
+        return kept | {"linux": {**config["linux"], "namespaces": []}}
+
+    def around(self, config: Config) -> Sequence[str]:
+        """Return nothing: the script runs on the host."""
+        return ()
+
+    def remove(self, config: Config, root: str) -> None:
+        """Unmount what the script has mounted, the last first, and the root from itself."""
+        for mount in reversed(config["mounts"]):
+            _oci.quietly(["umount", "--lazy", posixpath.join(root, mount["destination"].lstrip("/"))], _oci.REMOVAL)
+        _oci.quietly(["umount", "--lazy", root], _oci.REMOVAL)
