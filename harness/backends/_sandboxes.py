@@ -1,10 +1,11 @@
 """What the runtimes share that are no OCI runtimes but commands with options of their own, without a daemon."""
 
+import contextlib
 import os
 import select
 import stat
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def is_bind(mount: Config) -> bool:
 def run(
     command: Sequence[str], io: Streams, deadline: float, sign: str, environment: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """Run a command; return its status, and the last line with the sign of its own complaints, without that.
+    """Run a command; return its status, and what it has said in lines with the sign of its own complaints.
 
     It says them where the container says its errors, so all is copied on from a pipe like the one that is there. What
     goes to no pipe is left alone.
@@ -87,4 +88,31 @@ def run(
         os.close(reading)
         os.close(writing)
     lines = said.decode(errors="replace").splitlines()
-    return status, next((line.removeprefix(sign).strip() for line in reversed(lines) if line.startswith(sign)), "")
+    return status, "; ".join(line.removeprefix(sign).strip() for line in lines if line.startswith(sign))
+
+
+def within(*preparations: str) -> list[str]:
+    """Return what runs a command in a mount namespace of its own, after preparations in a shell's words.
+
+    So the host's places are others for the runtime alone, and nothing of them is left. What is shared with the host
+    stays so: whether mounts get in or out is for the runtime to decide.
+    """
+    script = " && ".join([*preparations, 'exec "$@"'])
+    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", script, "sh"]
+
+
+@contextlib.contextmanager
+def made(wanted: Mapping[Path, bool]) -> Iterator[None]:
+    """Have files, and directories where that is said, in a container's root that have to be there; remove them again."""
+    done = []
+    try:
+        for place, is_directory in wanted.items():
+            for path in [*reversed(place.parents), place]:
+                if not os.path.lexists(path):
+                    path.mkdir(0o755) if is_directory or path != place else path.touch()
+                    done.append(path)
+        yield
+    finally:
+        for path in reversed(done):
+            with contextlib.suppress(OSError):  # what somebody has put into it stays
+                path.rmdir() if path.is_dir() else path.unlink()
