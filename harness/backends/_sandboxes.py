@@ -103,16 +103,22 @@ def within(*preparations: str) -> list[str]:
 
 @contextlib.contextmanager
 def made(wanted: Mapping[Path, bool]) -> Iterator[None]:
-    """Have files, and directories where that is said, in a container's root that have to be there; remove them again."""
+    """Have files in a container's root, or directories where that is said, that must be there; remove them again."""
     done = []
     try:
         for place, is_directory in wanted.items():
             for path in [*reversed(place.parents), place]:
                 if not os.path.lexists(path):
-                    path.mkdir(0o755) if is_directory or path != place else path.touch()
+                    if is_directory or path != place:
+                        path.mkdir(0o755)
+                    else:
+                        path.touch()
                     done.append(path)
         yield
     finally:
         for path in reversed(done):
             with contextlib.suppress(OSError):  # what somebody has put into it stays
-                path.rmdir() if path.is_dir() else path.unlink()
+                if path.is_dir():
+                    path.rmdir()
+                else:
+                    path.unlink()

@@ -8,7 +8,6 @@ on, and has no options for.
 import contextlib
 import os
 import signal
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +72,9 @@ class Bubblewrap(Backend):
         kinds = _kinds(config)
         if "mount" not in kinds:
             lacking.append("the host's mount namespace")
-        lacking += [f"what is to be mounted at {mount['destination']}" for mount in config["mounts"] if not _known(mount)]
+        lacking += [
+            f"options of the mount at {mount['destination']}" for mount in config["mounts"] if not _known(mount)
+        ]
         user = config["process"]["user"]
         if "user" in kinds:
             if user["uid"] == 0 and os.geteuid() == 0:
@@ -108,7 +109,7 @@ class Bubblewrap(Backend):
         return [
             *words,
             *(word for name, value in _environment(asked) for word in ("--setenv", name, value)),
-            *_files(config, asked, self.shipped),
+            *files(config, asked, self.shipped),
             *(["--chdir", config["process"]["cwd"]] if "cwd" in asked["process"] else []),
             *(["--seccomp", str(_filter(asked, undo))] if "seccomp" in asked.get("linux", {}) else []),
         ]
@@ -138,7 +139,7 @@ def _environment(config: Config) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def _files(config: Config, asked: Config, shipped: bool) -> list[str]:
+def files(config: Config, asked: Config, shipped: bool) -> list[str]:
     """Return the options about files, in the order in which they are done: covers lie on what has been mounted."""
     words = ["--bind", config["root"]["path"], "/"]
     if shipped:

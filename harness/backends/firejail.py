@@ -1,9 +1,11 @@
 """firejail, which lays restrictions over the host's tree, or over another that it changes its root to.
 
-That is forbidden by its configuration as Debian ships it, and to be allowed by `chroot yes`; so it is here, where it is
-given such a configuration. In a chroot it mounts nothing: the probe kit is mounted there before. As it would take the
-namespace of processes that it is started in for a sandbox, and make no other, it is told that this is a container. As
-shipped it has the profile for servers, which it takes for root where the program has none.
+The latter its configuration forbids as it is shipped, unless it says `chroot yes`; so it is given one that does. In a
+chroot it mounts nothing that one could ask for: the probe kit is mounted there before. It would take the namespace of
+processes that it is started in for a sandbox, and make no other, so it is told that this is a container.
+
+As shipped it is given nothing but the program, and runs it on the host's tree, which it is made for, with the profile
+for servers, the one that it takes where root starts what has none.
 """
 
 import os
@@ -82,32 +84,40 @@ class Firejail(Backend):
         """Run a container in a root that is prepared as its users would."""
         asked = _asked.beyond_default(config) if self.shipped else config
         root = Path(config["root"]["path"])
-        (bundle / "environ").write_bytes(CONTAINER)
-        allowing = bundle / "firejail.config"
-        allowing.write_text(f"{CONFIGURATION.read_text()}\nchroot yes\n")
-        (kit,) = (mount["source"] for mount in config["mounts"] if mount["destination"] == KIT)
-        prepared = _sandboxes.within(
-            "mount -t tmpfs -o mode=755 run /run",
-            f"mount --bind {bundle}/environ /proc/1/environ",
-            f"mount --bind {allowing} {CONFIGURATION}",
-            f"mount --bind {kit} {root}{KIT}",
-            f"mount -o remount,bind,ro,nosuid,nodev {root}{KIT}",
-        )
+        prepared = _sandboxes.within(*_preparations(config, bundle, self.shipped))
         # Unlike an ordinary root, the one of the sandbox has ambient capabilities, which would pass by --caps.keep.
         prepared += ["setpriv", "--ambient-caps=-all", "--inh-caps=-all"]
-        words = [*prepared, _command.found(self.program) or self.program, "--quiet", f"--chroot={root}"]
+        words = [*prepared, _command.found(self.program) or self.program, "--quiet"]
+        words += [] if self.shipped else [f"--chroot={root}"]
         # Behind `--` it would have a shell start the program, which the root need not have.
-        words += [*_options(config, asked, self.shipped), *config["process"]["args"]]
-        with _sandboxes.made({root / name: True for name in NEEDED}):
+        words += [*options_for(config, asked, self.shipped), *config["process"]["args"]]
+        with _sandboxes.made({root / name: True for name in NEEDED if not self.shipped}):
             status, complaint = _sandboxes.run(words, io, deadline, COMPLAINT)
         return Exit(status, complaint.lstrip(": ") if status == 1 else "", tuple(words))
+
+
+def _preparations(config: Config, bundle: Path, shipped: bool) -> Iterator[str]:
+    """Yield what has to be done in its mount namespace before it is started, in a shell's words."""
+    (bundle / "environ").write_bytes(CONTAINER)
+    yield "mount -t tmpfs -o mode=755 run /run"
+    yield f"mount --bind {bundle}/environ /proc/1/environ"
+    if shipped:
+        return
+    root = config["root"]["path"]
+    allowing = bundle / "firejail.config"
+    allowing.write_text(f"{CONFIGURATION.read_text()}\nchroot yes\n")
+    yield f"mount --bind {allowing} {CONFIGURATION}"
+    for mount in config["mounts"]:
+        if mount["destination"] == KIT:
+            yield f"mount --bind {mount['source']} {root}{KIT}"
+            yield f"mount -o remount,bind,ro,nosuid,nodev {root}{KIT}"
 
 
 def _kinds(config: Config) -> set[str]:
     return {entry["type"] for entry in config["linux"]["namespaces"]}
 
 
-def _options(config: Config, asked: Config, shipped: bool) -> Iterator[str]:
+def options_for(config: Config, asked: Config, shipped: bool) -> Iterator[str]:
     """Yield the options for what is asked for."""
     process, linux = asked["process"], asked.get("linux", {})
     if not shipped:

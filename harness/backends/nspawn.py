@@ -1,4 +1,4 @@
-"""systemd-nspawn, which takes an OCI bundle for all about the process and the namespaces, and options for what is mounted.
+"""systemd-nspawn, which takes an OCI bundle for the process and its namespaces, and options for what is mounted.
 
 It is started as a service would: without registration, in a cgroup of its own that it keeps. It wants to write below
 /run and /tmp of the host, which is read-only where it runs here, so it has others there.
@@ -104,14 +104,14 @@ class Nspawn(Backend):
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container, with what systemd would provide: a cgroup, places to write to, and an image with /usr."""
         asked = _asked.beyond_default(config) if self.shipped else config
-        (bundle / "config.json").write_text(json.dumps(_bundle(config, asked)))
+        (bundle / "config.json").write_text(json.dumps(bundle_of(config, asked)))
         words = [
             *_sandboxes.within("mount -t tmpfs -o mode=755 run /run", "mount -t tmpfs -o mode=1777 tmp /tmp"),
             *[_command.found(self.program) or self.program, *OPTIONS, *UNTOUCHED],
             *[f"--machine=isoproof-{os.getpid()}", f"--oci-bundle={bundle}", f"--directory={config['root']['path']}"],
             *(["--read-only"] if asked["root"].get("readonly") else []),
             *(["--no-new-privileges=yes"] if asked["process"].get("noNewPrivileges") else []),
-            *_files(config, asked),
+            *files(config, asked),
             *config["process"]["args"],
         ]
         environment = {**os.environ, "SYSTEMD_LOG_TARGET": "console-prefixed"}
@@ -120,7 +120,7 @@ class Nspawn(Backend):
         return Exit(status, complaint if status == 1 else "", tuple(words))
 
 
-def _bundle(config: Config, asked: Config) -> Config:
+def bundle_of(config: Config, asked: Config) -> Config:
     """Return what it takes from a bundle, of the only version of the runtime-spec that it knows.
 
     It passes over the arguments, `readonly` and `noNewPrivileges`, for which it has options, and over `sysctl`.
@@ -128,14 +128,14 @@ def _bundle(config: Config, asked: Config) -> Config:
     linux = {key: value for key, value in asked.get("linux", {}).items() if key in LINUX}
     return {
         "ociVersion": "1.0.0",
-        "process": {key: value for key, value in config["process"].items() if key in PROCESS and key in asked["process"]},
+        "process": {key: config["process"][key] for key in PROCESS if key in asked["process"]},
         "root": {"path": asked["root"]["path"]},
         **({"hostname": asked["hostname"]} if "hostname" in asked else {}),
         **({"linux": linux} if linux else {}),
     }
 
 
-def _files(config: Config, asked: Config) -> Iterator[str]:
+def files(config: Config, asked: Config) -> Iterator[str]:
     """Yield the options for mounts and covers: --inaccessible finds nothing to cover with inside /proc and /sys."""
     usual = example(0, 0)["mounts"]
     for mount in asked["mounts"]:
@@ -168,12 +168,12 @@ def _wanted(config: Config) -> dict[Path, bool]:
     wanted = {root / name: True for name in NEEDED}
     if config["root"].get("readonly"):
         for mount in config["mounts"]:
-            place = _within_root(root, mount["destination"])
+            place = within_root(root, mount["destination"])
             wanted[place] = not _sandboxes.is_bind(mount) or Path(mount["source"]).is_dir()
     return wanted
 
 
-def _within_root(root: Path, path: str) -> Path:
+def within_root(root: Path, path: str) -> Path:
     """Return where a path of the container's leads on the host, whatever links there are."""
     place, left, links = root, path.split("/"), 0
     while left:
@@ -193,7 +193,7 @@ def _unit() -> Iterator[None]:
     """Be in a cgroup of one's own, as a service is, where it makes others and leaves them to the service manager."""
     units: list[tuple[Path, Path]] = []
     for hierarchy in hierarchies(set()):
-        if hierarchy.version == 2 or "name=systemd" in hierarchy.controllers:
+        if hierarchy.version == 2 or not hierarchy.controllers:  # of version 1 it is systemd's that has none
             units.append((Path(hierarchy.point), Path(hierarchy.point, f"isoproof-{os.getpid()}")))
     try:
         for _, unit in units:
