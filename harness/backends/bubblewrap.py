@@ -76,11 +76,14 @@ class Bubblewrap(Backend):
             f"options of the mount at {mount['destination']}" for mount in config["mounts"] if not _known(mount)
         ]
         user = config["process"]["user"]
-        if "user" in kinds:
-            if user["uid"] == 0 and os.geteuid() == 0:
+        if "user" not in kinds:
+            if (user["uid"], user["gid"]) != (os.geteuid(), os.getegid()):
+                lacking.append("another user without a user namespace (--uid needs one)")
+        elif not _is_caller(config):
+            if os.geteuid() != 0:
+                lacking.append("a user namespace with other ids than its caller's")
+            elif user["uid"] == 0:
                 lacking.append("root of a user namespace that is not its caller (--userns does not become uid 0)")
-        elif (user["uid"], user["gid"]) != (os.geteuid(), os.getegid()):
-            lacking.append("another user without a user namespace (--uid needs one)")
         filter_asked = config.get("linux", {}).get("seccomp") or {}
         if filter_asked.get("flags") or filter_asked.get("listenerPath"):
             lacking.append("linux.seccomp with flags or a listener")
@@ -90,17 +93,17 @@ class Bubblewrap(Backend):
         """Run a container; it dies with its launcher, and so does all that is in its PID namespace."""
         program = _command.found(self.program) or self.program
         with contextlib.ExitStack() as undo:
-            words = [program, *self._words(config, undo), "--", *config["process"]["args"]]
+            words = [program, *self.words(config, undo), "--", *config["process"]["args"]]
             status, complaint = _sandboxes.run(words, io, deadline, COMPLAINT)
         return Exit(status, complaint if status == 1 else "", tuple(words))
 
-    def _words(self, config: Config, undo: contextlib.ExitStack) -> list[str]:
+    def words(self, config: Config, undo: contextlib.ExitStack) -> list[str]:
         """Return the options; what they refer to is there until it is undone."""
         asked = _asked.beyond_default(config) if self.shipped else config
         namespaces = _namespaces(config, self.shipped) if _kinds(asked) else ["--unshare-all"]
         words = [*namespaces, "--die-with-parent", *([] if self.shipped else ["--new-session", "--clearenv"])]
         if "user" in _kinds(asked):
-            words += ["--userns", str(_user_namespace(asked, undo))]
+            words += ["--unshare-user"] if _is_caller(config) else ["--userns", str(_user_namespace(asked, undo))]
             words += ["--uid", str(config["process"]["user"]["uid"]), "--gid", str(config["process"]["user"]["gid"])]
         if "hostname" in asked:
             words += ["--hostname", asked["hostname"]]
@@ -117,6 +120,14 @@ class Bubblewrap(Backend):
 
 def _kinds(config: Config) -> set[str]:
     return {entry["type"] for entry in config.get("linux", {}).get("namespaces", [])}
+
+
+def _is_caller(config: Config) -> bool:
+    """Return whether the user in a user namespace is the caller by another number, and nobody else is there."""
+    linux, user = config["linux"], config["process"]["user"]
+    own = {"uid": os.geteuid(), "gid": os.getegid()}
+    maps = {kind: [{"containerID": user[kind], "hostID": number, "size": 1}] for kind, number in own.items()}
+    return all(linux.get(f"{kind}Mappings") == wanted for kind, wanted in maps.items())
 
 
 def _namespaces(config: Config, shipped: bool) -> list[str]:

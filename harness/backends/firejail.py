@@ -36,7 +36,7 @@ EXPRESSED = (
     "process.rlimits",
     "root.readonly",
 )
-ALWAYS = ("mount", "pid", "uts")  # the namespaces that it makes in any case
+ALWAYS = ("ipc", "mount", "pid", "uts")  # the namespaces that it makes for root in any case
 
 
 def make(options: Options) -> Backend:
@@ -126,7 +126,6 @@ def options_for(config: Config, asked: Config, shipped: bool) -> Iterator[str]:
         yield from (f"--rmenv={name}" for name in os.environ)
     if not shipped or "namespaces" in linux:
         yield from (["--net=none"] if "network" in _kinds(config) else [])
-        yield from (["--ipc-namespace"] if "ipc" in _kinds(config) else [])
     if "hostname" in asked:
         yield f"--hostname={asked['hostname']}"
     if "capabilities" in process:

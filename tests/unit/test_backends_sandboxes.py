@@ -1,5 +1,6 @@
 """How a config is said in the words of bubblewrap, systemd-nspawn and firejail, and what cannot be said in them."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,28 @@ def test_the_default_container_can_be_asked_for(name: str, root: Path) -> None:
         ),
         ("firejail", {"mounts": [bind("/srv", "/srv")]}, ["mounts.bind"]),
         ("firejail", {"process": {"user": {"uid": 1000}}}, ["another user than its caller"]),
-        ("firejail", {"linux": {"namespaces": [{"type": "mount"}, {"type": "uts"}]}}, ["the host's pid namespace"]),
+        (
+            "firejail",
+            {"linux": {"namespaces": [{"type": "mount"}, {"type": "uts"}]}},
+            ["the host's ipc namespace", "the host's pid namespace"],
+        ),
     ],
 )
 def test_what_cannot_be_said_is_told(name: str, changes: dict[str, Any], lacking: list[str], root: Path) -> None:
     assert load(name).unsupported(config(root, **changes)) == lacking
+
+
+def test_bubblewrap_serves_an_ordinary_user(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is root in a namespace where he is alone, by options of its own."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    asked = shapes.config([Container()], 1000, 1000)
+    asked["root"]["path"] = str(root)
+    assert load("bubblewrap").unsupported(asked) == []
+    with contextlib.ExitStack() as undo:
+        given = bubblewrap.Bubblewrap("bwrap", shipped=False).words(asked, undo)
+    place = given.index("--unshare-user")
+    assert given[place + 1 : place + 5] == ["--uid", "0", "--gid", "0"]
 
 
 def test_what_every_container_is_asked_for_is_no_reason_to_skip(root: Path) -> None:
@@ -139,9 +157,7 @@ def test_firejail_is_asked_for_what_it_keeps(root: Path) -> None:
     asked = config(root, process={"oomScoreAdj": 5})
     given = list(firejail.options_for(asked, asked, shipped=False))
     assert "--caps.keep=audit_write,kill,net_bind_service" in given
-    assert {"--noprofile", "--net=none", "--ipc-namespace", "--nonewprivs", "--oom=5", "--rlimit-nofile=1024"} < set(
-        given
-    )
+    assert {"--noprofile", "--net=none", "--nonewprivs", "--oom=5", "--rlimit-nofile=1024"} < set(given)
     none = config(root, process={"capabilities": {"permitted": []}})
     assert "--caps.drop=all" in firejail.options_for(none, none, shipped=False)
 
