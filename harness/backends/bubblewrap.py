@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, _sandboxes
+from harness.errors import HarnessError
 from harness.runtime import seccomp
 from harness.runtime.spec import example
-from harness.runtime.syscalls import CLONE, invoke
+from harness.runtime.syscalls import CLONE, PR, invoke
 
 COMPLAINT = "bwrap: "  # what each of its own complaints begins with
 EXPRESSED = (
@@ -210,15 +211,22 @@ def _bytes(size: str) -> int:
 
 def _user_namespace(config: Config, undo: contextlib.ExitStack) -> int:
     """Return a descriptor of a new user namespace with the ids of a config: by itself it maps one id alone."""
-    done, going_on = os.pipe()
+    reading, writing = os.pipe()
     holder = os.fork()
     if holder == 0:
-        invoke("unshare", CLONE.NEWUSER.value)
-        os.write(going_on, b".")
-        signal.pause()
+        try:
+            invoke("prctl", PR.SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            invoke("unshare", CLONE.NEWUSER.value)
+            os.write(writing, b".")
+            signal.pause()
+        finally:
+            os._exit(1)
     undo.callback(os.waitpid, holder, 0)
     undo.callback(os.kill, holder, signal.SIGKILL)
-    os.read(done, 1)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as made:
+        if not made.read(1):
+            raise HarnessError("make a user namespace for bubblewrap: unshare(2) fails; see user_namespaces(7)")
     for kind in ("uid", "gid"):
         lines = [f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in config["linux"][f"{kind}Mappings"]]
         Path(f"/proc/{holder}/{kind}_map").write_text("".join(lines))

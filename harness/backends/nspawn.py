@@ -167,7 +167,7 @@ def _wanted(config: Config) -> dict[Path, bool]:
     root = Path(config["root"]["path"])
     wanted = {root / name: True for name in NEEDED}
     if config["root"].get("readonly"):
-        for mount in config["mounts"]:
+        for mount in [mount for mount in config["mounts"] if mount not in example(0, 0)["mounts"]]:
             place = within_root(root, mount["destination"])
             wanted[place] = not _sandboxes.is_bind(mount) or Path(mount["source"]).is_dir()
     return wanted
@@ -194,7 +194,7 @@ def _unit() -> Iterator[None]:
     units: list[tuple[Path, Path]] = []
     for hierarchy in hierarchies(set()):
         if hierarchy.version == 2 or not hierarchy.controllers:  # of version 1 it is systemd's that has none
-            units.append((Path(hierarchy.point), Path(hierarchy.point, f"isoproof-{os.getpid()}")))
+            units.append((Path(hierarchy.own), Path(hierarchy.point, f"isoproof-{os.getpid()}")))
     try:
         for _, unit in units:
             unit.mkdir()
