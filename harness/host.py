@@ -367,7 +367,7 @@ class Run:
 
 
 def _pipe() -> tuple[int, int]:
-    """Make a pipe with numbers above those that a careless launcher's open descriptors take (`harness.launcher_bait`)."""
+    """Make a pipe with numbers above those of what a careless launcher leaves open (`harness.launcher_bait`)."""
     reading, writing = os.pipe()
     try:
         lowest = DIRECTORY + 1

@@ -25,7 +25,8 @@ def _highest(path: str) -> object:
     text = _kernel.read(path, ENOUGH)
     if not isinstance(text, str):
         return text["errno"]
-    return max(int(line.split()[0].rpartition("-")[2] or "0", 16) for line in text.splitlines())
+    numbers = (int(line.split()[0].rpartition("-")[2] or "0", 16) for line in text.splitlines())
+    return max(numbers, default=0)  # of a file that has been covered there are none
 
 
 def _page() -> dict[str, object]:

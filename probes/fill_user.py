@@ -96,7 +96,7 @@ def _keys() -> int:
 
 def _give_keys_back(before: int) -> None:
     """Let go of the keys, and wait until the kernel has collected them: it takes its time, even after our death."""
-    _kernel.syscall("keyctl", KEYCTL_CLEAR, KEY_SPEC_PROCESS_KEYRING)
+    _kernel.attempt_syscall("keyctl", KEYCTL_CLEAR, KEY_SPEC_PROCESS_KEYRING)  # where there is any: a filter may refuse
     keyring = 1  # itself goes with the process
     end = time.monotonic() + PATIENCE
     while _keys() > before + keyring and time.monotonic() < end:
