@@ -114,6 +114,8 @@ class Engine(Backend):
         capabilities = process.get("capabilities", {})
         if len({frozenset(capabilities.get(kind, [])) for kind in ("bounding", "effective", "permitted")}) > 1:
             found.append("sets of capabilities that differ")
+        if any(limit["type"] == "RLIMIT_AS" for limit in process.get("rlimits", [])):
+            found.append("RLIMIT_AS")
         rules = linux.get("resources", {}).get("devices", [])
         if any(rule["allow"] for rule in rules[:1]) or not all(rule["allow"] for rule in rules[1:]):
             found.append("other rules of devices than what is allowed")

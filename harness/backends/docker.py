@@ -65,8 +65,6 @@ class Docker(Engine):
         process, linux = config["process"], config["linux"]
         if process.get("capabilities", {}).get("ambient") and process["user"]["uid"] != 0:
             found.append("capabilities for a user who is not root")
-        if any(limit["type"] == "RLIMIT_AS" for limit in process.get("rlimits", [])):
-            found.append("RLIMIT_AS")
         if "annotations" in config and not _command.found("docker-init"):
             found.append("a PID 1 that reaps (docker-init is not installed; Debian's package tini has one)")
         masked = {path for path in linux.get("maskedPaths", []) if os.path.exists(path)}

@@ -3,25 +3,29 @@
 import contextlib
 import json
 import os
+import resource
 import shlex
 import signal
 import stat
 import struct
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon
 from harness.backends._engine import EXPRESSED, Engine, watched
 from harness.runtime.cgroup import wanted
+from harness.runtime.fields import CAPABILITIES
 
 REMOVAL = 10.0  # seconds that removing a container may take
-HYBRID = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")  # which crun refuses beside the controllers of version 1
+UNIFIED = "/sys/fs/cgroup/unified"  # version 2 beside version 1, which crun refuses where it has controllers
 INITS = ("catatonit", "/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
 USER, ID = "isoproof", 60_999  # who starts containers without being root: above what adduser(8) gives out
 FIRST_ID, IDS = 1 << 20, 1 << 16  # his subordinate ids
 CAPABILITY = "security.capability"
 VFS_CAP_REVISION_3, VFS_CAP_EFFECTIVE = 0x03000000, 1
+USERS = [{"containerID": 0, "hostID": ID, "size": 1}, {"containerID": 1, "hostID": FIRST_ID, "size": IDS}]
 FILES = ("passwd", "group", "subuid", "subgid")  # of /etc, in which he is found
 
 
@@ -61,6 +65,10 @@ class Podman(Engine):
             found.append("a PID 1 that reaps (catatonit is not installed; Debian's package catatonit has it)")
         if linux.get("readonlyPaths") == [] and linux.get("maskedPaths"):
             found.append("masks without read-only paths")
+        for mount in config["mounts"]:
+            if mount.get("type") == "tmpfs":
+                options = mount.get("options", [])
+                found += [f"a tmpfs with {word}" for word in options if word.startswith(("nr_inodes=", "nr_blocks="))]
         if self.rootless:
             found += _beyond_user(config)
         return found
@@ -73,13 +81,14 @@ class Podman(Engine):
         """Run a container on the tree itself; an ordinary user's is a copy that is his."""
         end = time.monotonic() + deadline
         place = bundle / "podman"
-        place.mkdir()
-        root = self._prepare(config, place)
-        client = [*self._within(place), _command.found(self.executable) or self.executable, *_store(place)]
+        with _umask(0o022):  # what is made here is for others, too, whatever the launcher's is
+            place.mkdir()
+            root = self._prepare(config, place)
+            environment = self._environment(config, place)
+        client = [*self._within(config, place), _command.found(self.executable) or self.executable, *_store(place)]
         name = f"isoproof-{os.getpid()}"
         words = [*client, "run", "--rm", f"--name={name}", *self.words(config, place), "--rootfs", str(root)]
         words += config["process"]["args"]
-        environment = self._environment(config, place)
         removed = False
         try:
             status, said = watched(config, words, io, end - time.monotonic(), environment)
@@ -94,25 +103,34 @@ class Podman(Engine):
         return ended
 
     def _prepare(self, config: Config, place: Path) -> Path:
-        """Make what belongs to a user who is not root, and return the root of the container."""
+        """Make what belongs to a user who is not root, and return the root of the container.
+
+        As those of an image would, its files belong to who is root inside.
+        """
         root = Path(config["root"]["path"])
-        if not self.rootless:
+        linux = config["linux"]
+        if not self.rootless and not linux.get("uidMappings"):
             return root
         own = place / "rootfs"
-        _copy(root, own)
-        for name in ("home", "run"):
-            (place / name).mkdir(0o700)
-            os.chown(place / name, ID, ID)
-        os.chown(place, ID, ID)
-        shells = {"passwd": f"{USER}:x:{ID}:{ID}::/:/bin/sh\n", "group": f"{USER}:x:{ID}:\n"}
-        for name in FILES:
-            known = Path("/etc", name).read_text() if name in shells else ""
-            (place / name).write_text(known + shells.get(name, f"{USER}:{FIRST_ID}:{IDS}\n"))
+        uids, gids = (linux.get(kind, USERS) for kind in ("uidMappings", "gidMappings"))
+        _copy(root, own, uids, gids, devices=not self.rootless)
+        if self.rootless:
+            for name in ("home", "run"):
+                (place / name).mkdir(0o700)
+                os.chown(place / name, ID, ID)
+            os.chown(place, ID, ID)
+            line = {"passwd": f"{USER}:x:{ID}:{ID}::/:/bin/sh\n", "group": f"{USER}:x:{ID}:\n"}
+            for name in FILES:
+                known = Path("/etc", name).read_text() if name in line else ""
+                (place / name).write_text(known + line.get(name, f"{USER}:{FIRST_ID}:{IDS}\n"))
         return own
 
-    def _within(self, place: Path) -> list[str]:
+    def _within(self, config: Config, place: Path) -> list[str]:
         """Return what a command is run by: in mounts of its own, without what crun refuses, and as who it is to be."""
-        script = [f"umount {path}" for path in HYBRID if os.path.ismount(path)]
+        # Crun makes directories and files in whatever is there: not in the tmpfs that the sandbox has its own in.
+        script = [f"mount -t tmpfs tmpfs {UNIFIED}"] if os.path.ismount(UNIFIED) else []
+        if config["process"].get("terminal") and not os.access("/tmp", os.W_OK):
+            script.append("mount -t tmpfs tmpfs /tmp")  # where conmon has its socket for the terminal
         become: list[str] = []
         if self.rootless:
             script += [f"mount --bind {shlex.quote(str(place / name))} /etc/{name}" for name in FILES]
@@ -122,7 +140,7 @@ class Podman(Engine):
         return ["unshare", "--mount", "sh", "-c", " && ".join([*script, 'exec "$@"']), "sh", *become]
 
     def _environment(self, config: Config, place: Path) -> dict[str, str]:
-        environment = dict(os.environ)
+        environment = os.environ | {"TMPDIR": str(place)}
         if self.rootless:
             environment |= {"HOME": str(place / "home"), "XDG_RUNTIME_DIR": str(place / "run")}
         if not self.shipped:
@@ -156,6 +174,7 @@ class Podman(Engine):
                 # An ordinary user counts his ids: he is 0, and his first subordinate id is 1.
                 first = entry["hostID"] - (FIRST_ID - 1 if self.rootless else 0)
                 words.append(f"--{kind}map={entry['containerID']}:{first}:{entry['size']}")
+        words += _lowered([limit["type"] for limit in config["process"].get("rlimits", []) if not self.shipped])
         if not self.shipped:
             words += ["--unsetenv-all", "--read-only-tmpfs=false"]
         return words
@@ -178,11 +197,32 @@ class Podman(Engine):
         return [f"--volume={source}:{destination}:{','.join(options)}".rstrip(":")]
 
 
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _lowered(given: list[str]) -> list[str]:
+    """Return the limits that we have, for those that podman would raise, where only CAP_SYS_RESOURCE could."""
+    effective = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
+    if effective >> CAPABILITIES.index("CAP_SYS_RESOURCE") & 1:
+        return []
+    raised = [name for name in ("NOFILE", "NPROC") if f"RLIMIT_{name}" not in given]
+    limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in raised}
+    return [f"--ulimit={name.lower()}={soft}:{hard}" for name, (soft, hard) in limits.items()]
+
+
 def _beyond_user(config: Config) -> list[str]:
     """Return what of a config an ordinary user cannot have."""
     found = []
     if wanted(config):
         found.append("cgroups, which an ordinary user has not")
+    if any(mount.get("type") == "overlay" for mount in config["mounts"]):
+        found.append("an overlay on layers that are not his")
     if config["process"].get("oomScoreAdj", 0) < 0:
         found.append("a lower oom_score_adj, which only root may set")
     for kind in ("uidMappings", "gidMappings"):
@@ -201,28 +241,33 @@ def _store(place: Path) -> list[str]:
     ]
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a tree for a user: root's becomes his, and another's a subordinate id's; device nodes he could not make."""
+def _copy(source: Path, target: Path, uids: list[Config], gids: list[Config], devices: bool) -> None:
+    """Copy a tree as it is to be for a container with ids of its own; a user who is not root could make no devices."""
     subprocess.run(["cp", "--archive", str(source), str(target)], check=True)
     for path in [target, *target.rglob("*")]:
         status = path.lstat()
-        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        if not devices and (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             path.unlink()
             continue
         capability = b""
         with contextlib.suppress(OSError):
             capability = os.getxattr(path, CAPABILITY, follow_symlinks=False)
-        os.chown(path, _shifted(status.st_uid), _shifted(status.st_gid), follow_symlinks=False)
+        root = _outside(0, uids)
+        os.chown(path, _outside(status.st_uid, uids), _outside(status.st_gid, gids), follow_symlinks=False)
         if not path.is_symlink():
             path.chmod(stat.S_IMODE(status.st_mode))  # a change of the owner has taken set-user-ID away
         if capability:
-            # As from inside his user namespace: of the third version, which names whose root has set it.
+            # As from inside the user namespace: of the third version, which names whose root has set it.
             magic = struct.unpack_from("<I", capability)[0] & VFS_CAP_EFFECTIVE | VFS_CAP_REVISION_3
-            os.setxattr(path, CAPABILITY, struct.pack("<I", magic) + capability[4:20] + struct.pack("<I", ID))
+            os.setxattr(path, CAPABILITY, struct.pack("<I", magic) + capability[4:20] + struct.pack("<I", root))
 
 
-def _shifted(number: int) -> int:
-    return FIRST_ID + number - 1 if number else ID
+def _outside(number: int, mappings: list[Config]) -> int:
+    """Return which id of the host's an id inside is, or the same where it is not mapped."""
+    for entry in mappings:
+        if entry["containerID"] <= number < entry["containerID"] + entry["size"]:
+            return int(entry["hostID"]) + number - int(entry["containerID"])
+    return number
 
 
 def _end_pause(place: Path) -> None:
