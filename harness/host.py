@@ -45,6 +45,7 @@ from harness.backends.builtin import Builtin
 from harness.canaries.base import Canary
 from harness.clock import Clock
 from harness.errors import HarnessError, IsoproofError
+from harness.launcher_bait import DIRECTORY
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
@@ -204,7 +205,7 @@ class Run:
             return Exit(125)
         alter: Alteration | None = (lambda plan: sabotage.sabotaged_plan(knobs, plan)) if knobs else None
         deadline = float(self.request["deadline"])
-        stdin, stdout, stderr, result = (os.pipe() for _ in range(4))
+        stdin, stdout, stderr, result = (_pipe() for _ in range(4))
         launcher = os.fork()
         if launcher == 0:
             for ours in (stdin[1], stdout[0], stderr[0], result[0]):
@@ -363,6 +364,17 @@ class Run:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return len(left)
+
+
+def _pipe() -> tuple[int, int]:
+    """Make a pipe with numbers above those that a careless launcher's open descriptors take (`harness.launcher_bait`)."""
+    reading, writing = os.pipe()
+    try:
+        lowest = DIRECTORY + 1
+        return fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, lowest), fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, lowest)
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> None:

@@ -99,13 +99,13 @@ class ScenarioFile(pytest.File):
                 yield KnobItem.of(self, knob, checks[0].line, every, record)
 
     def known(self, runtime: str) -> Known:
-        """What is known of a runtime."""
+        """What is known of a runtime, in the version that is here."""
         from harness import backends
         from harness.language import Known
         from harness.scenario import load_known
 
         findings = self.path.parent / "known" / f"{backends.findings(runtime)}.yaml"
-        return load_known(os.path.relpath(findings)) if findings.exists() else Known()
+        return load_known(os.path.relpath(findings)).of(backends.version(runtime)) if findings.exists() else Known()
 
 
 class CheckItem(pytest.Function):
@@ -136,7 +136,7 @@ class CheckItem(pytest.Function):
         )
         for mark in (check.severity, file.path.stem, *(["slow"] if check.slow else [])):
             item.add_marker(mark)
-        finding = known.fails.get(check.name)
+        finding = known.finding(check.name, check.shape)
         if finding and not knob:
             item.add_marker(pytest.mark.xfail(reason=finding.reason, raises=CheckFailed, strict=True))
         return item
@@ -207,6 +207,14 @@ class CheckItem(pytest.Function):
         if outcome in ("fail", "unproven"):
             raise CheckFailed(reason)
 
+    def listed(self) -> str:
+        """Where the check is said to fail, and in which versions."""
+        from harness import backends
+
+        versions = self.known.fails[self.case.check.name].versions
+        file = f"scenarios/known/{backends.findings(self.case.runtime)}.yaml"
+        return f"{file} (versions {versions})" if versions else file
+
     def completed(self, report: pytest.TestReport) -> Result:
         """The result, with what only pytest knows: how long it took, that it was skipped, or that it crashed."""
         from msgspec.structs import replace
@@ -225,7 +233,7 @@ class CheckItem(pytest.Function):
         elif report.skipped:
             outcome, reason = "skip", str(report.longrepr[2]).removeprefix("Skipped: ")  # type: ignore[index]
         elif report.failed and report.longreprtext.startswith("[XPASS(strict)]"):
-            outcome, reason = "fail", f"it holds, but scenarios/known/{result.runtime}.yaml says that it fails"
+            outcome, reason = "fail", f"it holds, but {self.listed()} says that it fails"
         elif report.failed and noted in (None, "pass", "proven"):
             outcome, reason = "error", report.longreprtext.strip().rpartition("\n")[2]
         if knob:

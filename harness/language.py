@@ -1,10 +1,14 @@
 """The scenario language as authors write it; the docstrings of these classes are its reference.
 
 A scenario is one YAML file, a File here: one area, a container and the checks made in it. Editors read the schema
-that schema() makes of the classes; harness/scenario.schema.json holds it.
+that schema() makes of the classes; harness/scenario.schema.json holds it. What is known of a runtime is another
+file, a Known, with harness/known.schema.json.
 """
 
+import itertools
+import operator
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -28,6 +32,49 @@ class Size(int):
         if not match:
             raise ValueError(f"expects a size such as 64 MiB, not {text!r}")
         return cls(int(match[1]) * cls.UNITS[match[2]])
+
+
+class Versions(str):
+    """Some versions of a runtime: comparisons, with commas between them, which must all hold: `>=1.1, <1.2`.
+
+    Compared are the numbers one by one, a missing one as 0: 1.10 is above 1.9, and 1.2 is 1.2.0. What stands behind
+    them does not count, so that 1.1.5+ds1 is 1.1.5, and 1.2.0-rc.1 is 1.2.
+    """
+
+    COMPARISONS: ClassVar[dict[str, Any]] = {
+        "<": operator.lt,
+        "<=": operator.le,
+        ">": operator.gt,
+        ">=": operator.ge,
+        "=": operator.eq,
+    }
+
+    @classmethod
+    def parse(cls, text: str) -> "Versions":
+        """The versions in a text; raises ValueError with the rest of a sentence about it."""
+        for part in text.split(","):
+            if not re.fullmatch(r" *(<|<=|>|>=|=) ?[0-9]{1,9}(\.[0-9]{1,9})* *", part):
+                raise ValueError(f"expects versions such as '<1.2' or '>=1.1, <1.2', not {text!r}")
+        return cls(text)
+
+    def include(self, version: str) -> bool:
+        """Whether a version, as the runtime tells it, is one of these; one without numbers never is."""
+        found = version_numbers(version)
+        return bool(found) and all(
+            self.COMPARISONS[sign](*_of_one_length(found, version_numbers(wanted)))
+            for sign, wanted in re.findall(r"([<>=]+) ?([0-9.]+)", self)
+        )
+
+
+def version_numbers(version: str) -> list[int]:
+    """The first numbers in a text that have dots between them: [1, 1, 5] of `runc version 1.1.5+ds1`."""
+    match = re.search(r"[0-9]+(\.[0-9]+)*", version)
+    return [int(number) for number in match[0].split(".")] if match else []
+
+
+def _of_one_length(*lists: list[int]) -> Iterator[tuple[int, ...]]:
+    """The lists with zeros behind the shorter ones."""
+    return zip(*itertools.zip_longest(*lists, fillvalue=0), strict=True)
 
 
 class Image(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -202,23 +249,56 @@ class Shape(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Finding(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A check that a runtime is known to fail: why, and where that is told."""
+    """A check that a runtime is known to fail.
+
+    reason: why it fails there, in one sentence
+    see: where that is told: sources, issues, CVEs
+    shapes: the containers in which it fails, `own` for the check's own; all of them where it is left out
+    versions: those of the runtime that fail it, such as `<1.2`; every one where it is left out
+    """
 
     reason: Text
     see: list[Text] = []
+    shapes: Annotated[list[Text], Meta(min_length=1)] | None = None
+    versions: Versions | None = None
 
 
 class Skipped(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A check that cannot be made on a runtime, and why."""
+    """A check that cannot be made on a runtime.
+
+    reason: why not, in one sentence
+    versions: those of the runtime on which it cannot, such as `<1.2`; every one where it is left out
+    """
 
     reason: Text
+    versions: Versions | None = None
 
 
 class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is known of a runtime (scenarios/known/NAME.yaml), by the names of checks."""
+    """What is known of a runtime (scenarios/known/NAME.yaml), by the names of checks.
+
+    fails: the checks that it fails; they are expected to, and reported where they do not
+    skips: those that cannot be made on it, and are no hole in a run that must be complete
+    """
 
     fails: dict[CheckName, Finding] = {}
     skips: dict[CheckName, Skipped] = {}
+
+    def finding(self, check: str, shape: str) -> Finding | None:
+        """What is known of a check in a shape, or in its own container where that has no name."""
+        finding = self.fails.get(check)
+        return finding if finding and (finding.shapes is None or (shape or "own") in finding.shapes) else None
+
+    def of(self, version: str) -> "Known":
+        """What is known of one version: the entries for others are as if they were not there."""
+        return Known(
+            fails={name: entry for name, entry in self.fails.items() if _holds(entry.versions, version)},
+            skips={name: entry for name, entry in self.skips.items() if _holds(entry.versions, version)},
+        )
+
+
+def _holds(versions: Versions | None, version: str) -> bool:
+    return versions is None or versions.include(version)
 
 
 def laid_over(base: Any, own: Any) -> Any:
@@ -246,18 +326,21 @@ def _given(struct: Struct) -> dict[str, Any]:
     return given
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of scenario files, with the reference as descriptions, for editors."""
-    hook = {"type": ["string", "integer"], "description": Size.__doc__}
-    (reference,), components = msgspec.json.schema_components([File], schema_hook=lambda _: hook)
-    for kind in (File, CheckEntry, Observe, Container, Image):
-        described = components[kind.__name__]
-        text, *fields = re.split(r"^(?:    )?(\w+): ", kind.__doc__ or "", flags=re.MULTILINE)
+def schema(kind: type[Struct] = File) -> dict[str, Any]:
+    """The JSON Schema of scenario files, or of what is known of runtimes, with the reference as descriptions."""
+    (reference,), components = msgspec.json.schema_components([kind], schema_hook=_of_text)
+    for described in components.values():
+        text, *fields = re.split(r"^(?:    )?(\w+): ", described["description"], flags=re.MULTILINE)
         described["description"] = " ".join(text.split())
         for name, meaning in zip(fields[::2], fields[1::2], strict=True):
             field = _without_null(described["properties"][name])
             described["properties"][name] = {**field, "description": " ".join(meaning.split())}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **reference, "$defs": components}
+
+
+def _of_text(kind: type) -> dict[str, Any]:
+    """The schema of a class that reads itself from a text."""
+    return {"type": ["string", "integer"] if kind is Size else "string", "description": kind.__doc__}
 
 
 def _without_null(field: dict[str, Any]) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def obstacle(case: Case, known: Known) -> Obstacle | None:
         unprovable = verdict.unprovable(case.check, environment.facts())
         if unprovable and unprovable.outcome == "skip":
             return Obstacle(unprovable.reason, declared=True)
-        if case.check.name in known.fails:
+        if known.finding(case.check.name, case.check.shape):
             return Obstacle(f"known to fail on {case.runtime}, so it can prove nothing there", declared=True)
         if inapplicable := sabotage.applies_to(case.knob, case.runtime):
             return Obstacle(inapplicable, declared=True)

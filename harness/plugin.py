@@ -242,6 +242,4 @@ def _version(runtime: str) -> tuple[str, str, str]:
     """Name and version of a runtime, or why it is missing."""
     from harness import backends
 
-    backend = backends.load(runtime)
-    missing = backend.available()
-    return runtime, "" if missing else backend.version(), missing or ""
+    return runtime, backends.version(runtime), backends.load(runtime).available() or ""

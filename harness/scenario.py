@@ -2,7 +2,7 @@
 
 What may stand in a file is told in harness/language.py. Here the mistakes are found that the types alone do not show
 (names of probes, knobs, canaries, expressions), and a check's observations are worked out from its expressions.
-`python -m harness.scenario > harness/scenario.schema.json` renews the schema.
+`python -m harness.scenario` renews the schemas of both kinds of files.
 """
 
 import json
@@ -24,6 +24,7 @@ from harness.yamlfile import Document, Where, did_you_mean
 HERE = Path(__file__).parent
 # In an installed package the probes stand inside the harness, in a checkout beside it.
 PROBES = HERE / "probes" if (HERE / "probes").is_dir() else HERE.parent / "probes"
+SCHEMAS: dict[str, type[Struct]] = {"scenario.schema.json": File, "known.schema.json": Known}
 
 
 class Expectation(Struct, frozen=True):
@@ -395,4 +396,5 @@ def _environment_problems(document: Document, where: Where, requirements: dict[s
 
 
 if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2))
+    for name, kind in SCHEMAS.items():
+        (HERE / name).write_text(json.dumps(schema(kind), indent=2) + "\n")

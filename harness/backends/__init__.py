@@ -111,8 +111,19 @@ def parse(text: str) -> Options:
     return Options(name, paths[0] if paths else "", SHIPPED in words, values)
 
 
+@functools.cache
+def version(text: str) -> str:
+    """Return the version of a runtime, or nothing where it is not here; asked for once in a process."""
+    backend = load(text)
+    return "" if backend.available() else backend.version()
+
+
 def findings(text: str) -> str:
-    """Return the name of the file in scenarios/known/ that is about a runtime: whichever executable it is."""
+    """Return the name of the file in scenarios/known/ that is about a runtime.
+
+    It has the options in it, for with others it is asked for another container and fails at other things; not the
+    path of an executable, whose version tells what is known of it.
+    """
     options = parse(text)
     words = [f"{key}={value}" if value else key for key, value in options.values.items()]
     return "-".join([options.name, *words, *([SHIPPED] if options.shipped else [])]).replace("=", "-").replace("/", "-")

@@ -46,6 +46,29 @@ def test_a_known_finding_that_holds_again_must_leave_the_list(project: Project) 
     assert known.reason == "it holds, but scenarios/known/builtin.yaml says that it fails"
 
 
+@pytest.mark.parametrize(
+    ("version", "known", "other"), [("1.1", "xfail", "fail"), ("1.2", "fail", "xfail"), ("", "fail", "fail")]
+)
+def test_what_is_known_of_other_versions_is_not_expected(
+    project: Project, monkeypatch: pytest.MonkeyPatch, version: str, known: str, other: str
+) -> None:
+    monkeypatch.setattr(backends, "version", lambda runtime: version)
+    project.write("scenarios/uts.yaml", GOOD + check("uts-known", "shared") + check("uts-other", "shared"))
+    entries = 'uts-known: {reason: old, versions: "<1.2"}\n  uts-other: {reason: new, versions: ">=1.2"}\n'
+    project.write("scenarios/known/builtin.yaml", f"fails:\n  {entries}")
+    project.run()
+    assert project.outcomes() == {"uts-name": "pass", "uts-known": known, "uts-other": other}
+
+
+def test_a_mended_finding_is_told_with_the_versions_that_it_is_listed_for(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD)
+    project.write("scenarios/known/builtin-as-shipped.yaml", 'fails:\n  uts-name: {reason: old, versions: ">=0"}\n')
+    project.run("--runtime", "builtin:as-shipped").assert_outcomes(failed=1)
+    [result] = project.results().results
+    told = "scenarios/known/builtin-as-shipped.yaml (versions >=0)"
+    assert result.reason == f"it holds, but {told} says that it fails"
+
+
 def test_an_error_is_never_a_known_finding(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD + check("uts-known", "silent"))
     project.write("scenarios/known/builtin.yaml", KNOWN)

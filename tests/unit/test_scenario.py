@@ -545,13 +545,26 @@ def test_known(file: Path) -> None:
     assert {name: skipped.reason for name, skipped in known.skips.items()} == {"c": "cannot"}
 
 
+def test_a_finding_may_be_of_some_shapes_only(file: Path) -> None:
+    file.write_text("fails:\n  everywhere: {reason: why}\n  here: {reason: why, shapes: [own, hardened]}\n")
+    known = load_known(file)
+    places = [(name, shape) for name in ("everywhere", "here", "else") for shape in ("", "hardened", "userns")]
+    assert [place for place in places if known.finding(*place)] == [
+        ("everywhere", ""),
+        ("everywhere", "hardened"),
+        ("everywhere", "userns"),
+        ("here", ""),
+        ("here", "hardened"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("fails: {a: {}}\n", "a.yaml:1:12: 'a' lacks the key 'reason'"),
         ("fails: {a: because}\n", "a.yaml:1:12: 'a' expects a mapping, not the text 'because'"),
         ("fail: {}\n", "a.yaml:1:1: unknown key 'fail'; did you mean 'fails'?"),
-        ("skips: {a: {reason: x, see: []}}\n", "a.yaml:1:24: unknown key 'see'; there is reason"),
+        ("skips: {a: {reason: x, see: []}}\n", "a.yaml:1:24: unknown key 'see'; there is reason, versions"),
         ("fails: {a: {reason: x}}\nskips: {a: {reason: x}}\n", "a.yaml:2:9: 'a' stands under fails too"),
     ],
 )
