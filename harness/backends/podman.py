@@ -17,9 +17,9 @@ from harness.backends import Backend, Config, Exit, Options, Streams, _command, 
 from harness.backends._engine import EXPRESSED, Engine, watched
 from harness.runtime.cgroup import wanted
 from harness.runtime.fields import CAPABILITIES
+from harness.runtime.inspect import hierarchies
 
 REMOVAL = 10.0  # seconds that removing a container may take
-UNIFIED = "/sys/fs/cgroup/unified"  # version 2 beside version 1, which crun refuses where it has controllers
 INITS = ("catatonit", "/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
 USER, ID = "isoproof", 60_999  # who starts containers without being root: above what adduser(8) gives out
 FIRST_ID, IDS = 1 << 20, 1 << 16  # his subordinate ids
@@ -81,14 +81,19 @@ class Podman(Engine):
         """Run a container on the tree itself; an ordinary user's is a copy that is his."""
         end = time.monotonic() + deadline
         place = bundle / "podman"
-        with _umask(0o022):  # what is made here is for others, too, whatever the launcher's is
+        with _umask(0o077):
             place.mkdir()
+            place.chmod(0o711)  # the root of a user namespace has to pass
             root = self._prepare(config, place)
             environment = self._environment(config, place)
-        client = [*self._within(config, place), _command.found(self.executable) or self.executable, *_store(place)]
-        name = f"isoproof-{os.getpid()}"
-        words = [*client, "run", "--rm", f"--name={name}", *self.words(config, place), "--rootfs", str(root)]
-        words += config["process"]["args"]
+            client = [*self._within(config, place), _command.found(self.executable) or self.executable, *_store(place)]
+            name = f"isoproof-{os.getpid()}"
+            words = [*client, "run", "--rm", f"--name={name}", *self.words(config, place), "--rootfs", str(root)]
+            words += config["process"]["args"]
+        if self.rootless:
+            for path in [place, *place.iterdir()]:
+                if path != root:
+                    os.chown(path, ID, ID)
         removed = False
         try:
             status, said = watched(config, words, io, end - time.monotonic(), environment)
@@ -116,9 +121,7 @@ class Podman(Engine):
         _copy(root, own, uids, gids, devices=not self.rootless)
         if self.rootless:
             for name in ("home", "run"):
-                (place / name).mkdir(0o700)
-                os.chown(place / name, ID, ID)
-            os.chown(place, ID, ID)
+                (place / name).mkdir()
             line = {"passwd": f"{USER}:x:{ID}:{ID}::/:/bin/sh\n", "group": f"{USER}:x:{ID}:\n"}
             for name in FILES:
                 known = Path("/etc", name).read_text() if name in line else ""
@@ -127,8 +130,7 @@ class Podman(Engine):
 
     def _within(self, config: Config, place: Path) -> list[str]:
         """Return what a command is run by: in mounts of its own, without what crun refuses, and as who it is to be."""
-        # Crun makes directories and files in whatever is there: not in the tmpfs that the sandbox has its own in.
-        script = [f"mount -t tmpfs tmpfs {UNIFIED}"] if os.path.ismount(UNIFIED) else []
+        script = [f"mount -t tmpfs tmpfs {point}" for point in _refused()]
         if config["process"].get("terminal") and not os.access("/tmp", os.W_OK):
             script.append("mount -t tmpfs tmpfs /tmp")  # where conmon has its socket for the terminal
         become: list[str] = []
@@ -195,6 +197,17 @@ class Podman(Engine):
 
     def _bind(self, source: str, destination: str, options: list[str]) -> list[str]:
         return [f"--volume={source}:{destination}:{','.join(options)}".rstrip(":")]
+
+
+def _refused() -> list[str]:
+    """Return where version 2 of cgroups is with controllers beside version 1, which crun refuses.
+
+    It is covered, not unmounted: crun makes files where it believes version 2 to be, and they shall go, too.
+    """
+    found = list(hierarchies(set()))
+    if all(hierarchy.version == 2 for hierarchy in found):
+        return []
+    return [hierarchy.point for hierarchy in found if hierarchy.version == 2 and hierarchy.controllers]
 
 
 @contextlib.contextmanager
