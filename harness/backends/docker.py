@@ -77,7 +77,7 @@ class Docker(Engine):
         for kind in ("uidMappings", "gidMappings"):
             if linux.get(kind, MAPPINGS) != MAPPINGS:
                 found.append(f"{kind} of the user's choice")
-        if _major() < DEFAULT_ERRNO and _told_apart(linux.get("seccomp") or {}):
+        if not self.shipped and _major() < DEFAULT_ERRNO and _told_apart(linux.get("seccomp") or {}):
             found.append(
                 f"a filter with an errno of its own in rules on arguments (before {DEFAULT_ERRNO} it passes over "
                 "defaultErrnoRet without a word, and libseccomp refuses what is left)"
