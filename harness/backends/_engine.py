@@ -18,6 +18,7 @@ from harness.runtime.spec import example
 REFUSALS = (125, 126, 127)  # of an engine, for a container that it did not start; a program can end with them, too
 SAID = 8 << 10  # bytes of what was said last that are kept
 LINGER = 1.0  # seconds that the end of the output may come after that of the client
+REMOVAL = 5.0  # seconds that removing a container may take
 KIT = "/isoproof"
 
 # What both can be asked for; the names are those of `_asked.features`.
@@ -221,6 +222,11 @@ class Engine(Backend):
         if status == REFUSALS[0] and not complaints:
             complaints = lines[:1]  # the client's own, for words that it does not take
         return Exit(status, complaints[-1] if complaints else "", tuple(words))
+
+
+def shared_out(deadline: float) -> float:
+    """Return how much of a deadline a container gets: it has to be removed within it, too."""
+    return deadline - min(REMOVAL, deadline / 3)
 
 
 def watched(

@@ -10,14 +10,13 @@ from typing import Any
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon, load
 from harness.backends._asked import beyond_default
-from harness.backends._engine import watched
+from harness.backends._engine import REMOVAL, shared_out, watched
 from harness.errors import HarnessError
 from harness.runtime.spec import NAMESPACES
 
 REFUSED = 1  # the status of ctr for a container that was not started; a program can end with it, too
 COMPLAINT = "ctr: "
 PATIENCE = 5.0  # seconds that an answer may take
-REMOVAL = 10.0  # seconds that removing a container may take
 CGROUP = "/default/{}"  # where ctr has the cgroup of a container, by its name
 UNUSED = ("io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt")  # plugins that are for others, or make /opt
 
@@ -62,7 +61,7 @@ class Containerd(Backend):
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container from its config; the tree is its root as it is."""
-        end = time.monotonic() + deadline
+        end = time.monotonic() + shared_out(deadline)
         name = f"isoproof-{os.getpid()}"
         if self.shipped:
             spec = self._ask("oci", "spec")

@@ -16,12 +16,11 @@ from errno import EPERM
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon
-from harness.backends._engine import EXPRESSED, PROPAGATIONS, Engine, watched
+from harness.backends._engine import EXPRESSED, PROPAGATIONS, REMOVAL, Engine, shared_out, watched
 from harness.errors import HarnessError
 from harness.runtime.spec import example
 
 IMPORT = 20.0  # seconds that making an image may take
-REMOVAL = 10.0  # seconds that removing a container may take
 PATIENCE = 5.0  # seconds that a daemon may take to say its version
 NOBODY = 65534
 REMAPPED = ("nobody", "nogroup", NOBODY)  # whose subordinate ids are those of containers with a user namespace
@@ -101,7 +100,7 @@ class Docker(Engine):
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container from an image that is the tree."""
-        end = time.monotonic() + deadline
+        end = time.monotonic() + shared_out(deadline)
         server = self.servers[any(entry["type"] == "user" for entry in config["linux"]["namespaces"])]
         image = server.image(Path(config["root"]["path"]))
         name = f"isoproof-{os.getpid()}"

@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon
-from harness.backends._engine import EXPRESSED, Engine, watched
+from harness.backends._engine import EXPRESSED, REMOVAL, Engine, shared_out, watched
 from harness.runtime.cgroup import wanted
 from harness.runtime.fields import CAPABILITIES
 from harness.runtime.inspect import hierarchies
 
-REMOVAL = 10.0  # seconds that removing a container may take
 INITS = ("catatonit", "/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
 USER, ID = "isoproof", 60_999  # who starts containers without being root: above what adduser(8) gives out
 FIRST_ID, IDS = 1 << 20, 1 << 16  # his subordinate ids
@@ -79,7 +78,7 @@ class Podman(Engine):
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container on the tree itself; an ordinary user's is a copy that is his."""
-        end = time.monotonic() + deadline
+        end = time.monotonic() + shared_out(deadline)
         place = bundle / "podman"
         with _umask(0o077):
             place.mkdir()
