@@ -22,6 +22,7 @@ from harness.runtime.spec import example
 
 IMPORT = 20.0  # seconds that making an image may take
 PATIENCE = 5.0  # seconds that a daemon may take to say its version
+SUBORDINATE = ("/etc/subuid", "/etc/subgid")
 NOBODY = 65534
 REMAPPED = ("nobody", "nogroup", NOBODY)  # whose subordinate ids are those of containers with a user namespace
 FIRST_ID, IDS = 1 << 20, 1 << 16
@@ -73,6 +74,8 @@ class Docker(Engine):
             found.append("a mount inside /proc (runc allows but what lxcfs provides)")
         if config.get("domainname") and linux.get("uidMappings"):
             found.append("a domain name in a user namespace (it is written as a sysctl that is the host's root's)")
+        if linux.get("uidMappings") and not _remaps():
+            found.append(f"a user namespace without {' and '.join(SUBORDINATE)}, which its daemon reads")
         for kind in ("uidMappings", "gidMappings"):
             if linux.get(kind, MAPPINGS) != MAPPINGS:
                 found.append(f"{kind} of the user's choice")
@@ -86,15 +89,14 @@ class Docker(Engine):
     def serve(self, directory: Path) -> None:
         """Start the daemons."""
         _daemon.make_writable("/run")
-        for name in ("subuid", "subgid"):
-            (directory / name).write_text("".join(f"{owner}:{FIRST_ID}:{IDS}\n" for owner in REMAPPED))
-            if os.path.exists(f"/etc/{name}"):
-                _daemon.cover(f"/etc/{name}", directory / name)
         executable = _command.found(self.executable) or self.executable
-        self.servers = {
-            False: Server(executable, directory / "plain", {}),
-            True: Server(executable, directory / "remapped", {"userns-remap": f"{NOBODY}:{NOBODY}"}),
-        }
+        self.servers = {False: Server(executable, directory / "plain", {})}
+        if _remaps():
+            for path in SUBORDINATE:
+                file = directory / os.path.basename(path)
+                file.write_text("".join(f"{owner}:{FIRST_ID}:{IDS}\n" for owner in REMAPPED))
+                _daemon.cover(path, file)
+            self.servers[True] = Server(executable, directory / "remapped", {"userns-remap": f"{NOBODY}:{NOBODY}"})
         for server in self.servers.values():
             server.wait()
 
@@ -220,7 +222,13 @@ def _settings(directory: Path, host: str) -> dict[str, object]:
     return settings
 
 
+def _remaps() -> bool:
+    """Return whether there are files over which those can be mounted that give a daemon its subordinate ids."""
+    return all(map(os.path.exists, SUBORDINATE))
+
+
 def _version() -> str:
+    """Return the daemon's version: it stands before a comma."""
     return _command.version_of("dockerd", "--version").rstrip(",")
 
 

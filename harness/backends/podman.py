@@ -54,6 +54,9 @@ class Podman(Engine):
         lacking = super().available()
         if self.rootless:
             lacking = lacking or _command.missing("newuidmap", "uidmap") or _command.missing("setpriv", "util-linux")
+            absent = [f"/etc/{name}" for name in FILES if not os.path.exists(f"/etc/{name}")]
+            if absent and not lacking:
+                return f"there is no {absent[0]} that the sandbox could mount one over in which the user has ids"
         return lacking
 
     def unsupported(self, config: Config) -> list[str]:
@@ -170,6 +173,8 @@ class Podman(Engine):
     def words(self, config: Config, bundle: Path) -> list[str]:
         """Return the options of `run` for a config."""
         words = super().words(config, bundle)
+        if "--ipc=host" in words:  # of which /dev/shm is a part
+            words = [word for word in words if not word.startswith("--shm-size=")]
         for kind in ("uid", "gid"):
             for entry in config["linux"].get(f"{kind}Mappings", []):
                 # An ordinary user counts his ids: he is 0, and his first subordinate id is 1.
