@@ -1,4 +1,4 @@
-"""Docker, by a daemon of our own in each sandbox, without bridge and firewall.
+"""Docker, by daemons of our own in each sandbox, without its firewall and, unless as shipped, without its bridge.
 
 An engine keeps the files of containers in images, so each distinct tree becomes one, by `docker import`.
 """
@@ -90,13 +90,16 @@ class Docker(Engine):
         """Start the daemons."""
         _daemon.make_writable("/run")
         executable = _command.found(self.executable) or self.executable
-        self.servers = {False: Server(executable, directory / "plain", {})}
+        # As shipped, containers are at a bridge of the sandbox's, and through it can talk to what is the host there.
+        network = {} if self.shipped else {"bridge": "none", "ip-forward": False}
+        self.servers = {False: Server(executable, directory / "plain", network)}
         if _remaps():
             for path in SUBORDINATE:
                 file = directory / os.path.basename(path)
                 file.write_text("".join(f"{owner}:{FIRST_ID}:{IDS}\n" for owner in REMAPPED))
                 _daemon.cover(path, file)
-            self.servers[True] = Server(executable, directory / "remapped", {"userns-remap": f"{NOBODY}:{NOBODY}"})
+            remap = {"userns-remap": f"{NOBODY}:{NOBODY}"}
+            self.servers[True] = Server(executable, directory / "remapped", network | remap)
         for server in self.servers.values():
             server.wait()
 
@@ -211,10 +214,8 @@ def _settings(directory: Path, host: str) -> dict[str, object]:
         "exec-root": f"{directory}/exec",
         "pidfile": f"{directory}/pid",
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "bridge": "none",
         "iptables": False,
         "ip6tables": False,
-        "ip-forward": False,
         "ip-masq": False,
     }
     if _major() < KEYLESS:
