@@ -81,6 +81,7 @@ VALUES = {
 }
 # The option by which a container has no namespace of a kind.
 SHARED = {"pid": "pid", "network": "network", "ipc": "ipc", "uts": "uts", "cgroup": "cgroupns"}
+DENIED = ("nosuid", "nodev", "noexec")  # by default, of a tmpfs
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 
 
@@ -190,7 +191,9 @@ class Engine(Backend):
         if kind == "cgroup" or destination in _ordinary():
             return []
         if kind == "tmpfs":
-            return [f"--tmpfs={destination}:{','.join(options)}".rstrip(":")]
+            # What is not said is denied, and what is not denied has been asked for.
+            options += [word.removeprefix("no") for word in DENIED if word not in options]
+            return [f"--tmpfs={destination}:{','.join(options)}"]
         return self._bind(mount["source"], destination, options)
 
     def _bind(self, source: str, destination: str, options: list[str]) -> list[str]:

@@ -77,7 +77,8 @@ class Containerd(Backend):
         words += [*(["--tty"] if config["process"].get("terminal") else []), name]
         removed = False
         try:
-            status, said = watched(config, words, io, end - time.monotonic())
+            # When it hears of the end, ctr closes what it copies from, read or not; one thread has read it by then.
+            status, said = watched(config, words, io, end - time.monotonic(), os.environ | {"GOMAXPROCS": "1"})
             complaints = [line for line in said.splitlines() if line.startswith(COMPLAINT)]
             refused = complaints[-1] if complaints and status == REFUSED else ""
             removed = status != _command.LATE and not refused

@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon
 from harness.backends._engine import EXPRESSED, PROPAGATIONS, REMOVAL, Engine, shared_out, watched
 from harness.errors import HarnessError
+from harness.runtime.inspect import hierarchies
 from harness.runtime.spec import example
 
 IMPORT = 20.0  # seconds that making an image may take
@@ -89,6 +90,9 @@ class Docker(Engine):
     def serve(self, directory: Path) -> None:
         """Start the daemons."""
         _daemon.make_writable("/run")
+        for hierarchy in hierarchies(set()):
+            # It makes this for its first container, and keeps it for all others.
+            Path(hierarchy.point, "docker").mkdir(exist_ok=True)
         executable = _command.found(self.executable) or self.executable
         # As shipped, containers are at a bridge of the sandbox's, and through it can talk to what is the host there.
         network = {} if self.shipped else {"bridge": "none", "ip-forward": False}

@@ -20,6 +20,8 @@ from harness.runtime.fields import CAPABILITIES
 from harness.runtime.inspect import hierarchies
 
 INITS = ("catatonit", "/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
+LINGER = 1.0  # seconds that podman may take to clean up behind a container
+PAUSE = 0.01
 USER, ID = "isoproof", 60_999  # who starts containers without being root: above what adduser(8) gives out
 FIRST_ID, IDS = 1 << 20, 1 << 16  # his subordinate ids
 CAPABILITY = "security.capability"
@@ -106,7 +108,7 @@ class Podman(Engine):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     removal = [*client, "rm", "--force", "--time=0", "--ignore", name]
                     subprocess.run(removal, env=environment, capture_output=True, timeout=REMOVAL, check=False)
-            _end_pause(place)
+            _end_all(place)
         return ended
 
     def _prepare(self, config: Config, place: Path) -> Path:
@@ -287,8 +289,27 @@ def _outside(number: int, mappings: list[Config]) -> int:
     return number
 
 
-def _end_pause(place: Path) -> None:
-    """End the process by which an ordinary user's podman keeps its namespaces."""
+def _end_all(place: Path) -> None:
+    """Wait for what podman leaves behind to clean up, conmon and a command of its own, and end what goes on.
+
+    There is nothing to clean up any more. An ordinary user's podman also has a process that keeps its namespaces.
+    """
     for file in place.rglob("pause.pid"):
         with contextlib.suppress(OSError, ValueError):
             os.kill(int(file.read_text()), signal.SIGKILL)
+    end = time.monotonic() + LINGER
+    while left := _bearing(str(place)):
+        for pid in left if time.monotonic() > end else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(PAUSE)
+
+
+def _bearing(path: str) -> list[int]:
+    """Return the processes in whose command line a path is."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if path.encode() in Path("/proc", entry, "cmdline").read_bytes():
+                found.append(int(entry))
+    return found

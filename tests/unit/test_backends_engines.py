@@ -82,7 +82,7 @@ def test_mounts_are_said_in_each_engines_own_way(tmp_path: Path) -> None:
     config = asked(mounts=[*asked()["mounts"], BIND, tmpfs])
     words = docker().words(config, tmp_path)
     assert "--mount=type=bind,source=/srv,target=/volume,readonly,bind-propagation=rprivate" in words
-    assert "--tmpfs=/tmp:nosuid,size=1m" in words
+    assert "--tmpfs=/tmp:nosuid,size=1m,dev,exec" in words
     assert "--volume=/srv:/volume:ro,rprivate" in podman().words(config, tmp_path)
 
 
