@@ -106,14 +106,27 @@ def _leave_root_cgroup() -> None:
                 (own / "cgroup.procs").write_text("0")
 
 
-@functools.cache
 def served(runtime: str) -> Backend:
-    """Return a runtime that has what it makes containers by, such as a daemon, and keeps it until the sandbox ends."""
+    """Return a runtime that has what it makes containers by, such as a daemon, and keeps it until the sandbox ends.
+
+    Raises HarnessError, every time, where that has failed once.
+    """
+    backend, failure = _served(runtime)
+    if failure:
+        raise failure
+    return backend
+
+
+@functools.cache
+def _served(runtime: str) -> tuple[Backend, HarnessError | None]:
     backend = load(runtime)
     directory = Path(WORK, "runtimes", hashlib.sha256(runtime.encode()).hexdigest()[:8])
     directory.mkdir(parents=True)
-    backend.serve(directory)
-    return backend
+    try:
+        backend.serve(directory)
+    except HarnessError as error:
+        return backend, error
+    return backend, None
 
 
 class Run:
@@ -136,6 +149,7 @@ class Run:
         """Do the run and return the answer; nothing of it is left in the sandbox."""
         with contextlib.ExitStack() as undo:
             undo.callback(_reap)
+            served(self.request["runtime"])  # what it has for good is of the host, which is looked at next
             self._prepare(undo)
             asked = self._asked()
             self.host.update(self._observe(self._host_probes(None)))
