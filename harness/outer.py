@@ -256,7 +256,8 @@ def config(root: Path) -> Config:
                 f"XDG_RUNTIME_DIR={WORK}",
             ],
             "user": {"uid": uid, "gid": gid},
-            "capabilities": {kind: _own_capabilities(uid) for kind in SETS},
+            # Nothing inheritable or ambient where root's launchers are copied from: root has neither by itself.
+            "capabilities": {kind: _own_capabilities(uid) for kind in (SETS if uid else SETS[:3])},
         },
         "mounts": mounts,
         "linux": {"namespaces": [{"type": name} for name in namespaces], "resources": _controllers(uid)},
