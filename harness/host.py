@@ -136,6 +136,7 @@ class Run:
         """Do the run and return the answer; nothing of it is left in the sandbox."""
         with contextlib.ExitStack() as undo:
             undo.callback(_reap)
+            served(self.request["runtime"])  # before the host is looked at: it is no deed of the container's
             self._prepare(undo)
             asked = self._asked()
             self.host.update(self._observe(self._host_probes(None)))
@@ -367,7 +368,7 @@ class Run:
 
 
 def _pipe() -> tuple[int, int]:
-    """Make a pipe with numbers above those that a careless launcher's open descriptors take (`harness.launcher_bait`)."""
+    """Make a pipe with numbers above those of what a careless launcher leaves open (`harness.launcher_bait`)."""
     reading, writing = os.pipe()
     try:
         lowest = DIRECTORY + 1
