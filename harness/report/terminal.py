@@ -1,5 +1,6 @@
 """The matrix of checks and runtimes as plain text, readable at 80 columns and without colours."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
@@ -118,7 +119,7 @@ def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -
         for part, value in broken.values:
             text.extend(_indented(f"    {part} = ", value))
     text.append(f"  on: {environment.one_line(environment_facts)}")
-    text.append(f"  again: {again(result, knob)}")
+    text.append(f"  again: {again(result, environment_facts, knob)}")
     return printable("\n".join(text))
 
 
@@ -134,9 +135,11 @@ def imprecision(deviations: str, knob: str, item: str, line: int, environment_fa
     )
 
 
-def again(result: Result, knob: str = "") -> str:
-    """The command that runs one check again, or its proof by a knob."""
+def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
+    """The command that runs one check again, or its proof by a knob; with the image, where there was one."""
     options = ("" if result.runtime == "builtin" else f" --runtime {result.runtime}") + (" --prove" if knob else "")
+    if image := environment_facts.get("image"):
+        options += f" --rootfs {shlex.quote(image['path'])}"
     item = "-".join(filter(None, (result.runtime, result.shape, knob)))
     return f"pytest{options} '{result.path}::{result.check}[{item}]'"
 
