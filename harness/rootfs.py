@@ -95,11 +95,13 @@ def mount_layer(undo: contextlib.ExitStack, root: Path, image: Path) -> Path:
 def mount_over_image(undo: contextlib.ExitStack, root: Path, layer: Path, image: Path) -> None:
     """Mount the tree of a container, made apart and so through no link of the image, over that.
 
-    The layers have relative names, for a container's mount table shows them.
+    The layers have relative names, for a container's mount table shows them. What overlayfs notes down of directories
+    that are renamed an ordinary user can only have it note in attributes of users (since Linux 6.6 on a tmpfs).
     """
     (layer.parent / "lower").symlink_to(image)
+    notes = b"" if os.geteuid() == 0 else b",userxattr"
     with contextlib.chdir(layer.parent):
-        _mount(undo, b"overlay", root, b"lowerdir=lower,upperdir=upper,workdir=work")
+        _mount(undo, b"overlay", root, b"lowerdir=lower,upperdir=upper,workdir=work" + notes)
 
 
 def _mount(undo: contextlib.ExitStack, kind: bytes, point: Path, options: bytes) -> None:
