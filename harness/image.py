@@ -152,11 +152,12 @@ def _unpack(image: Image, directory: Path) -> None:
         os.chroot(directory)
         os.chdir("/")
         os.umask(0o022)
+        layered, count = image.form != ARCHIVE, Count()
         for _name, _file, archive in opened:
-            if len(opened) > 1:
+            if layered:
                 _uncover(archive)
-            for member in _members(archive, Count()):
-                if not PurePosixPath(member.name).name.startswith(WHITEOUT) or len(opened) == 1:
+            for member in _members(archive, count):
+                if not layered or not PurePosixPath(member.name).name.startswith(WHITEOUT):
                     _extract(archive, member)
 
 

@@ -112,9 +112,9 @@ def test_no_path_of_the_host_shows_in_the_table_of_mounts(roots: Roots) -> None:
 def unpacked(tmp_path: Path) -> Callable[..., Path]:
     """Unpack layers, from below, and return where."""
 
-    def unpack(*layers: list[Member]) -> Path:
+    def unpack(*layers: list[Member], layered: bool = False) -> Path:
         path = tmp_path / "image.tar"
-        if len(layers) == 1:
+        if len(layers) == 1 and not layered:
             path.write_bytes(tar(layers[0]))
         else:
             archived(path, layout(*(tar(layer) for layer in layers)))
@@ -198,6 +198,11 @@ def test_layers_lie_over_each_other(unpacked: Callable[..., Path]) -> None:
         "usr/lib/a": "1",
         "usr/lib/b": "2",
     }
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_a_single_layer_has_no_files_that_remove_others(unpacked: Callable[..., Path]) -> None:
+    assert os.listdir(unpacked([("a", b"1"), (".wh.b", b""), (".wh..wh..opq", b"")], layered=True)) == ["a"]
 
 
 @pytest.mark.usefixtures("needs_root")
