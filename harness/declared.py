@@ -80,7 +80,8 @@ def wrong_flags(config: Config, flags: dict[str, list[str]]) -> list[str]:
 def host_paths(mounts: list[Mount]) -> list[str]:
     """The paths of the host that a mount table gives away, as "point path".
 
-    mountinfo shows of each mount which directory of its file system it is (field 4), and of an overlay the layers.
+    mountinfo shows of each mount which directory of its file system it is (field 4), and of an overlay the layers. A
+    layer that is named without its directory gives nothing away.
     """
     found = []
     for mount in mounts:
@@ -90,7 +91,7 @@ def host_paths(mounts: list[Mount]) -> list[str]:
             found.append(f"{mount['point']} {path}")
         for option in mount["super_options"]:
             name, _, value = option.partition("=")
-            if name in LAYERS:
+            if name in LAYERS and "/" in value:
                 found.append(f"{mount['point']} {value}")
     return sorted(found)
 

@@ -15,6 +15,7 @@ from harness.runtime.modules import landlock_version, security_modules
 
 CONTROLLERS = ("memory", "pids", "cpu")
 PACKAGES = ("isoproof", "pytest", "msgspec", "PyYAML")
+IMAGE: dict[str, str] = {}  # what containers begin with in this session (`--rootfs`): path, form and digest
 
 
 @cache
@@ -47,6 +48,7 @@ def facts() -> dict[str, Any]:
         "lsms": security_modules(),
         "landlock": landlock_version(),
         "profiles": profiles(),
+        "image": IMAGE,
         "python": platform.python_version(),
         "versions": _versions(),
     }
@@ -109,11 +111,13 @@ def one_line(known: dict[str, Any]) -> str:
     cgroup = known["cgroup"]
     limits = " ".join(f"{name}=v{cgroup[name]}" if cgroup[name] else f"no {name}" for name in CONTROLLERS)
     rootless = " (rootless)" if known["rootless"] else ""
+    image = known.get("image")  # which older results do not have
+    begun_with = f", image {image['path']} {image['digest']}".rstrip() if image else ""
     return (
         f"Linux {known['release']} {known['machine']}, uid {known['uid']}{rootless}, "
         f"cgroup {limits}{'' if cgroup['writable'] else ' (not writable)'}, "
         f"lsm {'+'.join(known['lsms']) or 'unknown'}, Python {known['python']}, "
-        f"isoproof {known['versions'].get('isoproof', 'checkout')}"
+        f"isoproof {known['versions'].get('isoproof', 'checkout')}{begun_with}"
     )
 
 

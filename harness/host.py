@@ -1,6 +1,7 @@
 """The host role: what stands outside the container under test, inside the outer sandbox.
 
-It is the first process of the sandbox. First it is told {"kit": path}, and says by an empty answer that it is ready.
+It is the first process of the sandbox. First it is told {"kit": path, "image": an image or null}, and answers {} when
+it is ready, or {"error"}.
 For every request, one JSON object on a line, it places the canaries, observes the host, has a launcher start the
 container, reads what the probes say, acts when a probe waits for it, observes the host once more and answers with one
 line. The request and the answer:
@@ -49,11 +50,11 @@ from harness.launcher_bait import DIRECTORY
 from harness.observation import Collector, Ready
 from harness.outer import WORK
 from harness.runtime.launch import Alteration
-from harness.runtime.syscalls import invoke
 from harness.shapes import COMMAND, KIT
 
 Facts = dict[str, Any]
 
+IMAGE = Path(WORK, "image")  # a directory, or a link to one, where containers begin with an image
 FIRST_PID = 20_000  # above any number that a process inside gets, so that a host's number cannot be mistaken for one
 ADDRESS = "192.0.2.1"  # TEST-NET-1, an address of the host that is not loopback: RFC 5737
 REFERENCE = re.compile(r"(canary|container)(\.[a-z_][a-z0-9_]*)+\Z")
@@ -70,8 +71,7 @@ def main() -> None:
     os.dup2(2, 1)
     _settle()
     requests = sys.stdin.buffer
-    _install_kit(Path(json.loads(requests.readline())["kit"]))
-    answers.write(b"{}\n")
+    answers.write(json.dumps(_provide(**json.loads(requests.readline()))).encode() + b"\n")
     for line in requests:
         request = json.loads(line)
         try:
@@ -187,8 +187,7 @@ class Run:
         undo.callback(shutil.rmtree, self.directory, ignore_errors=True)
         root = self.directory / "rootfs"
         root.mkdir()
-        invoke("mount", b"tmpfs", str(root).encode(), b"tmpfs", 0, b"mode=755,size=64m")
-        undo.callback(invoke, "umount2", str(root).encode(), 2)
+        layer = rootfs.mount_layer(undo, root, IMAGE)
         self.known["container"] |= {"rootfs": str(root), "bundle": str(self.directory), "kit": KIT}
         for name, wanted in self.request.get("canaries", {}).items():
             arguments = {key: value for key, value in wanted.items() if key != "kind"}
@@ -196,7 +195,9 @@ class Run:
             undo.callback(canary.close)
             self.canaries[name] = canary
             self.known["canary"][name] = canary.facts()
-        rootfs.make_rootfs(root, self._resolved(self.request.get("image", {})))
+        rootfs.make_rootfs(layer, self._resolved(self.request.get("image", {})), IMAGE)
+        if layer != root:
+            rootfs.mount_over_image(undo, root, layer, IMAGE)
 
     def _asked(self) -> Facts:
         """Return the config as it was asked for, with everything in it that only now is known."""
@@ -411,6 +412,19 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         os.write(stderr, traceback.format_exc().encode())
     finally:
         os._exit(0)
+
+
+def _provide(kit: str, image: Facts | None) -> Facts:
+    """Install the kit, and the image to begin containers with; return the answer."""
+    _install_kit(Path(kit))
+    if image:
+        from harness import image as images  # which loads much that is of no use without one
+
+        try:
+            images.provide(images.Image(**image), IMAGE)
+        except HarnessError as error:
+            return {"error": str(error)}
+    return {}
 
 
 def _install_kit(source: Path) -> None:

@@ -22,8 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, StartError
 from harness.rootfs import build_kit
@@ -33,12 +34,16 @@ from harness.runtime.inspect import hierarchies
 from harness.runtime.privileges import SETS
 from harness.shapes import KIT
 
+if TYPE_CHECKING:
+    from harness.image import Image
+
 WORK = "/isoproof-work"  # where the host role may write
 # What is not taken over from the machine's root.
 OWN = ("proc", "sys", "dev", "lost+found", KIT.strip("/"), WORK.strip("/"))
 HANDED_ON = ("PATH", "HOME", "LANG")  # of the environment
 GRACE = 5.0  # seconds beyond the deadline of a request that the host role gets to answer
 PATIENCE = 30.0  # seconds that a sandbox gets to start, and to end; a machine that is emulated needs most of it
+UNPACKING = 120.0  # seconds that it gets besides to unpack an image
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -94,7 +99,7 @@ class Zygote:
 class Outer:
     """One outer sandbox. It is being started when it is made; to enter its context is to wait until it is there."""
 
-    def __init__(self, kit: Path, zygote: Zygote) -> None:
+    def __init__(self, kit: Path, zygote: Zygote, image: Image | None = None) -> None:
         self._buffer = b""
         self._busy = True
         root = Path(tempfile.mkdtemp(prefix="isoproof-"))
@@ -117,7 +122,8 @@ class Outer:
                 os.close(stdout)
             undo.callback(os.close, self._launcher)
             undo.callback(self._end)
-            self._send({"kit": str(kit)})
+            self._patience = PATIENCE + (UNPACKING if image else 0.0)
+            self._send({"kit": str(kit), "image": asdict(image) if image else None})
             self._undo = undo.pop_all()
 
     def run(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
@@ -177,7 +183,9 @@ class Outer:
 
     def __enter__(self) -> Outer:
         try:
-            self._receive(time.monotonic() + PATIENCE)  # the first answer says that it is there
+            answer = self._receive(time.monotonic() + self._patience)  # the first answer says that it is there
+            if "error" in answer:
+                raise HarnessError(answer["error"])
         except BaseException:
             self.close()
             raise
@@ -188,12 +196,12 @@ class Outer:
 
 
 @contextlib.contextmanager
-def start() -> Iterator[Outer]:
-    """Start an outer sandbox with the probe kit in it, and with a zygote of its own.
+def start(image: Image | None = None) -> Iterator[Outer]:
+    """Start an outer sandbox with the probe kit in it, and an image if one is given, and with a zygote of its own.
 
     Raises HarnessError where no sandbox or no kit can be made here.
     """
-    with Zygote() as zygote, Outer(build_kit(), zygote) as outer:
+    with Zygote() as zygote, Outer(build_kit(), zygote, image) as outer:
         yield outer
 
 
@@ -256,7 +264,8 @@ def config(root: Path) -> Config:
                 f"XDG_RUNTIME_DIR={WORK}",
             ],
             "user": {"uid": uid, "gid": gid},
-            "capabilities": {kind: _own_capabilities(uid) for kind in SETS},
+            # Nothing inheritable or ambient where root's launchers are copied from: root has neither by itself.
+            "capabilities": {kind: _own_capabilities(uid) for kind in (SETS if uid else SETS[:3])},
         },
         "mounts": mounts,
         "linux": {"namespaces": [{"type": name} for name in namespaces], "resources": _controllers(uid)},

@@ -2,6 +2,7 @@
 
     pytest scenarios/                       every check on our own runtime
     pytest scenarios/ --runtime runc        on another one (repeat the option for several; all: those that are here)
+    pytest scenarios/ --rootfs image.tar    in containers that begin with an image
     pytest scenarios/ --prove               besides, every check under each of its sabotages
     pytest scenarios/ --precision=compare   besides, every sabotage under the other checks
 
@@ -32,10 +33,12 @@ from harness.items import ALL, BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, 
 from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
+    from harness.image import Image
     from harness.launches import Launches, Start
     from harness.results import Results
     from harness.timing import Timing
 
+IMAGE = pytest.StashKey["Image"]()
 PROPERTY = "isoproof"  # under which the result of a check travels to the process that writes the report
 REACH = "isoproof-reach"  # the same for what a knob did
 
@@ -49,6 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="put this runtime under test, with options behind a colon (docker:as-shipped); may be repeated; "
         "all: those that are here, as asked and as shipped (default: builtin)",
+    )
+    group.addoption(
+        "--rootfs",
+        metavar="PATH",
+        help="begin containers with this image: a directory, a tar archive, an OCI layout, what `docker save` writes",
     )
     group.addoption("--prove", action="store_true", help="run every check under its sabotages too; it must go red")
     group.addoption(
@@ -73,6 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
                 backends.load(name)
             except BadInput as error:
                 raise pytest.UsageError(f"--runtime {name}: {error}") from None
+    if text := config.getoption("rootfs"):
+        config.stash[IMAGE] = _image(text, whole=not hasattr(config, "workerinput"))
     if config.getoption("precision") and "builtin" not in runtimes(config):
         raise pytest.UsageError("--precision needs --runtime builtin, on which alone every sabotage can be turned")
     if not hasattr(config, "workerinput"):  # with xdist the controller writes the report
@@ -95,8 +105,9 @@ def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
         with clock(request.config).session("kit"):
             return rootfs.build_kit()
 
+    image = request.config.stash.get(IMAGE, None)
     with outer.Zygote() as zygote:
-        yield lambda: outer.Outer(kit(), zygote)
+        yield lambda: outer.Outer(kit(), zygote, image)
 
 
 @pytest.fixture(scope="session")
@@ -237,6 +248,22 @@ class Recorder:
                 terminalreporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
             terminalreporter.write("\n")
         terminalreporter.write_line(f"reports: {self.written}")
+
+
+def _image(text: str, whole: bool) -> Image:
+    """Find the image of this session and have the environment tell of it; one that is none ends pytest."""
+    from dataclasses import asdict
+
+    from harness import environment, image, outer
+
+    try:
+        found = image.find(text, hidden=outer.OWN)
+        if whole:
+            image.check(found)
+    except BadInput as error:
+        pytest.exit(str(error), returncode=2)
+    environment.IMAGE.update(asdict(found))
+    return found
 
 
 def _version(runtime: str) -> tuple[str, str, str]:

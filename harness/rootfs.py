@@ -11,6 +11,7 @@ container compiles nothing, writes nothing and looks for no source.
 
 import ast
 import atexit
+import contextlib
 import errno
 import functools
 import hashlib
@@ -31,8 +32,10 @@ from typing import Any
 from harness.elf import keeper_program, status_program
 from harness.errors import HarnessError
 from harness.runtime.fields import CAPABILITIES
+from harness.runtime.syscalls import invoke
 
 KIT = "/isoproof"
+MNT_DETACH = 2  # umount2(2)
 VFS_CAP_REVISION_2, VFS_CAP_EFFECTIVE = 0x02000000, 1
 DIRECTORIES = ["dev", "etc", "isoproof", "proc", "root", "sys", "tmp"]
 UNUSED_AFTER = 24 * 3600  # seconds: kits that no run has touched since are removed when a new one is built
@@ -76,15 +79,48 @@ def command(request: str) -> list[str]:
     return [*loader, f"{KIT}/bin/python", "-I", "-S", "-B", "-X", "utf8", f"{KIT}/probes/__main__.pyc", request]
 
 
-def make_rootfs(directory: Path, image: dict[str, Any]) -> None:
+def mount_layer(undo: contextlib.ExitStack, root: Path, image: Path) -> Path:
+    """A file system for the tree of a container: at its root, or apart where it will lie over an image."""
+    if not image.exists():
+        _mount(undo, b"tmpfs", root, b"mode=755,size=64m")
+        return root
+    apart = root.with_name("over")
+    apart.mkdir()
+    _mount(undo, b"tmpfs", apart, b"mode=755,size=64m")
+    for name in ("upper", "work"):
+        _make_directory(apart / name)
+    return apart / "upper"
+
+
+def mount_over_image(undo: contextlib.ExitStack, root: Path, layer: Path, image: Path) -> None:
+    """Mount the tree of a container, made apart and so through no link of the image, over that.
+
+    The layers have relative names, for a container's mount table shows them. What overlayfs notes down of directories
+    that are renamed an ordinary user can only have it note in attributes of users (since Linux 6.6 on a tmpfs).
+    """
+    (layer.parent / "lower").symlink_to(image)
+    notes = b"" if os.geteuid() == 0 else b",userxattr"
+    with contextlib.chdir(layer.parent):
+        _mount(undo, b"overlay", root, b"lowerdir=lower,upperdir=upper,workdir=work" + notes)
+
+
+def _mount(undo: contextlib.ExitStack, kind: bytes, point: Path, options: bytes) -> None:
+    invoke("mount", kind, str(point).encode(), kind, 0, options)
+    undo.callback(invoke, "umount2", str(point).encode(), MNT_DETACH)
+
+
+def make_rootfs(directory: Path, image: dict[str, Any], below: Path | None = None) -> None:
     """Make the tree of a container: empty mount points, and on top of them what the image plants.
+
+    Where it will lie over another tree, `below`, if that exists, the mount points are only those that are not there.
 
     `image` has the fields of the scenario language's Image; paths are the container's. Symbolic links come last, so
     nothing is planted through one, and may replace a mount point. Raises HarnessError for a path with `..`.
     """
     for name in DIRECTORIES:
-        _make_directory(directory / name)
-    (directory / "tmp").chmod(0o1777)
+        if below is None or not os.path.lexists(below / name):
+            _make_directory(directory / name)
+            (directory / name).chmod(0o1777 if name == "tmp" else 0o755)
     for path in image.get("directories", []):
         _make_directory(_inside(directory, path))
     for path, text in image.get("files", {}).items():

@@ -190,7 +190,7 @@ def _findings(results: Results) -> list[str]:
         for failure in result.failures:
             text.append(f"- {escaped(failure.expression)} ({escaped(failure.path)}:{failure.line})")
             text += [f"  - {escaped(part)} = {escaped(value)}" for part, value in failure.values]
-        text += ["", f"Again: {escaped(again(result))}", ""]
+        text += ["", f"Again: {escaped(again(result, results.environment))}", ""]
     return ["## Findings", "", *text] if text else []
 
 

@@ -169,7 +169,7 @@ def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -
         for part, value in broken.values:
             text.extend(_indented(f"    {part} = ", value))
     text.append(f"  on: {environment.one_line(environment_facts)}")
-    text.append(f"  again: {again(result, knob)}")
+    text.append(f"  again: {again(result, environment_facts, knob)}")
     return printable("\n".join(text))
 
 
@@ -185,11 +185,12 @@ def imprecision(deviations: str, knob: str, item: str, line: int, environment_fa
     )
 
 
-def again(result: Result, knob: str = "") -> str:
-    """The command that runs one check again, or its proof by a knob."""
-    options = ("" if result.runtime == "builtin" else f" --runtime {shlex.quote(result.runtime)}") + (
-        " --prove" if knob else ""
-    )
+def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
+    """The command that runs one check again, or its proof by a knob; with the image, where there was one."""
+    options = "" if result.runtime == "builtin" else f" --runtime {shlex.quote(result.runtime)}"
+    options += " --prove" if knob else ""
+    if image := environment_facts.get("image"):
+        options += f" --rootfs {shlex.quote(image['path'])}"
     item = "-".join(filter(None, (result.runtime, result.shape, knob)))
     return f"pytest{options} '{result.path}::{result.check}[{item}]'"
 

@@ -1,0 +1,68 @@
+"""LXC, really run in an outer sandbox: its status, what it refuses, its deadline, and that it leaves nothing."""
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+
+from harness import outer, shapes
+from harness.language import Container
+from harness.launches import config
+
+pytestmark = pytest.mark.usefixtures("needs_namespaces", "needs_root")
+Answer = dict[str, Any]
+PROBES = {"hostname": {"probe": "identity", "args": {}, "deadline": 10.0}}
+
+
+@pytest.fixture(autouse=True)
+def lxc(missing: Callable[[str], NoReturn]) -> None:
+    if not shutil.which("lxc-execute"):
+        missing("lxc-execute is not installed")
+
+
+def ask(
+    sandbox: outer.Outer, runtime: str = "lxc", deadline: float = 30.0, inside: Answer = PROBES, **patch: Any
+) -> Answer:
+    """What becomes of a container; what its host had before and has afterwards must be the same."""
+    wanted = config(Container(hostname="lxc-cell", oci=patch or None))
+    init = {"init": {"probe": "init", "args": {}, "deadline": 10.0}}
+    snapshot = {"probe": "host_snapshot", "args": {"rootfs": "container.rootfs"}, "deadline": 10.0}
+    request = {"runtime": runtime, "config": wanted, "inside": init | inside}
+    answer = sandbox.run(request | {"host": {"then": snapshot}, "host_after": {"then": snapshot}}, deadline)
+    assert answer["host_after"]["then"]["facts"] == answer["host"]["then"]["facts"]
+    assert answer["container"]["survivors"] == 0
+    return answer
+
+
+def test_it_runs_and_leaves_nothing() -> None:
+    with outer.start() as sandbox:
+        answer = ask(sandbox)
+    assert answer["start"]["ran"], answer["start"]
+    assert answer["start"]["status"] == 0
+    assert answer["inside"]["hostname"]["facts"]["hostname"] == "lxc-cell"
+    assert os.path.basename(answer["start"]["command"][0]) == "lxc-execute"
+
+
+def test_it_is_said_why_a_container_is_refused() -> None:
+    absent = {"destination": "/tmp", "type": "bind", "source": "/nowhere", "options": ["bind"]}
+    with outer.start() as sandbox:
+        answer = ask(sandbox, mounts=[*shapes.config([Container()], 0, 0)["mounts"], absent])
+    assert answer["start"]["refused"]
+    assert "Failed to mount" in answer["start"]["message"]
+
+
+def test_a_container_that_does_not_end_is_ended() -> None:
+    busy = {"burn": {"probe": "burn", "args": {"seconds": 50}, "deadline": 60.0}}
+    with outer.start() as sandbox:
+        assert "error" in ask(sandbox, deadline=2.0, inside=busy)["inside"]["burn"]
+        assert ask(sandbox)["start"]["ran"]
+
+
+def test_as_shipped_it_has_the_bridge_that_its_defaults_join() -> None:
+    network = {"network": {"probe": "network", "args": {}, "deadline": 10.0}}
+    with outer.start() as sandbox:
+        answer = ask(sandbox, "lxc:as-shipped", inside=network)
+        assert answer["start"]["ran"], answer["start"]
+        assert answer["inside"]["network"]["facts"]["names"] == ["eth0", "lo"]
