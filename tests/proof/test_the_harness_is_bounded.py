@@ -52,7 +52,7 @@ def run_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Behave, float], host.Ru
                 behave(io)
                 return Exit(0)
 
-        monkeypatch.setattr(host, "load", lambda _name: Backend)
+        monkeypatch.setattr(host, "served", lambda _name: Backend)
         monkeypatch.setattr(host.Run, "_observe", lambda _run, _wanted: {})  # there is no kit outside of a sandbox
         request: dict[str, Any] = {"runtime": "runc", "inside": {"waiting": {"probe": "wait"}}, "deadline": deadline}
         return host.Run(request)

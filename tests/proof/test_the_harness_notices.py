@@ -82,7 +82,7 @@ def test_a_launcher_that_crashes_when_all_has_gone_well_is_an_error(
         def run(*_arguments: object) -> None:
             raise RuntimeError("after the end")
 
-    monkeypatch.setattr(host, "load", lambda _name: Crashing)
+    monkeypatch.setattr(host, "served", lambda _name: Crashing)
     request = Case(checks[0], "builtin").request(checks[0].container)
     crashed = host.Run(request | {"inside": {}, "runtime": "runc", "sabotage": knobs, "deadline": 5})
     asked = example(0, 0)
@@ -155,7 +155,7 @@ def test_an_answer_tells_where_its_time_went(outer: Outer, checks: list[Check]) 
     inside, host = (
         seen[side][name]["facts"]["wall_seconds"] * 1000 for side, name in (("inside", "burn"), ("host", "act"))
     )
-    assert spent["probes"] >= inside
+    assert spent["start"] + spent["probes"] >= inside  # a busy host hears late that it has begun
     assert spent["observe"] >= host
     assert elapsed >= inside + host + spent["start"] + spent["end"]
 
