@@ -21,8 +21,6 @@ first line (start), to the other probes inside, and to what is left to be ended.
 import contextlib
 import copy
 import fcntl
-import functools
-import hashlib
 import json
 import os
 import re
@@ -30,8 +28,6 @@ import secrets
 import select
 import shutil
 import signal
-import socket
-import struct
 import sys
 import time
 import traceback
@@ -41,11 +37,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness import bait, canaries, rootfs, sabotage
-from harness.backends import Backend, Exit, load
+from harness.backends import Exit
 from harness.backends.builtin import Builtin
 from harness.canaries.base import Canary
 from harness.clock import Clock
 from harness.errors import HarnessError, IsoproofError
+from harness.facilities import IMAGE, provide, runner, served, settle
 from harness.launcher_bait import DIRECTORY
 from harness.observation import Collector, Ready
 from harness.outer import WORK
@@ -54,12 +51,8 @@ from harness.shapes import COMMAND, KIT
 
 Facts = dict[str, Any]
 
-IMAGE = Path(WORK, "image")  # a directory, or a link to one, where containers begin with an image
-FIRST_PID = 20_000  # above any number that a process inside gets, so that a host's number cannot be mistaken for one
-ADDRESS = "192.0.2.1"  # TEST-NET-1, an address of the host that is not loopback: RFC 5737
 REFERENCE = re.compile(r"(canary|container)(\.[a-z_][a-z0-9_]*)+\Z")
 SURVIVAL = 1.0  # seconds within which the processes of an ended container must be gone
-SIOCSIFADDR = 0x8916
 LAUNCHER_GROUPS = [4, 27, 44]  # adm, sudo, video: bait, for supplementary groups are inherited by what is started
 STDERR_LIMIT = 16 << 10
 
@@ -69,9 +62,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    _settle()
+    settle()
     requests = sys.stdin.buffer
-    answers.write(json.dumps(_provide(**json.loads(requests.readline()))).encode() + b"\n")
+    answers.write(json.dumps(provide(**json.loads(requests.readline()))).encode() + b"\n")
     for line in requests:
         request = json.loads(line)
         try:
@@ -82,51 +75,6 @@ def main() -> None:
             traceback.print_exc()
             answer = {"error": f"carry out the run: {type(error).__name__}: {error}"}
         answers.write(json.dumps(answer).encode() + b"\n")
-
-
-def _settle() -> None:
-    """Make the sandbox a host: high process numbers, an address beside loopback, a place outside its cgroups."""
-    with contextlib.suppress(OSError):
-        Path("/proc/sys/kernel/ns_last_pid").write_text(str(FIRST_PID))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control, contextlib.suppress(OSError):
-        address = struct.pack("16sH2x4s8x", b"lo:1", socket.AF_INET, socket.inet_aton(ADDRESS))
-        fcntl.ioctl(control, SIOCSIFADDR, address)
-    _leave_root_cgroup()
-
-
-def _leave_root_cgroup() -> None:
-    """Leave the cgroup that containers are made in: on version 2 one with processes hands no controllers down."""
-    from harness.runtime.inspect import hierarchies
-
-    for hierarchy in hierarchies(set()):
-        if hierarchy.version == 2 and hierarchy.controllers and os.access(hierarchy.point, os.W_OK):
-            with contextlib.suppress(OSError):
-                own = Path(hierarchy.point, "host")
-                own.mkdir()
-                (own / "cgroup.procs").write_text("0")
-
-
-def served(runtime: str) -> Backend:
-    """Return a runtime that has what it makes containers by, such as a daemon, and keeps it until the sandbox ends.
-
-    Raises HarnessError, every time, where that has failed once.
-    """
-    backend, failure = _served(runtime)
-    if failure:
-        raise failure
-    return backend
-
-
-@functools.cache
-def _served(runtime: str) -> tuple[Backend, HarnessError | None]:
-    backend = load(runtime)
-    directory = Path(WORK, "runtimes", hashlib.sha256(runtime.encode()).hexdigest()[:8])
-    directory.mkdir(parents=True)
-    try:
-        backend.serve(directory)
-    except HarnessError as error:
-        return backend, error
-    return backend, None
 
 
 class Run:
@@ -313,7 +261,7 @@ class Run:
             seen[line["name"]] = {key: line[key] for key in ("facts", "error") if key in line}
 
         with self.clock.counting("observe"):
-            _runner().observe_all(self._observations(wanted), emit, lambda _name: {})
+            runner().observe_all(self._observations(wanted), emit, lambda _name: {})
         return seen
 
     def _observations(self, wanted: dict[str, Facts]) -> list[Facts]:
@@ -412,39 +360,6 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         os.write(stderr, traceback.format_exc().encode())
     finally:
         os._exit(0)
-
-
-def _provide(kit: str, image: Facts | None) -> Facts:
-    """Install the kit, and the image to begin containers with; return the answer."""
-    _install_kit(Path(kit))
-    if image:
-        from harness import image as images  # which loads much that is of no use without one
-
-        try:
-            images.provide(images.Image(**image), IMAGE)
-        except HarnessError as error:
-            return {"error": str(error)}
-    return {}
-
-
-def _install_kit(source: Path) -> None:
-    """Copy the kit to its own tmpfs, so that no path of the machine shows where it is mounted; load its runner."""
-    shutil.copytree(source, KIT, symlinks=True, dirs_exist_ok=True, copy_function=shutil.copy)
-    _runner()
-
-
-def _runner() -> Any:
-    """Return the probes' runner, from the kit."""
-    if "probe_runner" not in sys.modules:
-        import importlib.util
-
-        spec = importlib.util.spec_from_file_location("probe_runner", f"{KIT}/probes/__main__.pyc")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["probe_runner"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["probe_runner"]
 
 
 def _reap() -> None:
