@@ -3,6 +3,7 @@
 An engine keeps the files of containers in images, so each distinct tree becomes one, by `docker import`.
 """
 
+import contextlib
 import functools
 import hashlib
 import io as memory
@@ -91,8 +92,8 @@ class Docker(Engine):
         """Start the daemons."""
         _daemon.make_writable("/run")
         for hierarchy in hierarchies(set()):
-            # It makes this for its first container, and keeps it for all others.
-            Path(hierarchy.point, "docker").mkdir(exist_ok=True)
+            with contextlib.suppress(OSError):  # it makes these itself for its first container, and keeps them
+                Path(hierarchy.point, "docker").mkdir()
         executable = _command.found(self.executable) or self.executable
         # As shipped, containers are at a bridge of the sandbox's, and through it can talk to what is the host there.
         network = {} if self.shipped else {"bridge": "none", "ip-forward": False}
@@ -122,7 +123,8 @@ class Docker(Engine):
             removed = status != _command.LATE and not ended.refused  # by the daemon, which the client has waited for
         finally:
             if not removed:
-                server.ask(["rm", "--force", name], REMOVAL)
+                with contextlib.suppress(HarnessError):  # there may be none
+                    server.ask(["rm", "--force", name], REMOVAL)
         return ended
 
     def _namespaces(self, kinds: list[str]) -> list[str]:
