@@ -13,6 +13,7 @@ from harness.runtime.syscalls import MS, invoke
 READY = 15.0  # seconds that a daemon gets to answer: less than what the host role is given for a run
 PAUSE = 0.02  # seconds between two questions
 LAST_LINES = 5
+SUBORDINATE = ("/etc/subuid", "/etc/subgid")
 
 
 class Daemon:
@@ -64,3 +65,16 @@ def make_writable(path: str) -> None:
 def cover(path: str, source: Path) -> None:
     """Mount a file over one of the machine's, for what a runtime reads at that place alone."""
     invoke("mount", str(source).encode(), path.encode(), b"none", MS.BIND.value, 0)
+
+
+def grant_ids(owners: Sequence[str], first: int, count: int, directory: Path) -> None:
+    """Have some users own subordinate ids (subuid(5)) in the sandbox; what others own there stays as it is.
+
+    There must be such files for that; copies of them lie in the directory.
+    """
+    granted = "".join(f"{owner}:{first}:{count}\n" for owner in owners)
+    for path in filter(os.path.exists, SUBORDINATE):
+        others = [line for line in Path(path).read_text().splitlines(keepends=True) if line.split(":")[0] not in owners]
+        copy = directory / os.path.basename(path)
+        copy.write_text(granted + "".join(others))
+        cover(path, copy)

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, cgroups_writable
 from harness.backends._asked import beyond_default, lacking
-from harness.backends._oci import _terminal
+from harness.backends._oci import terminal
 from harness.runtime.cgroup import wanted
 from harness.runtime.spec import example
 
@@ -244,7 +244,7 @@ def watched(
     listener = threading.Thread(target=_listen, args=(ours, io[2], kept), daemon=True)
     listener.start()
     try:
-        with _terminal(config, io) as (streams, front):
+        with terminal(config, io) as (streams, front):
             if front and (size := config["process"].get("consoleSize")):
                 termios.tcsetwinsize(streams[0], (size["height"], size["width"]))
             attend = front.copy if front else None

@@ -97,7 +97,7 @@ class Oci(Backend):
             if self.shipped:
                 config = laid_over(_asked.beyond_default(config), own_config(program, bundle, io, deadline))
             (bundle / "config.json").write_text(json.dumps(config))
-            with _terminal(config, io) as (streams, front):
+            with terminal(config, io) as (streams, front):
                 status = _command.run(words, streams, deadline, attend=front.copy if front else None)
             if status == _command.LATE:
                 raise HarnessError(f"run {self.program}: it has not ended in {deadline:g} s, and was killed")
@@ -190,7 +190,7 @@ def _merged(own: Any, rest: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _terminal(config: Config, io: Streams) -> Iterator[tuple[Streams, Front | None]]:
+def terminal(config: Config, io: Streams) -> Iterator[tuple[Streams, Front | None]]:
     """Give it a terminal where the container is to have one: it copies between the two, we between ours and io."""
     if not config["process"].get("terminal"):
         yield io, None

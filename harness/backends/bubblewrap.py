@@ -49,23 +49,14 @@ SUFFIXES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Bubblewrap(options.executable or "bwrap", options.shipped)
+    return Bubblewrap(options)
 
 
-class Bubblewrap(Backend):
+class Bubblewrap(_sandboxes.Sandbox):
     """It is a container that is taken apart: each namespace, mount and capability has an option."""
 
-    def __init__(self, program: str, shipped: bool) -> None:
-        self.program = program
-        self.shipped = shipped
-
-    def available(self) -> str | None:
-        """Return that it is not installed, or None."""
-        return _command.missing(self.program, "bubblewrap")
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
+    program = "bwrap"
+    package = "bubblewrap"
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config no options of bubblewrap express."""

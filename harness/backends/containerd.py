@@ -6,13 +6,12 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon, load
 from harness.backends._asked import beyond_default
 from harness.backends._engine import REMOVAL, shared_out, watched
+from harness.backends._oci import laid_over
 from harness.errors import HarnessError
-from harness.runtime.spec import NAMESPACES
 
 REFUSED = 1  # the status of ctr for a container that was not started; a program can end with it, too
 COMPLAINT = "ctr: "
@@ -69,8 +68,10 @@ class Containerd(Backend):
                 raise HarnessError("ctr oci spec: it fails, or has not ended in time")
             own = json.loads(spec)
             _make_points(Path(config["root"]["path"]), own)
-            config = laid_over(config, own)
-            config["linux"].setdefault("cgroupsPath", CGROUP.format(name))
+            asked = beyond_default(config)
+            config = laid_over(asked, own)
+            # What it writes there is no container's own without a name.
+            config["linux"]["cgroupsPath"] = asked.get("linux", {}).get("cgroupsPath", CGROUP.format(name))
         file = bundle / "config.json"
         file.write_text(json.dumps(config))
         words = [*self.client, "run", "--rm", f"--config={file}", f"--fifo-dir={bundle}/streams"]
@@ -103,28 +104,6 @@ def _make_points(root: Path, own: Config) -> None:
         if len(point.parts) == 1 and not os.path.lexists(root / point):
             (root / point).mkdir()
             (root / point).chmod(0o755)
-
-
-def laid_over(config: Config, own: Config) -> Config:
-    """Return the engine's own config with what is asked for beyond our default laid over it."""
-    asked = beyond_default(config)
-    namespaces = asked.get("linux", {}).pop("namespaces", [{"type": kind} for kind in NAMESPACES])
-    kinds = {entry["type"] for entry in namespaces}
-    kept = [entry for entry in own["linux"]["namespaces"] if entry["type"] in kinds]
-    places = {mount["destination"] for mount in asked["mounts"]}
-    mounts = [mount for mount in own["mounts"] if mount["destination"] not in places] + asked["mounts"]
-    result: Config = _merged(own, asked)
-    result["mounts"] = mounts
-    result["linux"]["namespaces"] = kept + [entry for entry in namespaces if entry["type"] not in NAMESPACES]
-    if result["linux"].get("cgroupsPath") == own["linux"].get("cgroupsPath"):
-        result["linux"].pop("cgroupsPath", None)  # without a container's name, it is not one's own
-    return result
-
-
-def _merged(own: Any, asked: Any) -> Any:
-    if not isinstance(own, dict) or not isinstance(asked, dict):
-        return asked
-    return own | {key: _merged(own.get(key), value) for key, value in asked.items()}
 
 
 def _settings(directory: Path) -> str:

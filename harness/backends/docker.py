@@ -24,9 +24,8 @@ from harness.runtime.spec import example
 
 IMPORT = 20.0  # seconds that making an image may take
 PATIENCE = 5.0  # seconds that a daemon may take to say its version
-SUBORDINATE = ("/etc/subuid", "/etc/subgid")
 NOBODY = 65534
-REMAPPED = ("nobody", "nogroup", NOBODY)  # whose subordinate ids are those of containers with a user namespace
+REMAPPED = ("nobody", "nogroup", str(NOBODY))  # whose subordinate ids are those of containers with a user namespace
 FIRST_ID, IDS = 1 << 20, 1 << 16
 MAPPINGS = [{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]
 XATTR = "SCHILY.xattr."  # what tar's extended headers call an extended attribute: tar(5)
@@ -77,7 +76,7 @@ class Docker(Engine):
         if config.get("domainname") and linux.get("uidMappings"):
             found.append("a domain name in a user namespace (it is written as a sysctl that is the host's root's)")
         if linux.get("uidMappings") and not _remaps():
-            found.append(f"a user namespace without {' and '.join(SUBORDINATE)}, which its daemon reads")
+            found.append(f"a user namespace without {' and '.join(_daemon.SUBORDINATE)}, which its daemon reads")
         for kind in ("uidMappings", "gidMappings"):
             if linux.get(kind, MAPPINGS) != MAPPINGS:
                 found.append(f"{kind} of the user's choice")
@@ -99,10 +98,7 @@ class Docker(Engine):
         network = {} if self.shipped else {"bridge": "none", "ip-forward": False}
         self.servers = {False: Server(executable, directory / "plain", network)}
         if _remaps():
-            for path in SUBORDINATE:
-                file = directory / os.path.basename(path)
-                file.write_text("".join(f"{owner}:{FIRST_ID}:{IDS}\n" for owner in REMAPPED))
-                _daemon.cover(path, file)
+            _daemon.grant_ids(REMAPPED, FIRST_ID, IDS, directory)
             remap = {"userns-remap": f"{NOBODY}:{NOBODY}"}
             self.servers[True] = Server(executable, directory / "remapped", network | remap)
         for server in self.servers.values():
@@ -231,7 +227,7 @@ def _settings(directory: Path, host: str) -> dict[str, object]:
 
 def _remaps() -> bool:
     """Return whether there are files over which those can be mounted that give a daemon its subordinate ids."""
-    return all(map(os.path.exists, SUBORDINATE))
+    return all(map(os.path.exists, _daemon.SUBORDINATE))
 
 
 def _version() -> str:

@@ -42,25 +42,15 @@ ALWAYS = ("ipc", "mount", "pid", "uts")  # the namespaces that it makes for root
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Firejail(options.executable or "firejail", options.shipped)
+    return Firejail(options)
 
 
-class Firejail(Backend):
+class Firejail(_sandboxes.Sandbox):
     """Its profiles are for programs of the host; here it has a root of its own."""
 
-    def __init__(self, program: str, shipped: bool) -> None:
-        self.program = program
-        self.shipped = shipped
-
-    def available(self) -> str | None:
-        """Return what it lacks, or None; to mount the kit takes root."""
-        if os.geteuid() != 0:
-            return "a root for firejail takes root"
-        return _command.missing(self.program, "firejail")
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
+    program = "firejail"
+    package = "firejail"
+    root = "a root for firejail takes root"
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config no options of firejail express."""

@@ -9,14 +9,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command
+from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, _daemon, _sandboxes
 from harness.backends._lxc_seccomp import inexpressible, profile
 from harness.errors import HarnessError
 from harness.runtime import devicefilter, limits
 from harness.runtime.inspect import hierarchies
 from harness.runtime.mountoptions import ATTRIBUTES
 from harness.runtime.spec import example
-from harness.runtime.syscalls import MS, invoke
 
 PIVOT = "lxc.pivot"  # the cgroup in which its monitors end, those of all containers, which nobody removes
 REFUSED = 1  # the status of lxc-execute itself for a container that it did not start
@@ -63,27 +62,15 @@ EXPRESSED = (
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Lxc(options.executable or "lxc-execute", options.shipped)
+    return Lxc(options)
 
 
-class Lxc(Backend):
+class Lxc(_sandboxes.Sandbox):
     """It takes a file of keys and values, one a line."""
 
-    def __init__(self, program: str, shipped: bool) -> None:
-        self.program = program
-        self.shipped = shipped
-
-    def available(self) -> str | None:
-        """Return why it cannot be used here, or None."""
-        if os.geteuid() != 0:
-            return (
-                "only root's containers are made with it: an ordinary user's need ids and cgroups that root has granted"
-            )
-        return _command.missing(self.program, "lxc")
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
+    program = "lxc-execute"
+    package = "lxc"
+    root = "only root's containers are made with it: an ordinary user's need ids and cgroups that root has granted"
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config it cannot express."""
@@ -96,13 +83,9 @@ class Lxc(Backend):
 
     def serve(self, directory: Path) -> None:
         """Give it a place for its locks, ids to map, and for its defaults the bridge that its service lxc-net makes."""
-        if not os.access("/run", os.W_OK):  # else another runtime in this sandbox has made it so, and has files there
-            invoke("mount", b"tmpfs", b"/run", b"tmpfs", 0, b"mode=755")
-        (directory / "ids").write_text(f"root:1:{2**32 - 2}\n")
-        for granted in (b"/etc/subuid", b"/etc/subgid"):
-            # It has newuidmap(1) write the maps, if there is one, and that asks these files for root, too.
-            if os.path.exists(granted):
-                invoke("mount", str(directory / "ids").encode(), granted, b"", MS.BIND, b"")
+        _daemon.make_writable("/run")
+        # It has newuidmap(1) write the maps, if there is one, and that asks for what is granted to root, too.
+        _daemon.grant_ids(["root"], 1, 2**32 - 2, directory)
         if self.shipped:
             for words in (
                 ["link", "add", BRIDGE, "type", "bridge"],

@@ -54,21 +54,15 @@ BIND = ("bind", "rbind", "ro", "rro", "nosuid", "nodev", "rprivate", "private")
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Nspawn(options.executable or "systemd-nspawn", options.shipped)
+    return Nspawn(options)
 
 
-class Nspawn(Backend):
+class Nspawn(_sandboxes.Sandbox):
     """It boots operating systems, or runs one program in the root of one; here it is the program."""
 
-    def __init__(self, program: str, shipped: bool) -> None:
-        self.program = program
-        self.shipped = shipped
-
-    def available(self) -> str | None:
-        """Return what it lacks, or None; it takes root."""
-        if os.geteuid() != 0:
-            return "systemd-nspawn takes root"
-        return _command.missing(self.program, "systemd-container")
+    program = "systemd-nspawn"
+    package = "systemd-container"
+    root = "systemd-nspawn takes root"
 
     def version(self) -> str:
         """Return the version of systemd, which is a mere number."""

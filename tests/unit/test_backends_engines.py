@@ -14,7 +14,6 @@ from harness import shapes
 from harness.backends import Config, Options, parse
 from harness.backends._daemon import Daemon
 from harness.backends._engine import watched
-from harness.backends.containerd import laid_over
 from harness.backends.docker import Docker, archived
 from harness.backends.podman import FIRST_ID, ID, Podman, _outside
 from harness.errors import BadInput, HarnessError
@@ -143,18 +142,6 @@ def test_a_tree_is_the_same_archive_whenever_it_is_made(tmp_path: Path) -> None:
         assert tar.getnames() == ["bin", "bin/tool", "link"]
         assert tar.getmember("bin/tool").mode == 0o4755
         assert tar.getmember("link").linkname == "/bin/tool"
-
-
-def test_what_a_check_asks_for_is_laid_over_what_containerd_has() -> None:
-    own = asked(process={"cwd": "/own"}, mounts=[{"destination": "/run", "type": "tmpfs", "source": "tmpfs"}])
-    own["linux"]["cgroupsPath"] = "/default"
-    kinds = [entry for entry in own["linux"]["namespaces"] if entry["type"] != "pid"]
-    result = laid_over(asked(mounts=[*asked()["mounts"], BIND], linux={"namespaces": kinds}), own)
-    assert [mount["destination"] for mount in result["mounts"]] == ["/run", "/volume"]
-    assert [entry["type"] for entry in result["linux"]["namespaces"]] == [entry["type"] for entry in kinds]
-    assert result["process"]["cwd"] == "/own"
-    assert result["root"]["path"] == "/tree"
-    assert "cgroupsPath" not in result["linux"]
 
 
 def test_what_a_client_says_is_handed_on_and_its_end_is_kept() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import shapes
-from harness.backends import _sandboxes, bubblewrap, firejail, load, nspawn
+from harness.backends import Options, _sandboxes, bubblewrap, firejail, load, nspawn
 from harness.language import Container
 
 IDS = [{"containerID": 0, "hostID": 1 << 20, "size": 1 << 16}]
@@ -98,7 +98,7 @@ def test_bubblewrap_serves_an_ordinary_user(root: Path, monkeypatch: pytest.Monk
     asked["root"]["path"] = str(root)
     assert load("bubblewrap").unsupported(asked) == []
     with contextlib.ExitStack() as undo:
-        given = bubblewrap.Bubblewrap("bwrap", shipped=False).words(asked, undo)
+        given = bubblewrap.Bubblewrap(Options("bubblewrap")).words(asked, undo)
     place = given.index("--unshare-user")
     assert given[place + 1 : place + 5] == ["--uid", "0", "--gid", "0"]
 
