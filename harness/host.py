@@ -300,15 +300,17 @@ class Run:
     def _processes(self) -> list[int]:
         """Return the container's processes, oldest first: those that bear the nonce in their command line.
 
-        So do commands that are given the container's, such as `docker run`; they have the host's root.
+        So do commands that are given the container's, such as `docker run`: with the host's root, and not of the kit.
         """
         found = []
         outside = os.stat("/")
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 with contextlib.suppress(OSError):
-                    named = self.nonce.encode() in Path("/proc", entry, "cmdline").read_bytes()
-                    if named and not os.path.samestat(os.stat(f"/proc/{entry}/root"), outside):
+                    if self.nonce.encode() not in Path("/proc", entry, "cmdline").read_bytes():
+                        continue
+                    of_kit = os.readlink(f"/proc/{entry}/exe").startswith(f"{KIT}/")
+                    if of_kit or not os.path.samestat(os.stat(f"/proc/{entry}/root"), outside):
                         stat = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
                         if stat[0] not in "ZX":
                             found.append((int(stat[19]), int(entry)))
