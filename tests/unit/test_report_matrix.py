@@ -266,6 +266,7 @@ def edited_matrix(**changes: Any) -> str:
     return json.dumps(json.loads(matrix.to_json(matrix.of(run(result())))) | changes)
 
 
+DEEP = 100_000  # beyond what any Python recurses to
 BROKEN = {
     "": "neither a result list nor a matrix of isoproof: ",
     "[]": "neither a result list nor a matrix of isoproof: ",
@@ -277,7 +278,7 @@ BROKEN = {
     edited(environment={}): "its environment is not one that isoproof has written",
     edited(environment={**ENVIRONMENT, "lsms": None}): "its environment is not one that isoproof has written",
     edited(environment={"a": None}).replace(
-        "null", "[" * 9000 + "]" * 9000
+        "null", "[" * DEEP + "]" * DEEP
     ): "neither a result list nor a matrix of isoproof: ",
     edited(runtimes=[]): "'uts-a' is told of 'runc', which was not put under test there",
     edited_result(outcome="fine"): "Invalid enum value 'fine'",
