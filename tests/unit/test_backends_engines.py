@@ -103,7 +103,8 @@ def test_what_neither_can_express_is_told(patch: Config, reason: str) -> None:
         assert reason in "; ".join(engine.unsupported(asked(**patch)))
 
 
-def test_what_only_one_cannot_express_is_told() -> None:
+def test_what_only_one_cannot_express_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     nosuid = asked(mounts=[*asked()["mounts"], {**BIND, "options": ["rbind", "nosuid"]}])
     assert docker().unsupported(nosuid) == ["a bind mount with nosuid"]
     assert podman().unsupported(nosuid) == []
