@@ -15,23 +15,33 @@ AT_MOST = 256
 
 
 def observe() -> dict[str, object]:
-    """Report `own`, the outcome for this namespace, and `foreign`, how many mounts each other one showed.
+    """Report `own`, the outcome for this namespace, and how many mounts others showed, by their numbers.
 
-    Namespaces are numbered in the order in which they are made, so the machine's first one has a small
-    number and the host's is close to ours; both neighbourhoods are asked for. `errnos` are the answers that
-    listed nothing.
+    Namespaces are numbered in the order in which they are made. So the machine's `first` ones have small numbers, and
+    those made at about the same time are `near` ours: among these may be some that are ours to see, for they belong to
+    a user namespace that our user has made. `errnos` are the answers that listed nothing.
     """
     own = _own_number()
-    near = range(max(own - AROUND, 1), own + AROUND) if own else range(0)
-    foreign: dict[str, int] = {}
     errnos: set[str] = set()
-    for number in sorted({*FIRST, *near} - {own}):
+    return {
+        "number": own,
+        "own": _list(0),
+        "first": _listed(set(FIRST) - {own}, errnos),
+        "near": _listed(set(range(max(own - AROUND, 1), own + AROUND) if own else ()) - {own, *FIRST}, errnos),
+        "errnos": sorted(errnos),
+    }
+
+
+def _listed(numbers: set[int], errnos: set[str]) -> dict[str, int]:
+    """How many mounts each of these showed that showed any; errnos are added to."""
+    found: dict[str, int] = {}
+    for number in sorted(numbers):
         outcome = _list(number)
         if outcome["errno"] is None:
-            foreign[str(number)] = int(str(outcome["result"]))
+            found[str(number)] = int(str(outcome["result"]))
         else:
             errnos.add(str(outcome["errno"]))
-    return {"number": own, "own": _list(0), "foreign": foreign, "errnos": sorted(errnos)}
+    return found
 
 
 def _list(number: int) -> dict[str, object]:
