@@ -29,6 +29,7 @@ ALL = "all"  # as a value of --runtime
 BEGUN = pytest.StashKey[float]()
 CLOCK = pytest.StashKey["RunClock"]()
 SCENARIOS = pytest.StashKey["dict[Path, Scenario]"]()
+KNOWN = pytest.StashKey["dict[tuple[Path, str], Known]"]()
 
 
 class CheckFailed(Exception):
@@ -103,10 +104,14 @@ class ScenarioFile(pytest.File):
                 yield KnobItem.of(self, knob, checks[0].line, every, record)
 
     def known(self, runtime: str) -> Known:
-        """What is known of a runtime, in the version that is here."""
+        """What is known of a runtime, in the version that is here; read once for all files of a folder."""
         from harness import launches
 
-        return launches.known(self.path.parent / "known", runtime)
+        known = self.config.stash.setdefault(KNOWN, {})
+        folder = self.path.parent / "known"
+        if (folder, runtime) not in known:
+            known[folder, runtime] = launches.known(folder, runtime)
+        return known[folder, runtime]
 
 
 class CheckItem(pytest.Function):
