@@ -12,25 +12,15 @@ from harness import cli, matrix
 from harness.matrix import Cell, Matrix
 from harness.report import markdown, terminal
 from harness.results import Failure, Outcome, Result, Results, Runtime, to_json
+from tests.unit.test_results import ENVIRONMENT, a_result
 
-ENVIRONMENT = {
-    "release": "6.18.0",
-    "machine": "x86_64",
-    "uid": 0,
-    "rootless": False,
-    "cgroup": {"memory": 1, "pids": 1, "cpu": 1, "writable": True},
-    "lsms": ["landlock"],
-    "python": "3.11.7",
-    "versions": {"isoproof": "0.1.0"},
-}
 DENIED = [("inside.raise.errno", "'EPERM'"), ("inside.init.pid", "1")]
 SHIPPED = "docker:as-shipped"
 
 
 def result(check: str = "uts-a", runtime: str = "runc", outcome: Outcome | None = "pass", **more: Any) -> Result:
-    place = {"area": check.partition("-")[0], "path": "scenarios/a.yaml", "line": 7}
-    fields: dict[str, Any] = {**place, "claim": f"{check} holds", "severity": "leak", **more}
-    return Result(check=check, runtime=runtime, outcome=outcome, **fields)
+    told = {"area": check.partition("-")[0], "claim": f"{check} holds", **more}
+    return a_result(check, outcome, runtime=runtime, **told)
 
 
 def run(*results: Result, version: str = "1.1.5", **missing: str) -> Results:
@@ -302,10 +292,7 @@ def test_a_file_that_is_none_is_one_line(
     assert report(option, "good.json", "bad.json") == 2
     told = capsys.readouterr().err
     assert told.startswith("isoproof: bad.json: ")
-    assert (
-        BROKEN[text].replace("not a result list", "neither a result list").split(" of isoproof")[0] in told
-        or BROKEN[text] in told
-    )
+    assert BROKEN[text] in told
     assert told.count("\n") == 1
     assert not Path("reports").exists()
 
