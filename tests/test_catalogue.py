@@ -2,17 +2,15 @@
 
 import ast
 import functools
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jsonschema
 import pytest
 import yaml
 
-from tests.test_repository import ROOT, SCENARIOS, complain
+from tests.test_repository import ROOT, SCENARIOS, complain, misfits
 
 CATALOGUE = ROOT / "tests/catalogue.txt"
 KNOWN = sorted((ROOT / "scenarios/known").glob("*.yaml"))
@@ -110,10 +108,8 @@ def test_what_is_known_is_of_checks_and_a_runtime_that_there_are(path: Path) -> 
     """An entry of a check that has another name now would hold for nothing, and nobody would notice."""
     from harness import backends
 
+    problems = misfits(path, "known.schema.json")
     known: dict[str, Any] = yaml.safe_load(path.read_text())
-    schema = json.loads((ROOT / "harness/known.schema.json").read_text())
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(known)
-    problems = [f"{path.name}: {error.json_path}: {error.message}" for error in errors]
     if not any(f"{path.stem}-".startswith(f"{name}-") for name in backends.names()):
         problems.append(f"{path.name}: no runtime of this name, with options behind it or not")
     named = [name for part in known.values() for name in part]
