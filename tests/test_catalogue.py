@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from harness import backends, scenario
 from tests.test_repository import ROOT, SCENARIOS, complain, misfits
 
 CATALOGUE = ROOT / "tests/catalogue.txt"
@@ -54,6 +55,13 @@ def rows() -> list[Row]:
 def checks() -> dict[str, str]:
     """The area of every check."""
     return {name: path.stem for path in SCENARIOS for name in yaml.safe_load(path.read_text())["checks"]}
+
+
+@functools.cache
+def shapes() -> dict[str, set[str]]:
+    """The shapes in which every check is made, as known findings name them."""
+    made = [check for path in SCENARIOS for check in scenario.load(path).checks]
+    return {check.name: {each.shape or "own" for each in check.everywhere()} for check in made}
 
 
 def row_of(check: str) -> Row | None:
@@ -106,11 +114,13 @@ def test_rows_stand_under_the_names_of_their_scenarios() -> None:
 @pytest.mark.parametrize("path", KNOWN, ids=lambda path: path.name)
 def test_what_is_known_is_of_checks_and_a_runtime_that_there_are(path: Path) -> None:
     """An entry of a check that has another name now would hold for nothing, and nobody would notice."""
-    from harness import backends
-
     problems = misfits(path, "known.schema.json")
     known: dict[str, Any] = yaml.safe_load(path.read_text())
     if not any(f"{path.stem}-".startswith(f"{name}-") for name in backends.names()):
         problems.append(f"{path.name}: no runtime of this name, with options behind it or not")
     named = [name for part in known.values() for name in part]
-    complain(problems + [f"{path.name}: there is no check {name}" for name in named if name not in checks()])
+    problems += [f"{path.name}: there is no check {name}" for name in named if name not in checks()]
+    for name, finding in known.get("fails", {}).items():
+        unmade = set(finding.get("shapes", [])) - shapes().get(name, set())
+        problems += [f"{path.name}: {name} is not made in the shape {shape}" for shape in sorted(unmade)]
+    complain(problems)
