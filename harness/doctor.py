@@ -15,7 +15,7 @@ from typing import NamedTuple
 from harness import backends, environment, outer, verdict
 from harness.launches import Case, config, known, obstacle
 from harness.report.terminal import WIDTH, Piece, table
-from harness.results import printable
+from harness.results import one_line
 from harness.runtime import leftovers
 from harness.runtime.errors import BadInput, IsoproofError
 from harness.runtime.fields import CAPABILITIES
@@ -151,7 +151,7 @@ def _counted(heading: str, reasons: Counter[str], width: int) -> Iterator[str]:
 
 def labelled(label: str, text: str, width: int, indent: int = 15) -> Iterator[str]:
     """A text behind a label, its further lines below its first; a label that is too long has a line of its own."""
-    first, *others = wrap(" ".join(printable(text).split()), width - indent) or [""]
+    first, *others = wrap(one_line(text), width - indent, break_on_hyphens=False) or [""]
     if len(label) + 2 > indent:
         yield label
         label = ""

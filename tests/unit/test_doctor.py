@@ -237,3 +237,7 @@ def test_those_that_are_here_are_asked_and_taken_as_shipped(
     monkeypatch.setattr(backends, "names", lambda: ["builtin", "crun", "lxc", "null", "runc"])
     runtimes |= {"crun": Pretended(), "lxc": Pretended("it is not installed")}
     assert backends.here() == ["builtin", "crun", "crun:as-shipped", "runc", "runc:as-shipped"]
+
+
+def test_an_option_stays_in_one_piece() -> None:
+    assert list(doctor.labelled("a", "bcd as-shipped", 27)) == [f"{'a':<15}bcd", " " * 15 + "as-shipped"]
