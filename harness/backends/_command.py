@@ -75,6 +75,16 @@ def answer(*command: str) -> str:
     return "" if late else said.decode(errors="backslashreplace")
 
 
+def within(*preparations: str) -> list[str]:
+    """Return what runs a command in a mount namespace of its own, after preparations in a shell's words.
+
+    So the host's places are others for the runtime alone, and nothing of them is left. What is shared with the host
+    stays so: whether mounts get in or out is for the runtime to decide.
+    """
+    script = " && ".join([*preparations, 'exec "$@"'])
+    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", script, "sh"]
+
+
 def run(
     command: Sequence[str],
     io: Streams,

@@ -113,16 +113,6 @@ def run(
     return status, "; ".join(line.removeprefix(sign).strip() for line in lines if line.startswith(sign))
 
 
-def within(*preparations: str) -> list[str]:
-    """Return what runs a command in a mount namespace of its own, after preparations in a shell's words.
-
-    So the host's places are others for the runtime alone, and nothing of them is left. What is shared with the host
-    stays so: whether mounts get in or out is for the runtime to decide.
-    """
-    script = " && ".join([*preparations, 'exec "$@"'])
-    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", script, "sh"]
-
-
 @contextlib.contextmanager
 def made(wanted: Mapping[Path, bool]) -> Iterator[None]:
     """Have files in a container's root, or directories where that is said, that must be there; remove them again."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from harness.backends import Backend, Config, Options
+from harness.backends import Backend, Config, Options, _command
 from harness.backends._oci import FOREIGN, Oci
 from harness.runtime.inspect import hierarchies
 
@@ -38,7 +38,7 @@ class Crun(Oci):
         """
         if not (point := _hybrid()):
             return ()
-        return "unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs {point} && exec "$@"', "sh"
+        return _command.within(f"mount -t tmpfs tmpfs {point}")
 
 
 def _hybrid() -> str:

@@ -74,7 +74,7 @@ class Firejail(_sandboxes.Sandbox):
         """Run a container in a root that is prepared as its users would."""
         asked = _asked.beyond_default(config) if self.shipped else config
         root = Path(config["root"]["path"])
-        prepared = _sandboxes.within(*_preparations(config, bundle, self.shipped))
+        prepared = _command.within(*_preparations(config, bundle, self.shipped))
         # Unlike an ordinary root, the one of the sandbox has ambient capabilities, which would pass by --caps.keep.
         prepared += ["setpriv", "--ambient-caps=-all", "--inh-caps=-all"]
         words = [*prepared, _command.found(self.program) or self.program, "--quiet"]

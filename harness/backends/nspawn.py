@@ -100,7 +100,7 @@ class Nspawn(_sandboxes.Sandbox):
         asked = _asked.beyond_default(config) if self.shipped else config
         (bundle / "config.json").write_text(json.dumps(bundle_of(config, asked)))
         words = [
-            *_sandboxes.within("mount -t tmpfs -o mode=755 run /run", "mount -t tmpfs -o mode=1777 tmp /tmp"),
+            *_command.within("mount -t tmpfs -o mode=755 run /run", "mount -t tmpfs -o mode=1777 tmp /tmp"),
             *[_command.found(self.program) or self.program, *OPTIONS, *UNTOUCHED],
             *[f"--machine=isoproof-{os.getpid()}", f"--oci-bundle={bundle}", f"--directory={config['root']['path']}"],
             *(["--read-only"] if asked["root"].get("readonly") else []),

@@ -141,9 +141,7 @@ class Podman(Engine):
         if self.rootless:
             script += [f"mount --bind {shlex.quote(str(place / name))} /etc/{name}" for name in FILES]
             become = ["setpriv", f"--reuid={ID}", f"--regid={ID}", "--clear-groups"]
-        if not script:
-            return become
-        return ["unshare", "--mount", "sh", "-c", " && ".join([*script, 'exec "$@"']), "sh", *become]
+        return [*(_command.within(*script) if script else []), *become]
 
     def _environment(self, config: Config, place: Path) -> dict[str, str]:
         environment = os.environ | {"TMPDIR": str(place)}

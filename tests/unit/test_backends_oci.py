@@ -218,7 +218,8 @@ def test_crun_is_run_where_version_2_is_covered(monkeypatch: pytest.MonkeyPatch)
     backend = Crun(backends.Options("crun"), "crun", "")
     monkeypatch.setattr("harness.backends.crun._hybrid", lambda: "/cg/unified")
     command = 'mount -t tmpfs tmpfs /cg/unified && exec "$@"'
-    assert backend.around() == ("unshare", "--mount", "sh", "-c", command, "sh")
+    # What is shared stays so, or no check of propagation could fail.
+    assert backend.around() == ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", command, "sh"]
     monkeypatch.setattr("harness.backends.crun._hybrid", lambda: "")
     assert backend.around() == ()
 
