@@ -23,7 +23,7 @@ def features(config: Config) -> set[str]:
     found |= {key for key in ("hostname", "domainname", "hooks") if config.get(key)}
     found |= {f"annotations.{key}" for key in config.get("annotations", {})}
     for mount in config.get("mounts", []):
-        kind = "bind" if {"bind", "rbind"} & set(mount.get("options", [])) else mount.get("type", "none")
+        kind = "bind" if is_bind(mount) else mount.get("type", "none")
         if mount["destination"] not in ordinary:
             found.add(f"mounts.{kind}")
         if mount.get("uidMappings") or {"idmap", "ridmap"} & set(mount.get("options", [])):
@@ -33,6 +33,11 @@ def features(config: Config) -> set[str]:
             {f"linux.namespaces.{entry['type']}.path"} if entry.get("path") else set()
         )
     return found - {"process.args", "process.env", "process.cwd", "root.path", "linux.namespaces"}
+
+
+def is_bind(mount: Config) -> bool:
+    """Return whether a mount shows a directory or file of the host's."""
+    return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options", []))
 
 
 def lacking(config: Config, expressed: Iterable[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command
 from harness.errors import HarnessError
+from harness.runtime.config import namespaces
 
 FAILED = 125  # the script's own status, and that of chroot(8); 126 and 127 are chroot's about the program
 NEVER = ("idmap", "ridmap", "rro", "rnosuid", "rnodev", "rnoexec", "tmpcopyup")  # options that mount(8) does not have
@@ -108,7 +109,7 @@ def script(config: Config, root: str, log: Path) -> Iterator[str]:
         yield f"hostname {shlex.quote(config['hostname'])}"
     if config.get("domainname"):
         yield f"domainname {shlex.quote(config['domainname'])}"
-    if any(entry["type"] == "network" for entry in config["linux"]["namespaces"]):
+    if "network" in namespaces(config):
         yield "ip link set lo up"
     yield f"mount --bind {quoted} {quoted}"
     for mount in config["mounts"]:
@@ -153,7 +154,7 @@ def _entry(config: Config, root: str) -> Iterator[str]:
     yield _command.found("chroot") or "chroot"
     if user["uid"] or user["gid"]:
         yield f"--userspec=+{user['uid']}:+{user['gid']}"
-        yield from [f"--groups={groups}"]
+        yield f"--groups={groups}"
     yield root
 
 
@@ -161,10 +162,9 @@ def _mount(mount: dict[str, Any], root: str) -> Iterator[str]:
     """Yield the lines that make a mount and what it is mounted on."""
     place = shlex.quote(root + mount["destination"])
     source = shlex.quote(mount.get("source", "none"))
-    options = [
-        option for option in mount.get("options", []) if option != "newinstance"
-    ]  # so it has been since Linux 4.7
-    if mount.get("type") == "bind" or {"bind", "rbind"} & set(options):
+    # Each is a new instance since Linux 4.7.
+    options = [option for option in mount.get("options", []) if option != "newinstance"]
+    if _asked.is_bind(mount):
         options = [option for option in options if option not in ("bind", "rbind")]
         recursively = "rbind" if "rbind" in mount.get("options", []) else "bind"
         made = f"mkdir -p {_above(root + mount['destination'])}; touch {place}"
@@ -178,7 +178,7 @@ def _mount(mount: dict[str, Any], root: str) -> Iterator[str]:
 
 def _devices(config: Config, directory: str) -> Iterator[str]:
     """Yield the lines that fill /dev."""
-    user_namespace = any(entry["type"] == "user" for entry in config["linux"]["namespaces"])
+    user_namespace = "user" in namespaces(config)
     for name, (major, minor) in NODES.items():
         place = shlex.quote(f"{directory}/{name}")
         if user_namespace:

@@ -13,13 +13,14 @@ from harness.backends import Backend, Config, Exit, Options, Streams, _command, 
 from harness.backends._asked import beyond_default, lacking
 from harness.backends._oci import terminal
 from harness.runtime.cgroup import wanted
+from harness.runtime.config import namespaces
 from harness.runtime.spec import example
+from harness.shapes import KIT
 
 REFUSALS = (125, 126, 127)  # of an engine, for a container that it did not start; a program can end with them, too
 SAID = 8 << 10  # bytes of what was said last that are kept
 LINGER = 1.0  # seconds that the end of the output may come after that of the client
 REMOVAL = 5.0  # seconds that removing a container may take
-KIT = "/isoproof"
 
 # What both can be asked for; the names are those of `_asked.features`.
 EXPRESSED = frozenset(
@@ -121,7 +122,7 @@ class Engine(Backend):
         rules = linux.get("resources", {}).get("devices", [])
         if any(rule["allow"] for rule in rules[:1]) or not all(rule["allow"] for rule in rules[1:]):
             found.append("other rules of devices than what is allowed")
-        if all(entry["type"] != "mount" for entry in linux["namespaces"]):
+        if "mount" not in namespaces(config):
             found.append("a container without a mount namespace")
         for name in linux.get("sysctl", {}):
             if name.startswith("user.") or name == "kernel.pid_max":

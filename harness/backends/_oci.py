@@ -15,6 +15,7 @@ from typing import Any
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, cgroups_writable
 from harness.errors import HarnessError
 from harness.runtime.cgroup import wanted
+from harness.runtime.config import namespaces
 from harness.runtime.front import Front
 
 # What runtimes end with when they could not start a container; if they have logged why, they have refused it. One that
@@ -129,11 +130,10 @@ def own_config(program: Sequence[str], bundle: Path, io: Streams, deadline: floa
 
 def laid_over(rest: Config, own: Config) -> Config:
     """Return a runtime's own config, `own`, with what is asked for besides laid over it."""
-    namespaces = _namespaces(own, rest)
     result: Config = _merged(own, rest)
-    if namespaces:
-        result["linux"]["namespaces"] = namespaces
-    if all(entry["type"] != "uts" for entry in result.get("linux", {}).get("namespaces", [])):
+    if kept := _namespaces(own, rest):
+        result["linux"]["namespaces"] = kept
+    if "uts" not in namespaces(result):
         result.pop("hostname", None)  # which would be the host's
     points = {mount["destination"] for mount in rest["mounts"]}
     result["mounts"] = [mount for mount in own.get("mounts", []) if mount["destination"] not in points] + rest["mounts"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends import Backend, Config, Options, Streams, _asked, _command
-from harness.runtime.spec import example
 
 OF_KERNEL = ("/proc", "/sys")  # mounted afresh or as it is, so that the host has the same files there
 HEARD = 16 << 10  # bytes of what a command says last that are searched for a complaint
@@ -44,7 +43,7 @@ def lacking(config: Config, expressed: Iterable[str]) -> list[str]:
     Every container of ours is asked for that. Were the checks skipped because a runtime has no word for one of these
     things, none would be left: so they are made, and those about the very thing find that it is not there.
     """
-    default = example(os.geteuid(), os.getegid())
+    default = _asked.usual()
     usual = _asked.features(default)
     return [
         feature
@@ -70,9 +69,10 @@ def options(mount: Config) -> dict[str, str]:
     return {name: value for name, _, value in (option.partition("=") for option in mount.get("options", []))}
 
 
-def is_bind(mount: Config) -> bool:
-    """Return whether a mount shows a directory or file of the host's."""
-    return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options", []))
+def in_bytes(size: str) -> int:
+    """Return the size of a tmpfs as a number, for those that take nothing else: tmpfs(5)."""
+    unit = {"k": 10, "m": 20, "g": 30}.get(size[-1].lower())
+    return int(size[:-1]) << unit if unit else int(size)
 
 
 def run(

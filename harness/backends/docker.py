@@ -19,6 +19,7 @@ from pathlib import Path
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon
 from harness.backends._engine import EXPRESSED, PROPAGATIONS, REMOVAL, Engine, shared_out, watched
 from harness.errors import HarnessError
+from harness.runtime.config import namespaces
 from harness.runtime.inspect import hierarchies
 from harness.runtime.spec import example
 
@@ -107,7 +108,7 @@ class Docker(Engine):
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container from an image that is the tree."""
         end = time.monotonic() + shared_out(deadline)
-        server = self.servers[any(entry["type"] == "user" for entry in config["linux"]["namespaces"])]
+        server = self.servers["user" in namespaces(config)]
         image = server.image(Path(config["root"]["path"]))
         name = f"isoproof-{os.getpid()}"
         words = [*server.client, "run", "--rm", f"--name={name}", *self.words(config, bundle), image]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, _sandboxes
+from harness.runtime.config import namespaces
 from harness.runtime.spec import example
 from harness.shapes import KIT
 
@@ -56,7 +57,7 @@ class Firejail(_sandboxes.Sandbox):
         """Return what of a config no options of firejail express."""
         rest = {**config, "mounts": [mount for mount in config["mounts"] if mount["destination"] != KIT]}
         lacking = _sandboxes.lacking(rest, EXPRESSED)
-        lacking += [f"the host's {kind} namespace" for kind in ALWAYS if kind not in _kinds(config)]
+        lacking += [f"the host's {kind} namespace" for kind in ALWAYS if kind not in namespaces(config)]
         user = config["process"]["user"]
         if user["uid"] or user["gid"]:
             lacking.append("another user than its caller")
@@ -103,10 +104,6 @@ def _preparations(config: Config, bundle: Path, shipped: bool) -> Iterator[str]:
             yield f"mount -o remount,bind,ro,nosuid,nodev {root}{KIT}"
 
 
-def _kinds(config: Config) -> set[str]:
-    return {entry["type"] for entry in config["linux"]["namespaces"]}
-
-
 def options_for(config: Config, asked: Config, shipped: bool) -> Iterator[str]:
     """Yield the options for what is asked for."""
     process, linux = asked["process"], asked.get("linux", {})
@@ -115,7 +112,7 @@ def options_for(config: Config, asked: Config, shipped: bool) -> Iterator[str]:
         yield "--private-dev"
         yield from (f"--rmenv={name}" for name in os.environ)
     if not shipped or "namespaces" in linux:
-        yield from (["--net=none"] if "network" in _kinds(config) else [])
+        yield from (["--net=none"] if "network" in namespaces(config) else [])
     if "hostname" in asked:
         yield f"--hostname={asked['hostname']}"
     if "capabilities" in process:

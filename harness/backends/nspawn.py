@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, _sandboxes
+from harness.runtime.config import namespaces
 from harness.runtime.inspect import hierarchies
 from harness.runtime.spec import READONLY, example
 
@@ -78,20 +79,19 @@ class Nspawn(_sandboxes.Sandbox):
         lacking += [
             f"another mount at {mount['destination']} than its own"
             for mount in config["mounts"]
-            if mount["destination"] in own and mount not in usual and not _sandboxes.is_bind(mount)
+            if mount["destination"] in own and mount not in usual and not _asked.is_bind(mount)
         ]
         lacking += [
             f"a bind mount at {mount['destination']} (it looks for the source when it has left the host)"
             for mount in config["mounts"]
-            if _sandboxes.is_bind(mount) and mount["destination"].startswith(_sandboxes.OF_KERNEL)
+            if _asked.is_bind(mount) and mount["destination"].startswith(_sandboxes.OF_KERNEL)
         ]
-        kinds = {entry["type"] for entry in config["linux"]["namespaces"]}
-        if "user" in kinds and "oomScoreAdj" in config["process"]:
+        if "user" in namespaces(config) and "oomScoreAdj" in config["process"]:
             lacking.append("process.oomScoreAdj in a user namespace (it may not change it there)")
         lacking += [
             f"options {', '.join(sorted(set(options) - set(BIND)))} of the mount at {mount['destination']}"
             for mount in config["mounts"]
-            if _sandboxes.is_bind(mount) and not (options := _sandboxes.options(mount)).keys() <= set(BIND)
+            if _asked.is_bind(mount) and not (options := _sandboxes.options(mount)).keys() <= set(BIND)
         ]
         return lacking
 
@@ -133,7 +133,7 @@ def files(config: Config, asked: Config) -> Iterator[str]:
     """Yield the options for mounts and covers: --inaccessible finds nothing to cover with inside /proc and /sys."""
     usual = example(0, 0)["mounts"]
     for mount in asked["mounts"]:
-        if _sandboxes.is_bind(mount):
+        if _asked.is_bind(mount):
             options = _sandboxes.options(mount)
             kind = "--bind-ro" if {"ro", "rro"} & options.keys() else "--bind"
             depth = "rbind" if {"rbind", "rro"} & options.keys() else "norbind"
@@ -163,7 +163,7 @@ def _wanted(config: Config) -> dict[Path, bool]:
     if config["root"].get("readonly"):
         for mount in [mount for mount in config["mounts"] if mount not in example(0, 0)["mounts"]]:
             place = within_root(root, mount["destination"])
-            wanted[place] = not _sandboxes.is_bind(mount) or Path(mount["source"]).is_dir()
+            wanted[place] = not _asked.is_bind(mount) or Path(mount["source"]).is_dir()
     return wanted
 
 
