@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends import Backend, Config, Options, Streams, _asked, _command
+from harness.runtime import members
 
 OF_KERNEL = ("/proc", "/sys")  # mounted afresh or as it is, so that the host has the same files there
 HEARD = 16 << 10  # bytes of what a command says last that are searched for a complaint
@@ -111,6 +112,14 @@ def run(
         os.close(writing)
     lines = said.decode(errors="replace").splitlines()
     return status, "; ".join(line.removeprefix(sign).strip() for line in lines if line.startswith(sign))
+
+
+def remove_cgroup(cgroup: Path) -> None:
+    """Remove a cgroup with those below, and kill what is in there: a container may outlive a runtime that is killed."""
+    members.kill(cgroup)
+    members.remove_inner(cgroup)
+    with contextlib.suppress(OSError):  # it stays, and is found by who looks for what is left
+        cgroup.rmdir()
 
 
 @contextlib.contextmanager

@@ -1,11 +1,8 @@
 """LXC, by lxc-execute and a configuration file: an application container whose first process is LXC's own."""
 
 import contextlib
-import itertools
 import os
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from harness.runtime.mountoptions import ATTRIBUTES
 
 PIVOT = "lxc.pivot"  # the cgroup in which its monitors end, those of all containers, which nobody removes
 REFUSED = 1  # the status of lxc-execute itself for a container that it did not start
-GONE = 5.0  # seconds that the processes of a killed container may take to end
 SHARE = Path("/usr/share/lxc/config")
 DEFAULT = Path("/etc/lxc/default.conf")  # what is added to the configuration of every container that is created
 BRIDGE = "lxcbr0"  # that the service lxc-net makes, and that the default configuration joins to
@@ -298,21 +294,9 @@ def complaint(log: Path) -> str:
 def _remove(*cgroups: str) -> None:
     """Kill what is still in some cgroups, and remove those that are there."""
     places = {place for hierarchy in hierarchies(set()) for place in (hierarchy.point, hierarchy.own)}
-    tops = [Path(place, cgroup) for place in places for cgroup in cgroups]
-    end = time.monotonic() + GONE
-    while any(top.is_dir() for top in tops) and time.monotonic() < end:
-        for folder, _, _ in itertools.chain.from_iterable(os.walk(top, topdown=False) for top in tops):
-            for pid in _members(folder):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-
-
-def _members(folder: str) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()]
-    return []
+    for top in (Path(place, cgroup) for place in places for cgroup in cgroups):
+        if top.is_dir():
+            _sandboxes.remove_cgroup(top)
 
 
 def _complete(config: Config) -> Config:

@@ -7,8 +7,6 @@ It is started as a service would: without registration, in a cgroup of its own t
 import contextlib
 import json
 import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +19,6 @@ SIGN = "<27>"  # what syslog(3) has for an error of a daemon, and console-prefix
 OPTIONS = ("--quiet", "--register=no", "--keep-unit", "--console=pipe")
 # What it would do to an image without being asked, and cannot where that has no /etc/localtime, or is read-only.
 UNTOUCHED = ("--resolv-conf=off", "--timezone=off", "--link-journal=no")
-PATIENCE = 5.0  # seconds within which what has been killed must be gone
 MOST_LINKS = 40  # as the kernel follows: path_resolution(7)
 NEEDED = ("usr", "run")  # what the root of an operating system has, and it does not run without
 EXPRESSED = (
@@ -197,18 +194,4 @@ def _unit() -> Iterator[None]:
     finally:
         for before, unit in units:
             (before / "cgroup.procs").write_text("0")
-            _end(unit)
-
-
-def _end(unit: Path) -> None:
-    """Remove a cgroup with those below, and kill what is in there: the container outlives a runtime that is killed."""
-    end = time.monotonic() + PATIENCE
-    for directory, _, _ in os.walk(unit, topdown=False):
-        while members := Path(directory, "cgroup.procs").read_text().split():
-            for member in members:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(member), signal.SIGKILL)
-            if time.monotonic() > end:
-                return
-            time.sleep(0.01)
-        os.rmdir(directory)
+            _sandboxes.remove_cgroup(unit)
