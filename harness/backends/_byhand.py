@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command
+from harness.backends import Config, Exit, Streams, _asked, _command
 from harness.errors import HarnessError
 from harness.runtime.config import namespaces
 
@@ -29,24 +29,16 @@ STREAMS = {name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin
 LINKS = {"fd": "/proc/self/fd", "ptmx": "pts/ptmx", **STREAMS}
 
 
-class ByHand(Backend):
+class ByHand(_command.Command):
     """A command that runs the script somewhere, such as in new namespaces."""
 
-    program = ""
+    package = "util-linux"
     packages: ClassVar[dict[str, str]] = {"mount": "mount", "setpriv": "util-linux", "chroot": "coreutils"}
-
-    def __init__(self, options: Options) -> None:
-        self.program = options.executable or self.program
-        self.shipped = options.shipped
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
-        needed = {self.program: "util-linux"} | self.packages
-        return next(filter(None, (_command.missing(name, package) for name, package in needed.items())), None)
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
+        needed = (_command.missing(name, package) for name, package in self.packages.items())
+        return super().available() or next(filter(None, needed), None)
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config goes beyond the default one and has no command."""
@@ -85,7 +77,7 @@ class ByHand(Backend):
         text = "\n".join(script(config, root, log))
         words = [*self.around(config), "sh", "-euc", text, "sh", *config["process"]["args"]]
         try:
-            status = _command.run([_command.found(words[0]) or words[0], *words[1:]], io, deadline)
+            status = _command.run([_command.path_to(words[0]), *words[1:]], io, deadline)
             if status == _command.LATE:
                 raise HarnessError(f"run {self.program}: it has not ended in {deadline:g} s, and was killed")
         finally:
@@ -150,8 +142,8 @@ def _entry(config: Config, root: str) -> Iterator[str]:
             f"{flag}=" + ",".join(["-all", *(f"+{name[4:].lower()}" for name in names)])
             for flag, names in given.items()
         ]
-    yield from (_command.found("setpriv") or "setpriv", *rights) if rights else ()
-    yield _command.found("chroot") or "chroot"
+    yield from (_command.path_to("setpriv"), *rights) if rights else ()
+    yield _command.path_to("chroot")
     if user["uid"] or user["gid"]:
         yield f"--userspec=+{user['uid']}:+{user['gid']}"
         yield f"--groups={groups}"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.backends import Streams
+from harness.backends import Backend, Options, Streams
 
 LATE = 124  # the status of a command that was killed at the deadline, as of timeout(1)
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -20,20 +20,48 @@ LONGEST = 1 << 20  # bytes of an answer that are read
 VERSION = re.compile(r"\d+(\.\d+)+\S*")
 
 
+class Command(Backend):
+    """A runtime that is a command; `package` is Debian's that has it, `root` why it takes root, if it does."""
+
+    program: str
+    package: str = ""
+    root: str = ""
+
+    def __init__(self, options: Options) -> None:
+        self.program = options.executable or self.program
+        self.shipped = options.shipped
+
+    def available(self) -> str | None:
+        """Return why it cannot be used here, or None."""
+        if self.root and os.geteuid() != 0:
+            return self.root
+        return missing(self.program, self.package)
+
+    def version(self) -> str:
+        """Return the version that it says it is."""
+        return version_of(self.program, "--version")
+
+
 def found(name: str) -> str | None:
     """Return the path of a program: on PATH, or where system programs are, which an ordinary user's PATH lacks."""
     if "/" in name:
-        return name if os.access(name, os.X_OK) else None
+        return name if os.path.isfile(name) and os.access(name, os.X_OK) else None
     return shutil.which(name, path=os.environ.get("PATH", "") + ":" + SEARCH)
 
 
+def path_to(name: str) -> str:
+    """Return the path of a program, or its name where it is not found, for the one who starts it to complain about."""
+    return found(name) or name
+
+
 def missing(name: str, package: str) -> str | None:
-    """Return that a program is not there, and which of Debian's packages has it, or None where it is."""
+    """Return that a program is not there, and which of Debian's packages has it, if one has; None where it is there."""
     if found(name):
         return None
-    return (
-        f"{name} is not installed (Debian's package {package} has it)" if "/" not in name else f"no program at {name}"
-    )
+    if "/" in name:
+        return f"no program at {name}"
+    remedy = f"Debian's package {package} has it" if package else "no Debian package has it"
+    return f"{name} is not installed ({remedy})"
 
 
 def version_of(*command: str) -> str:
@@ -52,7 +80,7 @@ def answer(*command: str) -> str:
     said = b""
     try:
         process = subprocess.Popen(
-            [found(command[0]) or command[0], *command[1:]],
+            [path_to(command[0]), *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -73,6 +101,12 @@ def answer(*command: str) -> str:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return "" if late else said.decode(errors="backslashreplace")
+
+
+def quietly(words: Sequence[str], deadline: float) -> None:
+    """Run a command of which nobody wants to hear; it may hang, or not be there."""
+    with open(os.devnull, "r+b") as nothing, contextlib.suppress(OSError):
+        run(words, (nothing.fileno(),) * 3, deadline)
 
 
 def within(*preparations: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.backends import Backend, Config, Exit, Options, Streams, _command, cgroups_writable
+from harness.backends import Config, Exit, Options, Streams, _command, cgroups_writable
 from harness.backends._asked import beyond_default, lacking
 from harness.backends._oci import terminal
 from harness.runtime.cgroup import wanted
@@ -86,27 +86,16 @@ DENIED = ("nosuid", "nodev", "noexec")  # by default, of a tmpfs
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 
 
-class Engine(Backend):
-    """What docker and podman have in common; `program` is the client, and `package` Debian's that has it."""
+class Engine(_command.Command):
+    """What docker and podman have in common; `program` is the client."""
 
-    program: str
-    package: str
     expressed: Iterable[str] = EXPRESSED
     bind_options: Sequence[str] = ("bind", "rbind", "ro", "rw", *PROPAGATIONS)
     complaint: str  # what the engine's own lines on standard error begin with
 
     def __init__(self, options: Options) -> None:
-        self.executable = options.executable or self.program
-        self.shipped = options.shipped
+        super().__init__(options)
         self.seccomp = options.values.get("seccomp", "")
-
-    def available(self) -> str | None:
-        """Return why it cannot be used here, or None."""
-        return _command.missing(self.executable, self.package)
-
-    def version(self) -> str:
-        """Return the version that the client says it is."""
-        return _command.version_of(self.executable, "--version")
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config its options cannot express, or this user cannot have."""

@@ -9,33 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.backends import Backend, Config, Options, Streams, _asked, _command
+from harness.backends import Config, Streams, _asked, _command
 from harness.runtime import members
 
 OF_KERNEL = ("/proc", "/sys")  # mounted afresh or as it is, so that the host has the same files there
 HEARD = 16 << 10  # bytes of what a command says last that are searched for a complaint
-
-
-class Sandbox(Backend):
-    """A command with options of its own; `package` is Debian's that has it, `root` why it takes root, if it does."""
-
-    program: str
-    package: str
-    root: str = ""
-
-    def __init__(self, options: Options) -> None:
-        self.program = options.executable or self.program
-        self.shipped = options.shipped
-
-    def available(self) -> str | None:
-        """Return why it cannot be used here, or None."""
-        if self.root and os.geteuid() != 0:
-            return self.root
-        return _command.missing(self.program, self.package)
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
 
 
 def lacking(config: Config, expressed: Iterable[str]) -> list[str]:

@@ -51,7 +51,7 @@ def make(options: Options) -> Backend:
     return Bubblewrap(options)
 
 
-class Bubblewrap(_sandboxes.Sandbox):
+class Bubblewrap(_command.Command):
     """It is a container that is taken apart: each namespace, mount and capability has an option."""
 
     program = "bwrap"
@@ -82,7 +82,7 @@ class Bubblewrap(_sandboxes.Sandbox):
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container; it dies with its launcher, and so does all that is in its PID namespace."""
-        program = _command.found(self.program) or self.program
+        program = _command.path_to(self.program)
         with contextlib.ExitStack() as undo:
             words = [program, *self.words(config, undo), "--", *config["process"]["args"]]
             status, complaint = _sandboxes.run(words, io, deadline, COMPLAINT)

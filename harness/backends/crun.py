@@ -11,11 +11,14 @@ from harness.runtime.inspect import hierarchies
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Crun(options, "crun", "Debian's package crun has it")
+    return Crun(options)
 
 
 class Crun(Oci):
     """It refuses version 1 of control groups beside a version 2 that has controllers, so that one is hidden from it."""
+
+    program = "crun"
+    package = "crun"
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""

@@ -48,13 +48,12 @@ class Docker(Engine):
 
     program = "docker"
     package = "docker.io"
+    root = "a daemon of docker needs root"
     complaint = "docker: "
     expressed = EXPRESSED | {"domainname", "linux.namespaces.user"}
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
-        if os.geteuid() != 0:
-            return "a daemon of docker needs root"
         return super().available() or _command.missing("dockerd", self.package)
 
     def version(self) -> str:
@@ -94,14 +93,14 @@ class Docker(Engine):
         for hierarchy in hierarchies(set()):
             with contextlib.suppress(OSError):  # it makes these itself for its first container, and keeps them
                 Path(hierarchy.point, "docker").mkdir()
-        executable = _command.found(self.executable) or self.executable
+        client = _command.path_to(self.program)
         # As shipped, containers are at a bridge of the sandbox's, and through it can talk to what is the host there.
         network = {} if self.shipped else {"bridge": "none", "ip-forward": False}
-        self.servers = {False: Server(executable, directory / "plain", network)}
+        self.servers = {False: Server(client, directory / "plain", network)}
         if _remaps():
             _daemon.grant_ids(REMAPPED, FIRST_ID, IDS, directory)
             remap = {"userns-remap": f"{NOBODY}:{NOBODY}"}
-            self.servers[True] = Server(executable, directory / "remapped", network | remap)
+            self.servers[True] = Server(client, directory / "remapped", network | remap)
         for server in self.servers.values():
             server.wait()
 

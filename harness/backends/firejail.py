@@ -46,7 +46,7 @@ def make(options: Options) -> Backend:
     return Firejail(options)
 
 
-class Firejail(_sandboxes.Sandbox):
+class Firejail(_command.Command):
     """Its profiles are for programs of the host; here it has a root of its own."""
 
     program = "firejail"
@@ -78,7 +78,7 @@ class Firejail(_sandboxes.Sandbox):
         prepared = _command.within(*_preparations(config, bundle, self.shipped))
         # Unlike an ordinary root, the one of the sandbox has ambient capabilities, which would pass by --caps.keep.
         prepared += ["setpriv", "--ambient-caps=-all", "--inh-caps=-all"]
-        words = [*prepared, _command.found(self.program) or self.program, "--quiet"]
+        words = [*prepared, _command.path_to(self.program), "--quiet"]
         words += [] if self.shipped else [f"--chroot={root}"]
         # Behind `--` it would have a shell start the program, which the root need not have.
         words += [*options_for(config, asked, self.shipped), *config["process"]["args"]]

@@ -61,7 +61,7 @@ def make(options: Options) -> Backend:
     return Lxc(options)
 
 
-class Lxc(_sandboxes.Sandbox):
+class Lxc(_command.Command):
     """It takes a file of keys and values, one a line."""
 
     program = "lxc-execute"
@@ -106,7 +106,7 @@ class Lxc(_sandboxes.Sandbox):
         cgroup = config["linux"].get("cgroupsPath", "").strip("/") or f"lxc.payload.{name}"
         cgroups = (cgroup, f"lxc.monitor.{name}")
         file.write_text("".join(f"{line}\n" for line in configuration(config, place, cgroups, self.shipped)))
-        executable = _command.found(self.program) or self.program
+        executable = _command.path_to(self.program)
         words = [executable, "-P", str(place.parent), "-n", name, "-f", str(file), "-o", str(log), "-l", "ERROR"]
         words += ["--", *config["process"]["args"]]
         status = _command.LATE

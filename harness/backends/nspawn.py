@@ -55,7 +55,7 @@ def make(options: Options) -> Backend:
     return Nspawn(options)
 
 
-class Nspawn(_sandboxes.Sandbox):
+class Nspawn(_command.Command):
     """It boots operating systems, or runs one program in the root of one; here it is the program."""
 
     program = "systemd-nspawn"
@@ -98,7 +98,7 @@ class Nspawn(_sandboxes.Sandbox):
         (bundle / "config.json").write_text(json.dumps(bundle_of(config, asked)))
         words = [
             *_command.within("mount -t tmpfs -o mode=755 run /run", "mount -t tmpfs -o mode=1777 tmp /tmp"),
-            *[_command.found(self.program) or self.program, *OPTIONS, *UNTOUCHED],
+            *[_command.path_to(self.program), *OPTIONS, *UNTOUCHED],
             *[f"--machine=isoproof-{os.getpid()}", f"--oci-bundle={bundle}", f"--directory={config['root']['path']}"],
             *(["--read-only"] if asked["root"].get("readonly") else []),
             *(["--no-new-privileges=yes"] if asked["process"].get("noNewPrivileges") else []),

@@ -41,6 +41,7 @@ class Podman(Engine):
 
     program = "podman"
     package = "podman"
+    root = "podman needs root here: an ordinary user's sandbox has no id but his, and so no subordinate ids"
     complaint = "Error: "
     expressed = EXPRESSED | {"mounts.overlay", "process.user.umask", "linux.namespaces.user"}
     bind_options = (*Engine.bind_options, "nosuid", "nodev", "noexec", "suid", "dev", "exec")
@@ -51,8 +52,6 @@ class Podman(Engine):
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
-        if os.geteuid() != 0:
-            return "podman needs root here: an ordinary user's sandbox has no id but his, and so no subordinate ids"
         lacking = super().available()
         if self.rootless:
             lacking = lacking or _command.missing("newuidmap", "uidmap") or _command.missing("setpriv", "util-linux")
@@ -90,7 +89,7 @@ class Podman(Engine):
             place.chmod(0o711)  # the root of a user namespace has to pass
             root = self._prepare(config, place)
             environment = self._environment(config, place)
-            client = [*self._within(config, place), _command.found(self.executable) or self.executable, *_store(place)]
+            client = [*self._within(config, place), _command.path_to(self.program), *_store(place)]
             name = f"isoproof-{os.getpid()}"
             words = [*client, "run", "--rm", f"--name={name}", *self.words(config, place), "--rootfs", str(root)]
             words += config["process"]["args"]

@@ -7,11 +7,14 @@ from harness.backends._oci import FOREIGN, Oci
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Runc(options, "runc", "Debian's package runc has it")
+    return Runc(options)
 
 
 class Runc(Oci):
     """What it passes over without a word is said here, or a check would find fault with it for what nobody got."""
+
+    program = "runc"
+    package = "runc"
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config runc cannot express, or this user cannot have."""

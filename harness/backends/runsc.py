@@ -30,8 +30,11 @@ def make(options: Options) -> Backend:
 class Runsc(Oci):
     """It is run without cgroups, for whom they limit cannot be seen: inside are no processes of the host's."""
 
+    program = "runsc"
+    package = "runsc"
+
     def __init__(self, options: Options) -> None:
-        super().__init__(options, "runsc", "Debian's package runsc has it")
+        super().__init__(options)
         self.options = options.values
 
     def available(self) -> str | None:
