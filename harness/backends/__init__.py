@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from harness.runtime.cgroup import wanted
 from harness.runtime.errors import BadInput
 from harness.runtime.inspect import delegated
 
@@ -163,6 +164,8 @@ def findings(text: str) -> str:
     return "-".join([options.name, *words, *([SHIPPED] if options.shipped else [])]).replace("=", "-").replace("/", "-")
 
 
-def cgroups_writable(config: Config) -> bool:
-    """Return whether this user may make the cgroups that a config needs: root, or whoever has version 2's delegated."""
-    return os.geteuid() == 0 or delegated(config)
+def undelegated(config: Config) -> list[str]:
+    """Return that this user may not make the cgroups that a config needs, unless it is root or has them delegated."""
+    if not wanted(config) or os.geteuid() == 0 or delegated(config):
+        return []
+    return ["cgroups, which are not delegated to this user"]

@@ -45,6 +45,16 @@ def lacking(config: Config, expressed: Iterable[str]) -> list[str]:
     return sorted(features(config) - set(expressed))
 
 
+def refused_sysctls(config: Config) -> list[str]:
+    """Return which sysctls runc and crun refuse, and so the engines above them: they take them for the machine's."""
+    names = config.get("linux", {}).get("sysctl", {})
+    return [
+        f"the sysctl {name} (it has a fixed list of those that belong to a namespace)"
+        for name in names
+        if name.startswith(("kernel.pid_max", "user."))
+    ]
+
+
 def beyond_default(config: Config) -> Config:
     """Return what of a config goes beyond the default one: all that is asked for of a runtime as it is shipped.
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.backends import Config, Exit, Options, Streams, _command, cgroups_writable
-from harness.backends._asked import beyond_default, lacking
+from harness.backends import Config, Exit, Options, Streams, _command, undelegated
+from harness.backends._asked import beyond_default, lacking, refused_sysctls
 from harness.backends._oci import terminal
-from harness.runtime.cgroup import wanted
 from harness.runtime.config import namespaces
 from harness.runtime.spec import example
 from harness.shapes import KIT
@@ -99,9 +98,7 @@ class Engine(_command.Command):
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config its options cannot express, or this user cannot have."""
-        found = lacking(config, self.expressed)
-        if wanted(config) and not cgroups_writable(config):
-            found.append("cgroups, which are not delegated to this user")
+        found = lacking(config, self.expressed) + undelegated(config)
         process, linux = config["process"], config["linux"]
         capabilities = process.get("capabilities", {})
         if len({frozenset(capabilities.get(kind, [])) for kind in ("bounding", "effective", "permitted")}) > 1:
@@ -113,10 +110,7 @@ class Engine(_command.Command):
             found.append("other rules of devices than what is allowed")
         if "mount" not in namespaces(config):
             found.append("a container without a mount namespace")
-        for name in linux.get("sysctl", {}):
-            if name.startswith("user.") or name == "kernel.pid_max":
-                found.append(f"the sysctl {name} (it is not on its list of those that belong to a namespace)")
-        return found + self._unsupported_mounts(config["mounts"])
+        return found + refused_sysctls(config) + self._unsupported_mounts(config["mounts"])
 
     def words(self, config: Config, bundle: Path) -> list[str]:
         """Return the options of `run` for a config; its root, and what keeps the container apart, are not in it."""

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.backends import Config, Exit, Streams, _asked, _command, cgroups_writable
+from harness.backends import Config, Exit, Streams, _asked, _command, undelegated
 from harness.errors import HarnessError
-from harness.runtime.cgroup import wanted
 from harness.runtime.config import namespaces
 from harness.runtime.front import Front
 
@@ -23,7 +22,6 @@ from harness.runtime.front import Front
 REFUSED = (1, 125, 126, 127, 128, 255)
 BROKEN = 125  # the status of a run that came to nothing before the runtime was asked
 REMOVAL = 10.0  # seconds that a runtime may take to remove what it has made
-FOREIGN = ("kernel.pid_max", "user.")  # sysctls of a namespace that runtimes take for the machine's, and refuse
 LOGGED = 64 << 10  # bytes at the end of a log in which the complaint is looked for
 
 
@@ -32,10 +30,8 @@ class Oci(_command.Command):
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what no such runtime can express, or this one says that it does not know, or this user cannot have."""
-        lacking = []
+        lacking = undelegated(config)
         linux = config.get("linux", {})
-        if wanted(config) and not cgroups_writable(config):
-            lacking.append("cgroups, which are not delegated to this user")
         if config.get("annotations", {}).get("isoproof.init") == "true":
             lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")
         if linux.get("veth"):

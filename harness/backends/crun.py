@@ -3,8 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from harness.backends import Backend, Config, Options, _command
-from harness.backends._oci import FOREIGN, Oci
+from harness.backends import Backend, Config, Options, _asked, _command
+from harness.backends._oci import Oci
 from harness.runtime.inspect import hierarchies
 
 
@@ -30,9 +30,7 @@ class Crun(Oci):
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config crun cannot express, or this user cannot have."""
-        names = [name for name in config.get("linux", {}).get("sysctl", {}) if name.startswith(FOREIGN)]
-        refused = [f"the sysctl {name} (it has a fixed list of those that belong to a namespace)" for name in names]
-        return super().unsupported(config) + refused
+        return super().unsupported(config) + _asked.refused_sysctls(config)
 
     def around(self) -> Sequence[str]:
         """Return what runs it in a mount namespace without version 2, where it would refuse that.

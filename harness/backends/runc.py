@@ -1,7 +1,7 @@
 """runc, the reference runtime of the Open Container Initiative."""
 
-from harness.backends import Backend, Config, Options
-from harness.backends._oci import FOREIGN, Oci
+from harness.backends import Backend, Config, Options, _asked
+from harness.backends._oci import Oci
 
 
 def make(options: Options) -> Backend:
@@ -18,11 +18,8 @@ class Runc(Oci):
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config runc cannot express, or this user cannot have."""
-        lacking = super().unsupported(config)
+        lacking = super().unsupported(config) + _asked.refused_sysctls(config)
         linux = config.get("linux", {})
-        for name in linux.get("sysctl", {}):
-            if name.startswith(FOREIGN):
-                lacking.append(f"the sysctl {name} (it has a fixed list of those that belong to a namespace)")
         if linux.get("netDevices") and not self.features.get("linux", {}).get("netDevices", {}).get("enabled"):
             lacking.append("linux.netDevices (before 1.4 it passes over the field without a word)")
         for mount in config["mounts"]:
