@@ -24,7 +24,7 @@ class Crun(Oci):
         """Return why it cannot be used here, or None."""
         if missing := super().available():
             return missing
-        if os.geteuid() != 0 and _hybrid():
+        if os.geteuid() != 0 and refused_points():
             return "crun refuses version 1 of cgroups beside a version 2 that has controllers; only root can hide one"
         return None
 
@@ -37,14 +37,13 @@ class Crun(Oci):
 
         It is covered, not unmounted: crun makes files where it believes version 2 to be, and they shall go, too.
         """
-        if not (point := _hybrid()):
-            return ()
-        return _command.within(f"mount -t tmpfs tmpfs {point}")
+        points = refused_points()
+        return _command.within(*(f"mount -t tmpfs tmpfs {point}" for point in points)) if points else ()
 
 
-def _hybrid() -> str:
-    """Return where version 2 is mounted, if it has controllers and stands beside version 1; nothing otherwise."""
+def refused_points() -> list[str]:
+    """Return where version 2 of cgroups is mounted, with controllers, beside version 1."""
     found = list(hierarchies(set()))
     if all(hierarchy.version == 2 for hierarchy in found):
-        return ""
-    return next((hierarchy.point for hierarchy in found if hierarchy.version == 2 and hierarchy.controllers), "")
+        return []
+    return [hierarchy.point for hierarchy in found if hierarchy.version == 2 and hierarchy.controllers]

@@ -216,11 +216,11 @@ def test_sysctls_that_they_take_for_the_hosts_are_not_asked_for(runtime: str) ->
 
 def test_crun_is_run_where_version_2_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Crun(backends.Options("crun"))
-    monkeypatch.setattr("harness.backends.crun._hybrid", lambda: "/cg/unified")
+    monkeypatch.setattr("harness.backends.crun.refused_points", lambda: ["/cg/unified"])
     command = 'mount -t tmpfs tmpfs /cg/unified && exec "$@"'
     # What is shared stays so, or no check of propagation could fail.
     assert backend.around() == ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", command, "sh"]
-    monkeypatch.setattr("harness.backends.crun._hybrid", lambda: "")
+    monkeypatch.setattr("harness.backends.crun.refused_points", list)
     assert backend.around() == ()
 
 
