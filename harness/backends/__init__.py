@@ -6,7 +6,6 @@ Behind a colon may stand options, with commas between them: a path (`runc:/opt/r
 configs, not scenarios.
 """
 
-import contextlib
 import functools
 import importlib
 import os
@@ -129,9 +128,8 @@ def here() -> list[str]:
     """
     found = ["builtin"]
     for name in names():
-        with contextlib.suppress(BadInput):
-            if name not in ("builtin", "null"):
-                found += [text for text in (name, f"{name}:{SHIPPED}") if not load(text).available()]
+        if name not in ("builtin", "null"):
+            found += [text for text in (name, f"{name}:{SHIPPED}") if not load(text).available()]
     return found
 
 

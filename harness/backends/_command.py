@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.backends import Backend, Options, Streams
+from harness.runtime.privileges import DEFAULT_PATH
 
 LATE = 124  # the status of a command that was killed at the deadline, as of timeout(1)
-SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PATIENCE = 20.0  # seconds that a question to a runtime, such as for its version, may take
 LONGEST = 1 << 20  # bytes of an answer that are read
 VERSION = re.compile(r"\d+(\.\d+)+\S*")
@@ -46,7 +46,7 @@ def found(name: str) -> str | None:
     """Return the path of a program: on PATH, or where system programs are, which an ordinary user's PATH lacks."""
     if "/" in name:
         return name if os.path.isfile(name) and os.access(name, os.X_OK) else None
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":" + SEARCH)
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{DEFAULT_PATH}")
 
 
 def path_to(name: str) -> str:

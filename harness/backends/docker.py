@@ -230,12 +230,12 @@ def _remaps() -> bool:
     return all(map(os.path.exists, _daemon.SUBORDINATE))
 
 
+@functools.cache
 def _version() -> str:
     """Return the daemon's version: it stands before a comma."""
     return _command.version_of("dockerd", "--version").rstrip(",")
 
 
-@functools.cache
 def _major() -> int:
     version = _version().partition(".")[0]
     return int(version) if version.isdigit() else KEYLESS
