@@ -1,6 +1,7 @@
 """Running a runtime's command: the process that starts a container, watched to its end."""
 
 import contextlib
+import functools
 import os
 import re
 import select
@@ -46,7 +47,13 @@ def found(name: str) -> str | None:
     """Return the path of a program: on PATH, or where system programs are, which an ordinary user's PATH lacks."""
     if "/" in name:
         return name if os.path.isfile(name) and os.access(name, os.X_OK) else None
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{DEFAULT_PATH}")
+    return _searched(name, f"{os.environ.get('PATH', '')}:{DEFAULT_PATH}")
+
+
+@functools.cache
+def _searched(name: str, path: str) -> str | None:
+    """Search once in a process: a runtime is asked for each check whether it is there, and may need five programs."""
+    return shutil.which(name, path=path)
 
 
 def path_to(name: str) -> str:
