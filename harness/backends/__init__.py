@@ -6,7 +6,6 @@ Behind a colon may stand options, with commas between them: a path (`runc:/opt/r
 configs, not scenarios.
 """
 
-import contextlib
 import functools
 import importlib
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from harness.runtime.cgroup import wanted
 from harness.runtime.errors import BadInput
 from harness.runtime.inspect import delegated
 
@@ -128,9 +128,8 @@ def here() -> list[str]:
     """
     found = ["builtin"]
     for name in names():
-        with contextlib.suppress(BadInput):
-            if name not in ("builtin", "null"):
-                found += [text for text in (name, f"{name}:{SHIPPED}") if not load(text).available()]
+        if name not in ("builtin", "null"):
+            found += [text for text in (name, f"{name}:{SHIPPED}") if not load(text).available()]
     return found
 
 
@@ -163,6 +162,8 @@ def findings(text: str) -> str:
     return "-".join([options.name, *words, *([SHIPPED] if options.shipped else [])]).replace("=", "-").replace("/", "-")
 
 
-def cgroups_writable(config: Config) -> bool:
-    """Return whether this user may make the cgroups that a config needs: root, or whoever has version 2's delegated."""
-    return os.geteuid() == 0 or delegated(config)
+def undelegated(config: Config) -> list[str]:
+    """Return that this user may not make the cgroups that a config needs, unless it is root or has them delegated."""
+    if not wanted(config) or os.geteuid() == 0 or delegated(config):
+        return []
+    return ["cgroups, which are not delegated to this user"]

@@ -23,7 +23,7 @@ def features(config: Config) -> set[str]:
     found |= {key for key in ("hostname", "domainname", "hooks") if config.get(key)}
     found |= {f"annotations.{key}" for key in config.get("annotations", {})}
     for mount in config.get("mounts", []):
-        kind = "bind" if {"bind", "rbind"} & set(mount.get("options", [])) else mount.get("type", "none")
+        kind = "bind" if is_bind(mount) else mount.get("type", "none")
         if mount["destination"] not in ordinary:
             found.add(f"mounts.{kind}")
         if mount.get("uidMappings") or {"idmap", "ridmap"} & set(mount.get("options", [])):
@@ -35,9 +35,24 @@ def features(config: Config) -> set[str]:
     return found - {"process.args", "process.env", "process.cwd", "root.path", "linux.namespaces"}
 
 
+def is_bind(mount: Config) -> bool:
+    """Return whether a mount shows a directory or file of the host's."""
+    return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options", []))
+
+
 def lacking(config: Config, expressed: Iterable[str]) -> list[str]:
     """Return the features of a config that are not among those that a runtime can express, in order."""
     return sorted(features(config) - set(expressed))
+
+
+def refused_sysctls(config: Config) -> list[str]:
+    """Return which sysctls runc and crun refuse, and so the engines above them: they take them for the machine's."""
+    names = config.get("linux", {}).get("sysctl", {})
+    return [
+        f"the sysctl {name} (it has a fixed list of those that belong to a namespace)"
+        for name in names
+        if name.startswith(("kernel.pid_max", "user."))
+    ]
 
 
 def beyond_default(config: Config) -> Config:

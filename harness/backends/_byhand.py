@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command
+from harness.backends import Config, Exit, Streams, _asked, _command
 from harness.errors import HarnessError
+from harness.runtime.config import namespaces
 
 FAILED = 125  # the script's own status, and that of chroot(8); 126 and 127 are chroot's about the program
 NEVER = ("idmap", "ridmap", "rro", "rnosuid", "rnodev", "rnoexec", "tmpcopyup")  # options that mount(8) does not have
@@ -28,24 +29,16 @@ STREAMS = {name: f"/proc/self/fd/{number}" for number, name in enumerate(("stdin
 LINKS = {"fd": "/proc/self/fd", "ptmx": "pts/ptmx", **STREAMS}
 
 
-class ByHand(Backend):
+class ByHand(_command.Command):
     """A command that runs the script somewhere, such as in new namespaces."""
 
-    program = ""
+    package = "util-linux"
     packages: ClassVar[dict[str, str]] = {"mount": "mount", "setpriv": "util-linux", "chroot": "coreutils"}
-
-    def __init__(self, options: Options) -> None:
-        self.program = options.executable or self.program
-        self.shipped = options.shipped
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
-        needed = {self.program: "util-linux"} | self.packages
-        return next(filter(None, (_command.missing(name, package) for name, package in needed.items())), None)
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
+        needed = (_command.missing(name, package) for name, package in self.packages.items())
+        return super().available() or next(filter(None, needed), None)
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config goes beyond the default one and has no command."""
@@ -84,7 +77,7 @@ class ByHand(Backend):
         text = "\n".join(script(config, root, log))
         words = [*self.around(config), "sh", "-euc", text, "sh", *config["process"]["args"]]
         try:
-            status = _command.run([_command.found(words[0]) or words[0], *words[1:]], io, deadline)
+            status = _command.run([_command.path_to(words[0]), *words[1:]], io, deadline)
             if status == _command.LATE:
                 raise HarnessError(f"run {self.program}: it has not ended in {deadline:g} s, and was killed")
         finally:
@@ -108,7 +101,7 @@ def script(config: Config, root: str, log: Path) -> Iterator[str]:
         yield f"hostname {shlex.quote(config['hostname'])}"
     if config.get("domainname"):
         yield f"domainname {shlex.quote(config['domainname'])}"
-    if any(entry["type"] == "network" for entry in config["linux"]["namespaces"]):
+    if "network" in namespaces(config):
         yield "ip link set lo up"
     yield f"mount --bind {quoted} {quoted}"
     for mount in config["mounts"]:
@@ -149,11 +142,11 @@ def _entry(config: Config, root: str) -> Iterator[str]:
             f"{flag}=" + ",".join(["-all", *(f"+{name[4:].lower()}" for name in names)])
             for flag, names in given.items()
         ]
-    yield from (_command.found("setpriv") or "setpriv", *rights) if rights else ()
-    yield _command.found("chroot") or "chroot"
+    yield from (_command.path_to("setpriv"), *rights) if rights else ()
+    yield _command.path_to("chroot")
     if user["uid"] or user["gid"]:
         yield f"--userspec=+{user['uid']}:+{user['gid']}"
-        yield from [f"--groups={groups}"]
+        yield f"--groups={groups}"
     yield root
 
 
@@ -161,10 +154,9 @@ def _mount(mount: dict[str, Any], root: str) -> Iterator[str]:
     """Yield the lines that make a mount and what it is mounted on."""
     place = shlex.quote(root + mount["destination"])
     source = shlex.quote(mount.get("source", "none"))
-    options = [
-        option for option in mount.get("options", []) if option != "newinstance"
-    ]  # so it has been since Linux 4.7
-    if mount.get("type") == "bind" or {"bind", "rbind"} & set(options):
+    # Each is a new instance since Linux 4.7.
+    options = [option for option in mount.get("options", []) if option != "newinstance"]
+    if _asked.is_bind(mount):
         options = [option for option in options if option not in ("bind", "rbind")]
         recursively = "rbind" if "rbind" in mount.get("options", []) else "bind"
         made = f"mkdir -p {_above(root + mount['destination'])}; touch {place}"
@@ -178,7 +170,7 @@ def _mount(mount: dict[str, Any], root: str) -> Iterator[str]:
 
 def _devices(config: Config, directory: str) -> Iterator[str]:
     """Yield the lines that fill /dev."""
-    user_namespace = any(entry["type"] == "user" for entry in config["linux"]["namespaces"])
+    user_namespace = "user" in namespaces(config)
     for name, (major, minor) in NODES.items():
         place = shlex.quote(f"{directory}/{name}")
         if user_namespace:

@@ -26,7 +26,7 @@ class Daemon:
         self._end = time.monotonic() + patience
         with open(self._log, "wb") as output:
             self._process = subprocess.Popen(
-                [_command.found(command[0]) or command[0], *command[1:]],
+                [_command.path_to(command[0]), *command[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.backends import Backend, Config, Exit, Options, Streams, _command, cgroups_writable
-from harness.backends._asked import beyond_default, lacking
+from harness.backends import Config, Exit, Options, Streams, _command, undelegated
+from harness.backends._asked import beyond_default, lacking, refused_sysctls
 from harness.backends._oci import terminal
-from harness.runtime.cgroup import wanted
+from harness.runtime.config import namespaces
 from harness.runtime.spec import example
+from harness.shapes import KIT
 
 REFUSALS = (125, 126, 127)  # of an engine, for a container that it did not start; a program can end with them, too
 SAID = 8 << 10  # bytes of what was said last that are kept
 LINGER = 1.0  # seconds that the end of the output may come after that of the client
 REMOVAL = 5.0  # seconds that removing a container may take
-KIT = "/isoproof"
 
 # What both can be asked for; the names are those of `_asked.features`.
 EXPRESSED = frozenset(
@@ -85,33 +85,20 @@ DENIED = ("nosuid", "nodev", "noexec")  # by default, of a tmpfs
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 
 
-class Engine(Backend):
-    """What docker and podman have in common; `program` is the client, and `package` Debian's that has it."""
+class Engine(_command.Command):
+    """What docker and podman have in common; `program` is the client."""
 
-    program: str
-    package: str
     expressed: Iterable[str] = EXPRESSED
     bind_options: Sequence[str] = ("bind", "rbind", "ro", "rw", *PROPAGATIONS)
     complaint: str  # what the engine's own lines on standard error begin with
 
     def __init__(self, options: Options) -> None:
-        self.executable = options.executable or self.program
-        self.shipped = options.shipped
+        super().__init__(options)
         self.seccomp = options.values.get("seccomp", "")
-
-    def available(self) -> str | None:
-        """Return why it cannot be used here, or None."""
-        return _command.missing(self.executable, self.package)
-
-    def version(self) -> str:
-        """Return the version that the client says it is."""
-        return _command.version_of(self.executable, "--version")
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config its options cannot express, or this user cannot have."""
-        found = lacking(config, self.expressed)
-        if wanted(config) and not cgroups_writable(config):
-            found.append("cgroups, which are not delegated to this user")
+        found = lacking(config, self.expressed) + undelegated(config)
         process, linux = config["process"], config["linux"]
         capabilities = process.get("capabilities", {})
         if len({frozenset(capabilities.get(kind, [])) for kind in ("bounding", "effective", "permitted")}) > 1:
@@ -121,12 +108,9 @@ class Engine(Backend):
         rules = linux.get("resources", {}).get("devices", [])
         if any(rule["allow"] for rule in rules[:1]) or not all(rule["allow"] for rule in rules[1:]):
             found.append("other rules of devices than what is allowed")
-        if all(entry["type"] != "mount" for entry in linux["namespaces"]):
+        if "mount" not in namespaces(config):
             found.append("a container without a mount namespace")
-        for name in linux.get("sysctl", {}):
-            if name.startswith("user.") or name == "kernel.pid_max":
-                found.append(f"the sysctl {name} (it is not on its list of those that belong to a namespace)")
-        return found + self._unsupported_mounts(config["mounts"])
+        return found + refused_sysctls(config) + self._unsupported_mounts(config["mounts"])
 
     def words(self, config: Config, bundle: Path) -> list[str]:
         """Return the options of `run` for a config; its root, and what keeps the container apart, are not in it."""

@@ -1,10 +1,10 @@
 """The filter of system calls in LXC's own words: version 2 of the file in lxc.container.conf(5)."""
 
 from collections.abc import Iterator
+from errno import EPERM
 
 from harness.backends import Config
 
-EPERM = 1
 ACTIONS = {"SCMP_ACT_ALLOW": "allow", "SCMP_ACT_TRAP": "trap", "SCMP_ACT_LOG": "log", "SCMP_ACT_KILL": "kill"}
 
 
@@ -25,9 +25,8 @@ def profile(seccomp: Config) -> str:
 
 def inexpressible(seccomp: Config) -> Iterator[str]:
     """Yield what of a filter cannot be said in that file."""
-    rules = [("defaultAction", seccomp["defaultAction"])]
-    rules += [("action", rule["action"]) for rule in seccomp.get("syscalls", [])]
-    yield from sorted({f"linux.seccomp with {action}" for _, action in rules if not _action(action, EPERM)})
+    actions = {seccomp["defaultAction"], *(rule["action"] for rule in seccomp.get("syscalls", []))}
+    yield from (f"linux.seccomp with {action}" for action in sorted(actions) if not _action(action, EPERM))
     if seccomp.get("flags"):
         yield "linux.seccomp.flags"
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, cgroups_writable
+from harness.backends import Config, Exit, Streams, _asked, _command, undelegated
 from harness.errors import HarnessError
-from harness.runtime.cgroup import wanted
+from harness.runtime.config import namespaces
 from harness.runtime.front import Front
 
 # What runtimes end with when they could not start a container; if they have logged why, they have refused it. One that
@@ -22,37 +22,16 @@ from harness.runtime.front import Front
 REFUSED = (1, 125, 126, 127, 128, 255)
 BROKEN = 125  # the status of a run that came to nothing before the runtime was asked
 REMOVAL = 10.0  # seconds that a runtime may take to remove what it has made
-FOREIGN = ("kernel.pid_max", "user.")  # sysctls of a namespace that runtimes take for the machine's, and refuse
 LOGGED = 64 << 10  # bytes at the end of a log in which the complaint is looked for
 
 
-class Oci(Backend):
+class Oci(_command.Command):
     """A runtime that takes a bundle and is asked for the container in the config's own words."""
-
-    def __init__(self, options: Options, program: str, remedy: str) -> None:
-        self.program = options.executable or program
-        self.remedy = remedy
-        self.shipped = options.shipped
-
-    def available(self) -> str | None:
-        """Return why it cannot be used here, or None."""
-        path = _command.found(self.program)
-        if path and Path(path).is_file():
-            return None
-        if "/" in self.program:
-            return f"no program at {self.program}"
-        return f"{self.program} is not installed ({self.remedy})"
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what no such runtime can express, or this one says that it does not know, or this user cannot have."""
-        lacking = []
+        lacking = undelegated(config)
         linux = config.get("linux", {})
-        if wanted(config) and not cgroups_writable(config):
-            lacking.append("cgroups, which are not delegated to this user")
         if config.get("annotations", {}).get("isoproof.init") == "true":
             lacking.append("a PID 1 that reaps (it runs the program itself as PID 1)")
         if linux.get("veth"):
@@ -89,7 +68,7 @@ class Oci(Backend):
         log = bundle / "runtime.log"
         log.touch(0o600)  # by the caller, as podman does; it tells of the host
         name = f"isoproof-{os.getpid()}"
-        program = [*self.around(), _command.found(self.program) or self.program]
+        program = [*self.around(), _command.path_to(self.program)]
         command = [*program, "--root", str(bundle / "state"), "--log", str(log), "--log-format", "json"]
         command += self.flags(config)
         words = [*command, "run", "--bundle", str(bundle), name]
@@ -110,7 +89,7 @@ class Oci(Backend):
 
     def remove(self, command: Sequence[str], name: str) -> None:
         """Have it remove the container, of which nothing may be left whatever has happened."""
-        quietly([*command, "delete", "--force", name], REMOVAL)
+        _command.quietly([*command, "delete", "--force", name], REMOVAL)
 
 
 def own_config(program: Sequence[str], bundle: Path, io: Streams, deadline: float) -> Config:
@@ -129,23 +108,16 @@ def own_config(program: Sequence[str], bundle: Path, io: Streams, deadline: floa
 
 def laid_over(rest: Config, own: Config) -> Config:
     """Return a runtime's own config, `own`, with what is asked for besides laid over it."""
-    namespaces = _namespaces(own, rest)
     result: Config = _merged(own, rest)
-    if namespaces:
-        result["linux"]["namespaces"] = namespaces
-    if all(entry["type"] != "uts" for entry in result.get("linux", {}).get("namespaces", [])):
+    if kept := _namespaces(own, rest):
+        result["linux"]["namespaces"] = kept
+    if "uts" not in namespaces(result):
         result.pop("hostname", None)  # which would be the host's
     points = {mount["destination"] for mount in rest["mounts"]}
     result["mounts"] = [mount for mount in own.get("mounts", []) if mount["destination"] not in points] + rest["mounts"]
     # The example that they write is one to be typed at.
     result["process"]["terminal"] = rest["process"].get("terminal", False)
     return result
-
-
-def quietly(words: Sequence[str], deadline: float) -> None:
-    """Run a command of which nobody wants to hear; it may hang, or not be there."""
-    with open(os.devnull, "r+b") as nothing, contextlib.suppress(OSError):
-        _command.run(words, (nothing.fileno(),) * 3, deadline)
 
 
 def complaint(log: Path) -> str:

@@ -9,33 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.backends import Backend, Config, Options, Streams, _asked, _command
-from harness.runtime.spec import example
+from harness.backends import Config, Streams, _asked, _command
+from harness.runtime import members
 
 OF_KERNEL = ("/proc", "/sys")  # mounted afresh or as it is, so that the host has the same files there
 HEARD = 16 << 10  # bytes of what a command says last that are searched for a complaint
-
-
-class Sandbox(Backend):
-    """A command with options of its own; `package` is Debian's that has it, `root` why it takes root, if it does."""
-
-    program: str
-    package: str
-    root: str = ""
-
-    def __init__(self, options: Options) -> None:
-        self.program = options.executable or self.program
-        self.shipped = options.shipped
-
-    def available(self) -> str | None:
-        """Return why it cannot be used here, or None."""
-        if self.root and os.geteuid() != 0:
-            return self.root
-        return _command.missing(self.program, self.package)
-
-    def version(self) -> str:
-        """Return the version that it says it is."""
-        return _command.version_of(self.program, "--version")
 
 
 def lacking(config: Config, expressed: Iterable[str]) -> list[str]:
@@ -44,7 +22,7 @@ def lacking(config: Config, expressed: Iterable[str]) -> list[str]:
     Every container of ours is asked for that. Were the checks skipped because a runtime has no word for one of these
     things, none would be left: so they are made, and those about the very thing find that it is not there.
     """
-    default = example(os.geteuid(), os.getegid())
+    default = _asked.usual()
     usual = _asked.features(default)
     return [
         feature
@@ -70,9 +48,10 @@ def options(mount: Config) -> dict[str, str]:
     return {name: value for name, _, value in (option.partition("=") for option in mount.get("options", []))}
 
 
-def is_bind(mount: Config) -> bool:
-    """Return whether a mount shows a directory or file of the host's."""
-    return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options", []))
+def in_bytes(size: str) -> int:
+    """Return the size of a tmpfs as a number, for those that take nothing else: tmpfs(5)."""
+    unit = {"k": 10, "m": 20, "g": 30}.get(size[-1].lower())
+    return int(size[:-1]) << unit if unit else int(size)
 
 
 def run(
@@ -113,14 +92,12 @@ def run(
     return status, "; ".join(line.removeprefix(sign).strip() for line in lines if line.startswith(sign))
 
 
-def within(*preparations: str) -> list[str]:
-    """Return what runs a command in a mount namespace of its own, after preparations in a shell's words.
-
-    So the host's places are others for the runtime alone, and nothing of them is left. What is shared with the host
-    stays so: whether mounts get in or out is for the runtime to decide.
-    """
-    script = " && ".join([*preparations, 'exec "$@"'])
-    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", script, "sh"]
+def remove_cgroup(cgroup: Path) -> None:
+    """Remove a cgroup with those below, and kill what is in there: a container may outlive a runtime that is killed."""
+    members.kill(cgroup)
+    members.remove_inner(cgroup)
+    with contextlib.suppress(OSError):  # it stays, and is found by who looks for what is left
+        cgroup.rmdir()
 
 
 @contextlib.contextmanager

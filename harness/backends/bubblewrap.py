@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, _sandboxes
 from harness.errors import HarnessError
 from harness.runtime import seccomp
-from harness.runtime.spec import example
+from harness.runtime.config import namespaces
 from harness.runtime.syscalls import CLONE, PR, invoke
 
 COMPLAINT = "bwrap: "  # what each of its own complaints begins with
@@ -43,7 +43,6 @@ NAMESPACES = {"pid": "pid", "network": "net", "ipc": "ipc", "uts": "uts", "cgrou
 # What it makes of a tmpfs, or of a bind mount, whether it is asked for or not, or has an option for.
 TMPFS = ("nosuid", "nodev", "strictatime", "relatime", "mode", "size", "ro", "rprivate")
 BIND = ("bind", "rbind", "ro", "rro", "nosuid", "nodev", "rprivate", "private")
-SUFFIXES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def make(options: Options) -> Backend:
@@ -52,7 +51,7 @@ def make(options: Options) -> Backend:
     return Bubblewrap(options)
 
 
-class Bubblewrap(_sandboxes.Sandbox):
+class Bubblewrap(_command.Command):
     """It is a container that is taken apart: each namespace, mount and capability has an option."""
 
     program = "bwrap"
@@ -61,7 +60,7 @@ class Bubblewrap(_sandboxes.Sandbox):
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config no options of bubblewrap express."""
         lacking = _sandboxes.lacking(config, EXPRESSED)
-        kinds = _kinds(config)
+        kinds = namespaces(config)
         if "mount" not in kinds:
             lacking.append("the host's mount namespace")
         lacking += [
@@ -83,7 +82,7 @@ class Bubblewrap(_sandboxes.Sandbox):
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container; it dies with its launcher, and so does all that is in its PID namespace."""
-        program = _command.found(self.program) or self.program
+        program = _command.path_to(self.program)
         with contextlib.ExitStack() as undo:
             words = [program, *self.words(config, undo), "--", *config["process"]["args"]]
             status, complaint = _sandboxes.run(words, io, deadline, COMPLAINT)
@@ -92,9 +91,9 @@ class Bubblewrap(_sandboxes.Sandbox):
     def words(self, config: Config, undo: contextlib.ExitStack) -> list[str]:
         """Return the options; what they refer to is there until it is undone."""
         asked = _asked.beyond_default(config) if self.shipped else config
-        namespaces = _namespaces(config, self.shipped) if _kinds(asked) else ["--unshare-all"]
-        words = [*namespaces, "--die-with-parent", *([] if self.shipped else ["--new-session", "--clearenv"])]
-        if "user" in _kinds(asked):
+        unshared = _namespaces(config, self.shipped) if namespaces(asked) else ["--unshare-all"]
+        words = [*unshared, "--die-with-parent", *([] if self.shipped else ["--new-session", "--clearenv"])]
+        if "user" in namespaces(asked):
             words += ["--unshare-user"] if _is_caller(config) else ["--userns", str(_user_namespace(asked, undo))]
             words += ["--uid", str(config["process"]["user"]["uid"]), "--gid", str(config["process"]["user"]["gid"])]
         if "hostname" in asked:
@@ -110,10 +109,6 @@ class Bubblewrap(_sandboxes.Sandbox):
         ]
 
 
-def _kinds(config: Config) -> set[str]:
-    return {entry["type"] for entry in config.get("linux", {}).get("namespaces", [])}
-
-
 def _is_caller(config: Config) -> bool:
     """Return whether the user in a user namespace is the caller by another number, and nobody else is there."""
     linux, user = config["linux"], config["process"]["user"]
@@ -124,7 +119,7 @@ def _is_caller(config: Config) -> bool:
 
 def _namespaces(config: Config, shipped: bool) -> list[str]:
     """Return the options for namespaces; PID 1 is the program itself, but where another is asked for."""
-    kinds = _kinds(config)
+    kinds = namespaces(config)
     words = [f"--unshare-{name}" for kind, name in NAMESPACES.items() if kind in kinds]
     reaped = shipped or config.get("annotations", {}).get("isoproof.init") == "true"
     return [*words, *(["--as-pid-1"] if "pid" in kinds and not reaped else [])]
@@ -168,7 +163,7 @@ def files(config: Config, asked: Config, shipped: bool) -> list[str]:
 
 def _mount(mount: Config) -> list[str]:
     path, options = mount["destination"], _sandboxes.options(mount)
-    if _sandboxes.is_bind(mount):
+    if _asked.is_bind(mount):
         return ["--ro-bind" if {"ro", "rro"} & options.keys() else "--bind", mount["source"], path]
     if path == "/dev":
         return ["--dev", path]
@@ -181,7 +176,7 @@ def _mount(mount: Config) -> list[str]:
     mode, size = options.get("mode"), options.get("size")
     return [
         *(["--perms", mode] if mode else []),
-        *(["--size", str(_bytes(size))] if size else []),
+        *(["--size", str(_sandboxes.in_bytes(size))] if size else []),
         *["--tmpfs", path],
         *(["--remount-ro", path] if "ro" in options else []),
     ]
@@ -189,15 +184,10 @@ def _mount(mount: Config) -> list[str]:
 
 def _known(mount: Config) -> bool:
     """Return whether there are options for the options of a mount, or it is one that every container of ours has."""
-    if mount in example(os.geteuid(), os.getegid())["mounts"]:
+    if mount in _asked.usual()["mounts"]:
         return True
-    known = BIND if _sandboxes.is_bind(mount) else TMPFS
+    known = BIND if _asked.is_bind(mount) else TMPFS
     return mount.get("type") not in ("bind", "tmpfs") or _sandboxes.options(mount).keys() <= set(known)
-
-
-def _bytes(size: str) -> int:
-    factor = SUFFIXES.get(size[-1].lower(), 1)
-    return int(size.rstrip("kmgKMG")) * factor
 
 
 def _user_namespace(config: Config, undo: contextlib.ExitStack) -> int:

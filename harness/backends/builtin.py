@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from harness.backends import Backend, Config, Exit, Options, Streams, cgroups_writable
+from harness.backends import Backend, Config, Exit, Options, Streams, undelegated
 from harness.runtime import config as runtime_config
 from harness.runtime import inspect, launch
-from harness.runtime.cgroup import wanted
 from harness.runtime.errors import IsoproofError
 from harness.runtime.launch import Alteration
 
@@ -38,9 +37,7 @@ class Builtin(Backend):
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config cannot be had here."""
-        if wanted(config) and not cgroups_writable(config):
-            return ["cgroups, which are not delegated to this user"]
-        return []
+        return undelegated(config)
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float, alter: Alteration | None = None) -> Exit:
         """Run a container; `alter` is a sabotage of its plan.

@@ -1,16 +1,17 @@
 """chroot(8): another root, and everything else the host's."""
 
-import os
 import posixpath
 from collections.abc import Sequence
 
-from harness.backends import Backend, Config, Options, _asked, _oci
+from harness.backends import Backend, Config, Options, _asked, _command
 from harness.backends._byhand import ByHand
+
+REMOVAL = 10.0  # seconds that unmounting may take
 
 
 def make(options: Options) -> Backend:
-    """Return the backend."""
-    options.only()
+    """Return the backend; the script calls chroot(8) as it is installed."""
+    options.only(executable=False)
     return Chroot(options)
 
 
@@ -18,10 +19,8 @@ class Chroot(ByHand):
     """What is mounted for it is mounted on the host, and unmounted afterwards."""
 
     program = "chroot"
-
-    def available(self) -> str | None:
-        """Return why it cannot be used here, or None."""
-        return super().available() or (None if os.geteuid() == 0 else "chroot(2) needs root; see unshare")
+    package = "coreutils"
+    root = "chroot(2) needs root; see unshare"
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config goes beyond the default one and has no command; names are the host's."""
@@ -41,5 +40,5 @@ class Chroot(ByHand):
     def remove(self, config: Config, root: str) -> None:
         """Unmount what the script has mounted, the last first, and the root from itself."""
         for mount in reversed(config["mounts"]):
-            _oci.quietly(["umount", "--lazy", posixpath.join(root, mount["destination"].lstrip("/"))], _oci.REMOVAL)
-        _oci.quietly(["umount", "--lazy", root], _oci.REMOVAL)
+            _command.quietly(["umount", "--lazy", posixpath.join(root, mount["destination"].lstrip("/"))], REMOVAL)
+        _command.quietly(["umount", "--lazy", root], REMOVAL)

@@ -3,47 +3,47 @@
 import os
 from collections.abc import Sequence
 
-from harness.backends import Backend, Config, Options
-from harness.backends._oci import FOREIGN, Oci
+from harness.backends import Backend, Config, Options, _asked, _command
+from harness.backends._oci import Oci
 from harness.runtime.inspect import hierarchies
 
 
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Crun(options, "crun", "Debian's package crun has it")
+    return Crun(options)
 
 
 class Crun(Oci):
     """It refuses version 1 of control groups beside a version 2 that has controllers, so that one is hidden from it."""
 
+    program = "crun"
+    package = "crun"
+
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
         if missing := super().available():
             return missing
-        if os.geteuid() != 0 and _hybrid():
+        if os.geteuid() != 0 and refused_points():
             return "crun refuses version 1 of cgroups beside a version 2 that has controllers; only root can hide one"
         return None
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config crun cannot express, or this user cannot have."""
-        names = [name for name in config.get("linux", {}).get("sysctl", {}) if name.startswith(FOREIGN)]
-        refused = [f"the sysctl {name} (it has a fixed list of those that belong to a namespace)" for name in names]
-        return super().unsupported(config) + refused
+        return super().unsupported(config) + _asked.refused_sysctls(config)
 
     def around(self) -> Sequence[str]:
         """Return what runs it in a mount namespace without version 2, where it would refuse that.
 
         It is covered, not unmounted: crun makes files where it believes version 2 to be, and they shall go, too.
         """
-        if not (point := _hybrid()):
-            return ()
-        return "unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs {point} && exec "$@"', "sh"
+        points = refused_points()
+        return _command.within(*(f"mount -t tmpfs tmpfs {point}" for point in points)) if points else ()
 
 
-def _hybrid() -> str:
-    """Return where version 2 is mounted, if it has controllers and stands beside version 1; nothing otherwise."""
+def refused_points() -> list[str]:
+    """Return where version 2 of cgroups is mounted, with controllers, beside version 1."""
     found = list(hierarchies(set()))
     if all(hierarchy.version == 2 for hierarchy in found):
-        return ""
-    return next((hierarchy.point for hierarchy in found if hierarchy.version == 2 and hierarchy.controllers), "")
+        return []
+    return [hierarchy.point for hierarchy in found if hierarchy.version == 2 and hierarchy.controllers]

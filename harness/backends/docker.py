@@ -19,6 +19,7 @@ from pathlib import Path
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon
 from harness.backends._engine import EXPRESSED, PROPAGATIONS, REMOVAL, Engine, shared_out, watched
 from harness.errors import HarnessError
+from harness.runtime.config import namespaces
 from harness.runtime.inspect import hierarchies
 from harness.runtime.spec import example
 
@@ -47,13 +48,12 @@ class Docker(Engine):
 
     program = "docker"
     package = "docker.io"
+    root = "a daemon of docker needs root"
     complaint = "docker: "
     expressed = EXPRESSED | {"domainname", "linux.namespaces.user"}
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
-        if os.geteuid() != 0:
-            return "a daemon of docker needs root"
         return super().available() or _command.missing("dockerd", self.package)
 
     def version(self) -> str:
@@ -93,21 +93,21 @@ class Docker(Engine):
         for hierarchy in hierarchies(set()):
             with contextlib.suppress(OSError):  # it makes these itself for its first container, and keeps them
                 Path(hierarchy.point, "docker").mkdir()
-        executable = _command.found(self.executable) or self.executable
+        client = _command.path_to(self.program)
         # As shipped, containers are at a bridge of the sandbox's, and through it can talk to what is the host there.
         network = {} if self.shipped else {"bridge": "none", "ip-forward": False}
-        self.servers = {False: Server(executable, directory / "plain", network)}
+        self.servers = {False: Server(client, directory / "plain", network)}
         if _remaps():
             _daemon.grant_ids(REMAPPED, FIRST_ID, IDS, directory)
             remap = {"userns-remap": f"{NOBODY}:{NOBODY}"}
-            self.servers[True] = Server(executable, directory / "remapped", network | remap)
+            self.servers[True] = Server(client, directory / "remapped", network | remap)
         for server in self.servers.values():
             server.wait()
 
     def run(self, config: Config, bundle: Path, io: Streams, deadline: float) -> Exit:
         """Run a container from an image that is the tree."""
         end = time.monotonic() + shared_out(deadline)
-        server = self.servers[any(entry["type"] == "user" for entry in config["linux"]["namespaces"])]
+        server = self.servers["user" in namespaces(config)]
         image = server.image(Path(config["root"]["path"]))
         name = f"isoproof-{os.getpid()}"
         words = [*server.client, "run", "--rm", f"--name={name}", *self.words(config, bundle), image]
@@ -230,12 +230,12 @@ def _remaps() -> bool:
     return all(map(os.path.exists, _daemon.SUBORDINATE))
 
 
+@functools.cache
 def _version() -> str:
     """Return the daemon's version: it stands before a comma."""
     return _command.version_of("dockerd", "--version").rstrip(",")
 
 
-@functools.cache
 def _major() -> int:
     version = _version().partition(".")[0]
     return int(version) if version.isdigit() else KEYLESS

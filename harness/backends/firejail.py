@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, _sandboxes
+from harness.runtime.config import namespaces
 from harness.runtime.spec import example
 from harness.shapes import KIT
 
@@ -45,7 +46,7 @@ def make(options: Options) -> Backend:
     return Firejail(options)
 
 
-class Firejail(_sandboxes.Sandbox):
+class Firejail(_command.Command):
     """Its profiles are for programs of the host; here it has a root of its own."""
 
     program = "firejail"
@@ -56,7 +57,7 @@ class Firejail(_sandboxes.Sandbox):
         """Return what of a config no options of firejail express."""
         rest = {**config, "mounts": [mount for mount in config["mounts"] if mount["destination"] != KIT]}
         lacking = _sandboxes.lacking(rest, EXPRESSED)
-        lacking += [f"the host's {kind} namespace" for kind in ALWAYS if kind not in _kinds(config)]
+        lacking += [f"the host's {kind} namespace" for kind in ALWAYS if kind not in namespaces(config)]
         user = config["process"]["user"]
         if user["uid"] or user["gid"]:
             lacking.append("another user than its caller")
@@ -74,10 +75,10 @@ class Firejail(_sandboxes.Sandbox):
         """Run a container in a root that is prepared as its users would."""
         asked = _asked.beyond_default(config) if self.shipped else config
         root = Path(config["root"]["path"])
-        prepared = _sandboxes.within(*_preparations(config, bundle, self.shipped))
+        prepared = _command.within(*_preparations(config, bundle, self.shipped))
         # Unlike an ordinary root, the one of the sandbox has ambient capabilities, which would pass by --caps.keep.
         prepared += ["setpriv", "--ambient-caps=-all", "--inh-caps=-all"]
-        words = [*prepared, _command.found(self.program) or self.program, "--quiet"]
+        words = [*prepared, _command.path_to(self.program), "--quiet"]
         words += [] if self.shipped else [f"--chroot={root}"]
         # Behind `--` it would have a shell start the program, which the root need not have.
         words += [*options_for(config, asked, self.shipped), *config["process"]["args"]]
@@ -103,10 +104,6 @@ def _preparations(config: Config, bundle: Path, shipped: bool) -> Iterator[str]:
             yield f"mount -o remount,bind,ro,nosuid,nodev {root}{KIT}"
 
 
-def _kinds(config: Config) -> set[str]:
-    return {entry["type"] for entry in config["linux"]["namespaces"]}
-
-
 def options_for(config: Config, asked: Config, shipped: bool) -> Iterator[str]:
     """Yield the options for what is asked for."""
     process, linux = asked["process"], asked.get("linux", {})
@@ -115,7 +112,7 @@ def options_for(config: Config, asked: Config, shipped: bool) -> Iterator[str]:
         yield "--private-dev"
         yield from (f"--rmenv={name}" for name in os.environ)
     if not shipped or "namespaces" in linux:
-        yield from (["--net=none"] if "network" in _kinds(config) else [])
+        yield from (["--net=none"] if "network" in namespaces(config) else [])
     if "hostname" in asked:
         yield f"--hostname={asked['hostname']}"
     if "capabilities" in process:

@@ -1,11 +1,8 @@
 """LXC, by lxc-execute and a configuration file: an application container whose first process is LXC's own."""
 
 import contextlib
-import itertools
 import os
-import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +10,12 @@ from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _c
 from harness.backends._lxc_seccomp import inexpressible, profile
 from harness.errors import HarnessError
 from harness.runtime import devicefilter, limits
+from harness.runtime.config import namespaces
 from harness.runtime.inspect import hierarchies
 from harness.runtime.mountoptions import ATTRIBUTES
-from harness.runtime.spec import example
 
 PIVOT = "lxc.pivot"  # the cgroup in which its monitors end, those of all containers, which nobody removes
 REFUSED = 1  # the status of lxc-execute itself for a container that it did not start
-GONE = 5.0  # seconds that the processes of a killed container may take to end
 SHARE = Path("/usr/share/lxc/config")
 DEFAULT = Path("/etc/lxc/default.conf")  # what is added to the configuration of every container that is created
 BRIDGE = "lxcbr0"  # that the service lxc-net makes, and that the default configuration joins to
@@ -65,7 +61,7 @@ def make(options: Options) -> Backend:
     return Lxc(options)
 
 
-class Lxc(_sandboxes.Sandbox):
+class Lxc(_command.Command):
     """It takes a file of keys and values, one a line."""
 
     program = "lxc-execute"
@@ -110,7 +106,7 @@ class Lxc(_sandboxes.Sandbox):
         cgroup = config["linux"].get("cgroupsPath", "").strip("/") or f"lxc.payload.{name}"
         cgroups = (cgroup, f"lxc.monitor.{name}")
         file.write_text("".join(f"{line}\n" for line in configuration(config, place, cgroups, self.shipped)))
-        executable = _command.found(self.program) or self.program
+        executable = _command.path_to(self.program)
         words = [executable, "-P", str(place.parent), "-n", name, "-f", str(file), "-o", str(log), "-l", "ERROR"]
         words += ["--", *config["process"]["args"]]
         status = _command.LATE
@@ -171,17 +167,17 @@ def _mounts(config: Config) -> Iterator[str]:
     """Yield what is mounted. It has keys of its own for /dev, for pseudo terminals and for cgroups."""
     for mount in config["mounts"]:
         options = mount.get("options", [])
-        values = dict(option.split("=", 1) for option in options if "=" in option)
+        values = _sandboxes.options(mount)
         if mount["destination"] == "/dev" and mount["type"] == "tmpfs":
             yield "lxc.autodev = 1"
             if "size" in values:
-                yield f"lxc.autodev.tmpfs.size = {_bytes(values['size'])}"
+                yield f"lxc.autodev.tmpfs.size = {_sandboxes.in_bytes(values['size'])}"
         elif mount["type"] == "devpts":
             yield f"lxc.pty.max = {values.get('max', 1024)}"
         elif mount["type"] == "cgroup":
             yield f"lxc.mount.auto = cgroup:{'ro' if 'ro' in options else 'rw'}:force"
         else:
-            kind = "none" if _is_bind(mount) else mount["type"]
+            kind = "none" if _asked.is_bind(mount) else mount["type"]
             made = "create=file" if _is_file(mount) else "create=dir"
             fields = [mount.get("source", kind), mount["destination"].lstrip("/"), kind, ",".join([*options, made])]
             yield f"lxc.mount.entry = {' '.join(map(_escaped, fields))} 0 0"
@@ -195,10 +191,10 @@ def _covers(config: Config) -> Iterator[str]:
             yield f"lxc.mount.entry = {below} {below} none bind,relative,ro,optional 0 0"
     for path in config["linux"].get("maskedPaths", []):
         target = _escaped(path.lstrip("/"))
-        seen = path if path.startswith(("/proc/", "/sys/")) else config["root"]["path"] + path
-        if os.path.isdir(seen):
+        there = _sandboxes.on_host(config, path)
+        if there.is_dir():
             yield f"lxc.mount.entry = tmpfs {target} tmpfs ro,optional 0 0"
-        elif os.path.exists(seen):
+        elif there.exists():
             yield f"lxc.mount.entry = /dev/null {target} none bind,ro,optional 0 0"
 
 
@@ -266,7 +262,7 @@ def _make_mount_points(config: Config) -> None:
 def _inexpressible(config: Config, covered: bool) -> Iterator[str]:
     """Yield which values it cannot express of what it can be asked for otherwise."""
     process, linux = config["process"], config["linux"]
-    if all(entry["type"] != "mount" for entry in linux["namespaces"]):
+    if "mount" not in namespaces(config):
         yield "a container without a mount namespace"
     if any(option in ATTRIBUTES_OF_ALL for mount in config["mounts"] for option in mount.get("options", [])):
         yield "mount options for all mounts below, such as rro"
@@ -298,44 +294,21 @@ def complaint(log: Path) -> str:
 def _remove(*cgroups: str) -> None:
     """Kill what is still in some cgroups, and remove those that are there."""
     places = {place for hierarchy in hierarchies(set()) for place in (hierarchy.point, hierarchy.own)}
-    tops = [Path(place, cgroup) for place in places for cgroup in cgroups]
-    end = time.monotonic() + GONE
-    while any(top.is_dir() for top in tops) and time.monotonic() < end:
-        for folder, _, _ in itertools.chain.from_iterable(os.walk(top, topdown=False) for top in tops):
-            for pid in _members(folder):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-
-
-def _members(folder: str) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()]
-    return []
+    for top in (Path(place, cgroup) for place in places for cgroup in cgroups):
+        if top.is_dir():
+            _sandboxes.remove_cgroup(top)
 
 
 def _complete(config: Config) -> Config:
     """Return what goes beyond the default config with all that a translation looks at."""
-    default = example(os.geteuid(), os.getegid())
     process = {"user": {"uid": 0, "gid": 0}, "cwd": "/"} | config["process"]
     process["user"] = {"uid": 0, "gid": 0} | process["user"]
-    linux = {"namespaces": default["linux"]["namespaces"]} | config.get("linux", {})
+    linux = {"namespaces": _asked.usual()["linux"]["namespaces"]} | config.get("linux", {})
     return config | {"process": process, "linux": linux}
 
 
-def _bytes(size: str) -> int:
-    """Return a size as tmpfs(5) takes it as a number, the only form that it takes."""
-    unit = {"k": 10, "m": 20, "g": 30}.get(size[-1].lower())
-    return int(size[:-1]) << unit if unit else int(size)
-
-
-def _is_bind(mount: Config) -> bool:
-    return bool({"bind", "rbind"} & set(mount.get("options", [])))
-
-
 def _is_file(mount: Config) -> bool:
-    return _is_bind(mount) and not os.path.isdir(mount["source"])
+    return _asked.is_bind(mount) and not os.path.isdir(mount["source"])
 
 
 def _escaped(field: str) -> str:

@@ -7,12 +7,11 @@ It is started as a service would: without registration, in a cgroup of its own t
 import contextlib
 import json
 import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked, _command, _sandboxes
+from harness.runtime.config import namespaces
 from harness.runtime.inspect import hierarchies
 from harness.runtime.spec import READONLY, example
 
@@ -20,7 +19,6 @@ SIGN = "<27>"  # what syslog(3) has for an error of a daemon, and console-prefix
 OPTIONS = ("--quiet", "--register=no", "--keep-unit", "--console=pipe")
 # What it would do to an image without being asked, and cannot where that has no /etc/localtime, or is read-only.
 UNTOUCHED = ("--resolv-conf=off", "--timezone=off", "--link-journal=no")
-PATIENCE = 5.0  # seconds within which what has been killed must be gone
 MOST_LINKS = 40  # as the kernel follows: path_resolution(7)
 NEEDED = ("usr", "run")  # what the root of an operating system has, and it does not run without
 EXPRESSED = (
@@ -57,7 +55,7 @@ def make(options: Options) -> Backend:
     return Nspawn(options)
 
 
-class Nspawn(_sandboxes.Sandbox):
+class Nspawn(_command.Command):
     """It boots operating systems, or runs one program in the root of one; here it is the program."""
 
     program = "systemd-nspawn"
@@ -78,20 +76,19 @@ class Nspawn(_sandboxes.Sandbox):
         lacking += [
             f"another mount at {mount['destination']} than its own"
             for mount in config["mounts"]
-            if mount["destination"] in own and mount not in usual and not _sandboxes.is_bind(mount)
+            if mount["destination"] in own and mount not in usual and not _asked.is_bind(mount)
         ]
         lacking += [
             f"a bind mount at {mount['destination']} (it looks for the source when it has left the host)"
             for mount in config["mounts"]
-            if _sandboxes.is_bind(mount) and mount["destination"].startswith(_sandboxes.OF_KERNEL)
+            if _asked.is_bind(mount) and mount["destination"].startswith(_sandboxes.OF_KERNEL)
         ]
-        kinds = {entry["type"] for entry in config["linux"]["namespaces"]}
-        if "user" in kinds and "oomScoreAdj" in config["process"]:
+        if "user" in namespaces(config) and "oomScoreAdj" in config["process"]:
             lacking.append("process.oomScoreAdj in a user namespace (it may not change it there)")
         lacking += [
             f"options {', '.join(sorted(set(options) - set(BIND)))} of the mount at {mount['destination']}"
             for mount in config["mounts"]
-            if _sandboxes.is_bind(mount) and not (options := _sandboxes.options(mount)).keys() <= set(BIND)
+            if _asked.is_bind(mount) and not (options := _sandboxes.options(mount)).keys() <= set(BIND)
         ]
         return lacking
 
@@ -100,8 +97,8 @@ class Nspawn(_sandboxes.Sandbox):
         asked = _asked.beyond_default(config) if self.shipped else config
         (bundle / "config.json").write_text(json.dumps(bundle_of(config, asked)))
         words = [
-            *_sandboxes.within("mount -t tmpfs -o mode=755 run /run", "mount -t tmpfs -o mode=1777 tmp /tmp"),
-            *[_command.found(self.program) or self.program, *OPTIONS, *UNTOUCHED],
+            *_command.within("mount -t tmpfs -o mode=755 run /run", "mount -t tmpfs -o mode=1777 tmp /tmp"),
+            *[_command.path_to(self.program), *OPTIONS, *UNTOUCHED],
             *[f"--machine=isoproof-{os.getpid()}", f"--oci-bundle={bundle}", f"--directory={config['root']['path']}"],
             *(["--read-only"] if asked["root"].get("readonly") else []),
             *(["--no-new-privileges=yes"] if asked["process"].get("noNewPrivileges") else []),
@@ -133,7 +130,7 @@ def files(config: Config, asked: Config) -> Iterator[str]:
     """Yield the options for mounts and covers: --inaccessible finds nothing to cover with inside /proc and /sys."""
     usual = example(0, 0)["mounts"]
     for mount in asked["mounts"]:
-        if _sandboxes.is_bind(mount):
+        if _asked.is_bind(mount):
             options = _sandboxes.options(mount)
             kind = "--bind-ro" if {"ro", "rro"} & options.keys() else "--bind"
             depth = "rbind" if {"rbind", "rro"} & options.keys() else "norbind"
@@ -163,7 +160,7 @@ def _wanted(config: Config) -> dict[Path, bool]:
     if config["root"].get("readonly"):
         for mount in [mount for mount in config["mounts"] if mount not in example(0, 0)["mounts"]]:
             place = within_root(root, mount["destination"])
-            wanted[place] = not _sandboxes.is_bind(mount) or Path(mount["source"]).is_dir()
+            wanted[place] = not _asked.is_bind(mount) or Path(mount["source"]).is_dir()
     return wanted
 
 
@@ -197,18 +194,4 @@ def _unit() -> Iterator[None]:
     finally:
         for before, unit in units:
             (before / "cgroup.procs").write_text("0")
-            _end(unit)
-
-
-def _end(unit: Path) -> None:
-    """Remove a cgroup with those below, and kill what is in there: the container outlives a runtime that is killed."""
-    end = time.monotonic() + PATIENCE
-    for directory, _, _ in os.walk(unit, topdown=False):
-        while members := Path(directory, "cgroup.procs").read_text().split():
-            for member in members:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(member), signal.SIGKILL)
-            if time.monotonic() > end:
-                return
-            time.sleep(0.01)
-        os.rmdir(directory)
+            _sandboxes.remove_cgroup(unit)

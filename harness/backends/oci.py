@@ -7,11 +7,13 @@ from harness.backends._oci import Oci
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Named(options, "", "")
+    return Named(options)
 
 
 class Named(Oci):
     """It has no name of its own to be looked for by."""
+
+    program = ""
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon
 from harness.backends._engine import EXPRESSED, REMOVAL, Engine, shared_out, watched
+from harness.backends.crun import refused_points
 from harness.runtime.cgroup import wanted
 from harness.runtime.fields import CAPABILITIES
-from harness.runtime.inspect import hierarchies
 
 INITS = ("catatonit", "/usr/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
 LINGER = 1.0  # seconds that podman may take to clean up behind a container
@@ -41,6 +41,7 @@ class Podman(Engine):
 
     program = "podman"
     package = "podman"
+    root = "podman needs root here: an ordinary user's sandbox has no id but his, and so no subordinate ids"
     complaint = "Error: "
     expressed = EXPRESSED | {"mounts.overlay", "process.user.umask", "linux.namespaces.user"}
     bind_options = (*Engine.bind_options, "nosuid", "nodev", "noexec", "suid", "dev", "exec")
@@ -51,8 +52,6 @@ class Podman(Engine):
 
     def available(self) -> str | None:
         """Return why it cannot be used here, or None."""
-        if os.geteuid() != 0:
-            return "podman needs root here: an ordinary user's sandbox has no id but his, and so no subordinate ids"
         lacking = super().available()
         if self.rootless:
             lacking = lacking or _command.missing("newuidmap", "uidmap") or _command.missing("setpriv", "util-linux")
@@ -90,7 +89,7 @@ class Podman(Engine):
             place.chmod(0o711)  # the root of a user namespace has to pass
             root = self._prepare(config, place)
             environment = self._environment(config, place)
-            client = [*self._within(config, place), _command.found(self.executable) or self.executable, *_store(place)]
+            client = [*self._within(config, place), _command.path_to(self.program), *_store(place)]
             name = f"isoproof-{os.getpid()}"
             words = [*client, "run", "--rm", f"--name={name}", *self.words(config, place), "--rootfs", str(root)]
             words += config["process"]["args"]
@@ -134,16 +133,14 @@ class Podman(Engine):
 
     def _within(self, config: Config, place: Path) -> list[str]:
         """Return what a command is run by: in mounts of its own, without what crun refuses, and as who it is to be."""
-        script = [f"mount -t tmpfs tmpfs {point}" for point in _refused()]
+        script = [f"mount -t tmpfs tmpfs {point}" for point in refused_points()]
         if config["process"].get("terminal") and not os.access("/tmp", os.W_OK):
             script.append("mount -t tmpfs tmpfs /tmp")  # where conmon has its socket for the terminal
         become: list[str] = []
         if self.rootless:
             script += [f"mount --bind {shlex.quote(str(place / name))} /etc/{name}" for name in FILES]
             become = ["setpriv", f"--reuid={ID}", f"--regid={ID}", "--clear-groups"]
-        if not script:
-            return become
-        return ["unshare", "--mount", "sh", "-c", " && ".join([*script, 'exec "$@"']), "sh", *become]
+        return [*(_command.within(*script) if script else []), *become]
 
     def _environment(self, config: Config, place: Path) -> dict[str, str]:
         environment = os.environ | {"TMPDIR": str(place)}
@@ -205,17 +202,6 @@ class Podman(Engine):
         return [f"--volume={source}:{destination}:{','.join(options)}".rstrip(":")]
 
 
-def _refused() -> list[str]:
-    """Return where version 2 of cgroups is with controllers beside version 1, which crun refuses.
-
-    It is covered, not unmounted: crun makes files where it believes version 2 to be, and they shall go, too.
-    """
-    found = list(hierarchies(set()))
-    if all(hierarchy.version == 2 for hierarchy in found):
-        return []
-    return [hierarchy.point for hierarchy in found if hierarchy.version == 2 and hierarchy.controllers]
-
-
 @contextlib.contextmanager
 def _umask(mask: int) -> Iterator[None]:
     before = os.umask(mask)
@@ -271,8 +257,8 @@ def _copy(source: Path, target: Path, uids: list[Config], gids: list[Config], de
         capability = b""
         with contextlib.suppress(OSError):
             capability = os.getxattr(path, CAPABILITY, follow_symlinks=False)
-        root = _outside(0, uids)
-        os.chown(path, _outside(status.st_uid, uids), _outside(status.st_gid, gids), follow_symlinks=False)
+        root = outside(0, uids)
+        os.chown(path, outside(status.st_uid, uids), outside(status.st_gid, gids), follow_symlinks=False)
         if not path.is_symlink():
             path.chmod(stat.S_IMODE(status.st_mode))  # a change of the owner has taken set-user-ID away
         if capability:
@@ -281,7 +267,7 @@ def _copy(source: Path, target: Path, uids: list[Config], gids: list[Config], de
             os.setxattr(path, CAPABILITY, struct.pack("<I", magic) + capability[4:20] + struct.pack("<I", root))
 
 
-def _outside(number: int, mappings: list[Config]) -> int:
+def outside(number: int, mappings: list[Config]) -> int:
     """Return which id of the host's an id inside is, or the same where it is not mapped."""
     for entry in mappings:
         if entry["containerID"] <= number < entry["containerID"] + entry["size"]:

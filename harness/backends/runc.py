@@ -1,25 +1,25 @@
 """runc, the reference runtime of the Open Container Initiative."""
 
-from harness.backends import Backend, Config, Options
-from harness.backends._oci import FOREIGN, Oci
+from harness.backends import Backend, Config, Options, _asked
+from harness.backends._oci import Oci
 
 
 def make(options: Options) -> Backend:
     """Return the backend."""
     options.only()
-    return Runc(options, "runc", "Debian's package runc has it")
+    return Runc(options)
 
 
 class Runc(Oci):
     """What it passes over without a word is said here, or a check would find fault with it for what nobody got."""
 
+    program = "runc"
+    package = "runc"
+
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config runc cannot express, or this user cannot have."""
-        lacking = super().unsupported(config)
+        lacking = super().unsupported(config) + _asked.refused_sysctls(config)
         linux = config.get("linux", {})
-        for name in linux.get("sysctl", {}):
-            if name.startswith(FOREIGN):
-                lacking.append(f"the sysctl {name} (it has a fixed list of those that belong to a namespace)")
         if linux.get("netDevices") and not self.features.get("linux", {}).get("netDevices", {}).get("enabled"):
             lacking.append("linux.netDevices (before 1.4 it passes over the field without a word)")
         for mount in config["mounts"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _asked
 from harness.backends._oci import Oci
+from harness.runtime.config import namespaces
 from harness.runtime.syscalls import invoke
 
 PASSED_OVER = {
@@ -29,8 +30,11 @@ def make(options: Options) -> Backend:
 class Runsc(Oci):
     """It is run without cgroups, for whom they limit cannot be seen: inside are no processes of the host's."""
 
+    program = "runsc"
+    package = "runsc"
+
     def __init__(self, options: Options) -> None:
-        super().__init__(options, "runsc", "Debian's package runsc has it")
+        super().__init__(options)
         self.options = options.values
 
     def available(self) -> str | None:
@@ -85,4 +89,4 @@ def _network(config: Config) -> str:
     Its own is made of the interfaces of the namespace, in which there is nothing but loopback, and which versions of
     2022 take for the machine's first one, and refuse, since newer kernels show the same sysctls in all of them.
     """
-    return "none" if any(entry["type"] == "network" for entry in config["linux"]["namespaces"]) else "host"
+    return "none" if "network" in namespaces(config) else "host"

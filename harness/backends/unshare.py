@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from harness.backends import Backend, Config, Options
 from harness.backends._byhand import ByHand
+from harness.runtime.config import namespaces
 
 FLAGS = {
     "mount": "--mount",
@@ -41,7 +42,7 @@ class Unshare(ByHand):
                 lacking.append(f"linux.{kind} (it maps other ids by newuidmap(1), and only those of /etc/subuid)")
         if any(offset.get("nanosecs") for offset in linux.get("timeOffsets", {}).values()):
             lacking.append("linux.timeOffsets (it takes whole seconds)")
-        if not any(entry["type"] == "mount" for entry in linux["namespaces"]):
+        if "mount" not in namespaces(config):
             lacking.append("no mount namespace (all that is mounted would stay)")
         return lacking
 
@@ -59,7 +60,7 @@ class Unshare(ByHand):
 
 def _flags(config: Config) -> Iterator[str]:
     linux = config["linux"]
-    kinds = [entry["type"] for entry in linux["namespaces"]]
+    kinds = namespaces(config)
     yield from (FLAGS[kind] for kind in FLAGS if kind in kinds)
     if "user" in kinds:
         yield "--map-root-user"

@@ -8,6 +8,7 @@ from harness import outer, shapes
 from harness.backends._command import LATE
 from harness.language import Container
 from harness.launches import config
+from tests.kernel.sandboxed import leftovers
 
 Answer = dict[str, Any]
 NAMES = {"hostname": {"probe": "identity", "args": {}, "deadline": 10.0}}
@@ -21,15 +22,6 @@ def ask(sandbox: outer.Outer, runtime: str, deadline: float = 30.0, inside: Answ
     init = {"init": {"probe": "init", "args": {}, "deadline": 10.0}}
     wanted = config(Container(hostname="an-engine", oci=patch or None))
     return sandbox.run({"runtime": runtime, "config": wanted, "inside": init | inside}, deadline)
-
-
-def leftovers(sandbox: outer.Outer) -> Answer:
-    """What of a container could be left in a sandbox: everything of the kinds that there are."""
-    nothing = {"runtime": "null", "config": {"process": {"args": ["container.command"]}}, "inside": {}}
-    seen = {"seen": {"probe": "host_snapshot", "args": {"rootfs": outer.WORK + "/none"}}}
-    facts: Answer = sandbox.run(nothing | {"host": seen}, 10.0)["host"]["seen"]["facts"]
-    facts["mounts"] = [mount for mount in facts["mounts"] if "/run-" not in mount]  # those of the run that asks
-    return {kind: facts[kind] for kind in ("mounts", "cgroups", "processes")}
 
 
 def check_runs(sandbox: outer.Outer, runtime: str, program: str) -> None:

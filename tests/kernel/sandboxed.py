@@ -1,31 +1,36 @@
-"""Containers of other runtimes in an outer sandbox, for the tests of their backends."""
+"""Containers of other runtimes in an outer sandbox, for the tests of their backends, and what these leave there."""
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
-from harness import backends, outer, shapes
+from harness import outer, shapes
 from harness.language import Container
 
 Facts = dict[str, Any]
-CGROUPS = ("", "systemd", "unified")  # where cgroups are on version 2, and where version 1 has none but for systemd
 PYTHON = ["/isoproof/lib/loader", "--library-path", "/isoproof/lib", "/isoproof/bin/python", "-I", "-S", "-c"]
+
+
+def leftovers(host: outer.Outer) -> Facts:
+    """What of a container could be left in a sandbox: everything of the kinds that there are."""
+    nothing = {"runtime": "null", "config": {"process": {"args": [shapes.COMMAND]}}, "inside": {}}
+    seen = {"seen": {"probe": "host_snapshot", "args": {"rootfs": outer.WORK + "/none"}}}
+    facts: Facts = host.run(nothing | {"host": seen}, 10.0)["host"]["seen"]["facts"]
+    facts["mounts"] = [mount for mount in facts["mounts"] if "/run-" not in mount]  # those of the run that asks
+    return {kind: facts[kind] for kind in ("mounts", "cgroups", "processes")}
 
 
 class Sandbox:
     """An outer sandbox in which one runtime starts containers."""
 
     def __init__(self, host: outer.Outer, runtime: str) -> None:
+        self.runtime = runtime
         self._host = host
-        self._runtime = runtime
-        self._before = self._look()
+        self._before = leftovers(host)
 
     def run(self, inside: Facts | None = None, deadline: float = 20.0, **changes: Any) -> Facts:
         """Run a container of the default config with a merge patch."""
         config = shapes.merged(shapes.config([Container()], 0, 0), changes)
-        request = {"runtime": self._runtime, "config": config, "inside": {"init": {"probe": "init"}, **(inside or {})}}
+        request = {"runtime": self.runtime, "config": config, "inside": {"init": {"probe": "init"}, **(inside or {})}}
         return self._host.run(request, deadline)
 
     def say(self, code: str, deadline: float = 20.0, **changes: Any) -> Facts:
@@ -34,30 +39,7 @@ class Sandbox:
         return self.run(deadline=deadline, process=process, **changes)
 
     def left(self) -> list[str]:
-        """What the runs have left on the host: processes, mounts, cgroups.
-
-        A process that has died in the meantime is reaped by the next run, so it is looked for twice.
-        """
-        self._look()
-        return sorted((self._look() - self._before).elements())
-
-    def _look(self) -> Counter[str]:
-        probes: Facts = {
-            "processes": {"probe": "processes"},
-            "mounts": {"probe": "mounts"},
-            **{name: {"probe": "listing", "args": {"path": f"/sys/fs/cgroup/{name}"}} for name in CGROUPS},
-        }
-        nothing = {"runtime": "null", "config": {"process": {"args": [shapes.COMMAND]}}, "inside": {}, "host": probes}
-        seen = {name: entry["facts"] for name, entry in self._host.run(nothing, 10.0)["host"].items()}
-        cgroups = [entry for name in CGROUPS for entry in seen[name]["entries"]]
-        points = [re.sub(r"run-[0-9a-f]{8}", "run", point) for point in seen["mounts"]["points"]]
-        return Counter([*seen["processes"]["names"].values(), *points, *cgroups])
-
-
-@contextmanager
-def sandbox(runtime: str, missing: Callable[[str], NoReturn]) -> Iterator[Sandbox]:
-    """A sandbox for a runtime; skips where that is not installed."""
-    if reason := backends.load(runtime).available():
-        missing(reason)
-    with outer.start() as host:
-        yield Sandbox(host, runtime)
+        """What the runs have left on the host: mounts, cgroups, processes by their numbers."""
+        after = leftovers(self._host)
+        left = [Counter[str](after[kind]) - Counter(seen) for kind, seen in self._before.items()]
+        return sorted(name for kind in left for name in kind.elements())

@@ -1,29 +1,27 @@
 """LXC, really run in an outer sandbox: its status, what it refuses, its deadline, and that it leaves nothing."""
 
 import os
-import shutil
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
 
-from harness import outer, shapes
+from harness import backends, outer, shapes
 from harness.language import Container
 from harness.launches import config
+from tests.kernel.engines import ABSENT, BUSY, NAMES, Answer
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces", "needs_root")
-Answer = dict[str, Any]
-PROBES = {"hostname": {"probe": "identity", "args": {}, "deadline": 10.0}}
 
 
 @pytest.fixture(autouse=True)
 def lxc(missing: Callable[[str], NoReturn]) -> None:
-    if not shutil.which("lxc-execute"):
-        missing("lxc-execute is not installed")
+    if lacking := backends.load("lxc").available():
+        missing(lacking)
 
 
 def ask(
-    sandbox: outer.Outer, runtime: str = "lxc", deadline: float = 30.0, inside: Answer = PROBES, **patch: Any
+    sandbox: outer.Outer, runtime: str = "lxc", deadline: float = 30.0, inside: Answer = NAMES, **patch: Any
 ) -> Answer:
     """What becomes of a container; what its host had before and has afterwards must be the same."""
     wanted = config(Container(hostname="lxc-cell", oci=patch or None))
@@ -46,17 +44,15 @@ def test_it_runs_and_leaves_nothing() -> None:
 
 
 def test_it_is_said_why_a_container_is_refused() -> None:
-    absent = {"destination": "/tmp", "type": "bind", "source": "/nowhere", "options": ["bind"]}
     with outer.start() as sandbox:
-        answer = ask(sandbox, mounts=[*shapes.config([Container()], 0, 0)["mounts"], absent])
+        answer = ask(sandbox, mounts=[*shapes.config([Container()], 0, 0)["mounts"], ABSENT])
     assert answer["start"]["refused"]
     assert "Failed to mount" in answer["start"]["message"]
 
 
 def test_a_container_that_does_not_end_is_ended() -> None:
-    busy = {"burn": {"probe": "burn", "args": {"seconds": 50}, "deadline": 60.0}}
     with outer.start() as sandbox:
-        assert "error" in ask(sandbox, deadline=2.0, inside=busy)["inside"]["burn"]
+        assert "error" in ask(sandbox, deadline=2.0, inside=BUSY)["inside"]["burn"]
         assert ask(sandbox)["start"]["ran"]
 
 

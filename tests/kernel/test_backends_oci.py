@@ -43,6 +43,14 @@ def sandbox() -> Iterator[outer.Outer]:
         yield started
 
 
+@pytest.fixture(params=REAL)
+def runtime(request: pytest.FixtureRequest, missing: Callable[[str], NoReturn]) -> str:
+    """One of the real ones."""
+    if lack := backends.load(request.param).available():
+        missing(lack)
+    return str(request.param)
+
+
 def check(name: str, path: Path = UTS) -> Check:
     return next(check for check in scenario.load(str(path)).checks if check.name == name)
 
@@ -59,12 +67,7 @@ def standin(directory: Path, text: str, *, head: str = "#!/bin/sh\n") -> str:
     return f"oci:{path}"
 
 
-@pytest.mark.parametrize("runtime", REAL)
-def test_a_container_runs_and_nothing_is_left(
-    runtime: str, sandbox: outer.Outer, missing: Callable[[str], NoReturn]
-) -> None:
-    if lack := backends.load(runtime).available():
-        missing(lack)
+def test_a_container_runs_and_nothing_is_left(runtime: str, sandbox: outer.Outer) -> None:
     request = launch(
         Case(check("uts-names-are-configured" if runtime != "chroot" else "uts-sethostname-contained"), runtime)
     ).request
@@ -82,12 +85,7 @@ def points(seen: dict[str, Any]) -> list[str]:
     return sorted(mount["point"] for mount in seen["mounts_then"]["facts"]["mounts"])
 
 
-@pytest.mark.parametrize("runtime", REAL)
-def test_a_program_that_is_not_there_is_refused(
-    runtime: str, sandbox: outer.Outer, missing: Callable[[str], NoReturn]
-) -> None:
-    if lack := backends.load(runtime).available():
-        missing(lack)
+def test_a_program_that_is_not_there_is_refused(runtime: str, sandbox: outer.Outer) -> None:
     request = launch(Case(check("uts-ns-differs"), runtime)).request
     request["config"]["process"]["args"] = ["/nowhere", "container.command"]
     start = sandbox.run(request, DEADLINE)["start"]
@@ -96,12 +94,7 @@ def test_a_program_that_is_not_there_is_refused(
     assert start["message"]
 
 
-@pytest.mark.parametrize("runtime", REAL)
-def test_a_container_that_lasts_too_long_is_killed_and_told(
-    runtime: str, sandbox: outer.Outer, missing: Callable[[str], NoReturn]
-) -> None:
-    if lack := backends.load(runtime).available():
-        missing(lack)
+def test_a_container_that_lasts_too_long_is_killed_and_told(runtime: str, sandbox: outer.Outer) -> None:
     case = Case(check("uts-ns-differs"), runtime)
     request = launch(case).request
     request["inside"]["burn"] = {"probe": "burn", "args": {"seconds": 50}, "deadline": 60.0}

@@ -8,6 +8,7 @@ import pytest
 from harness import backends
 from harness.backends import _asked
 from harness.backends._byhand import script
+from harness.errors import BadInput
 
 LOG = Path("/log")
 
@@ -90,6 +91,11 @@ def test_names_are_the_hosts_for_chroot(usual: dict[str, Any]) -> None:
     usual |= {"hostname": "another", "domainname": "another"}
     assert backends.load("chroot").unsupported(usual) == ["hostname", "domainname"]
     assert backends.load("unshare").unsupported(usual) == []
+
+
+def test_no_other_executable_is_promised_than_the_script_would_call() -> None:
+    with pytest.raises(BadInput, match="it has no executable that could be another"):
+        backends.load("chroot:/opt/chroot")
 
 
 def test_unshare_makes_the_namespaces_that_are_asked_for(usual: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from harness.backends import Config, Options, parse
 from harness.backends._daemon import Daemon
 from harness.backends._engine import watched
 from harness.backends.docker import Docker, archived
-from harness.backends.podman import FIRST_ID, ID, Podman, _outside
+from harness.backends.podman import FIRST_ID, ID, Podman, outside
 from harness.errors import BadInput, HarnessError
 
 BIND = {"destination": "/volume", "type": "bind", "source": "/srv", "options": ["rbind", "ro", "rprivate"]}
@@ -119,7 +119,7 @@ def test_an_ordinary_user_counts_his_subordinate_ids_from_one(tmp_path: Path) ->
     config = asked(linux={"uidMappings": MAPPING, "gidMappings": MAPPING})
     assert f"--uidmap=0:{FIRST_ID}:65536" in podman().words(config, tmp_path)
     assert "--uidmap=0:1:65536" in podman("rootless").words(config, tmp_path)
-    assert (_outside(0, MAPPING), _outside(7, MAPPING), _outside(70000, MAPPING)) == (FIRST_ID, FIRST_ID + 7, 70000)
+    assert (outside(0, MAPPING), outside(7, MAPPING), outside(70000, MAPPING)) == (FIRST_ID, FIRST_ID + 7, 70000)
     assert ID < FIRST_ID
 
 

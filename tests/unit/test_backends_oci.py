@@ -181,10 +181,10 @@ case " $* " in *" spec "*) echo garbage > config.json;; *" run "*) echo ran > {t
 def test_what_a_runtime_says_of_itself_decides_what_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"features": '{"linux": {"namespaces": ["pid", "uts"], "netDevices": {"enabled": true}}}'}
     monkeypatch.setattr("harness.backends._command.answer", lambda program, word: answers.get(word, ""))
-    backend = Oci(backends.Options("oci", "/bin/true"), "", "")
+    backend = Oci(backends.Options("oci", "/bin/true"))
     asked = config(namespaces=[{"type": "pid"}, {"type": "time"}])
     assert backend.unsupported(asked) == ["a namespace of type time (it says that it knows pid, uts)"]
-    silent = Oci(backends.Options("oci", "/bin/true"), "", "")
+    silent = Oci(backends.Options("oci", "/bin/true"))
     answers["features"] = "unknown command features"
     assert silent.unsupported(asked) == []
 
@@ -215,11 +215,12 @@ def test_sysctls_that_they_take_for_the_hosts_are_not_asked_for(runtime: str) ->
 
 
 def test_crun_is_run_where_version_2_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = Crun(backends.Options("crun"), "crun", "")
-    monkeypatch.setattr("harness.backends.crun._hybrid", lambda: "/cg/unified")
+    backend = Crun(backends.Options("crun"))
+    monkeypatch.setattr("harness.backends.crun.refused_points", lambda: ["/cg/unified"])
     command = 'mount -t tmpfs tmpfs /cg/unified && exec "$@"'
-    assert backend.around() == ("unshare", "--mount", "sh", "-c", command, "sh")
-    monkeypatch.setattr("harness.backends.crun._hybrid", lambda: "")
+    # What is shared stays so, or no check of propagation could fail.
+    assert backend.around() == ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", command, "sh"]
+    monkeypatch.setattr("harness.backends.crun.refused_points", list)
     assert backend.around() == ()
 
 
