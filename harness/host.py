@@ -34,7 +34,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from harness import bait, canaries, rootfs, sabotage
 from harness.backends import Exit
@@ -178,8 +178,8 @@ class Run:
             def start() -> Exit:
                 for canary in self.canaries.values():
                     canary.change_launcher(streams)
-                if alter and self.request["runtime"] == "builtin":
-                    return cast(Builtin, backend).run(config, self.directory, streams, deadline, alter)
+                if alter and isinstance(backend, Builtin):
+                    return backend.run(config, self.directory, streams, deadline, alter)
                 return backend.run(config, self.directory, streams, deadline)
 
             _be_the_launcher(start, result[1], stderr[1])
