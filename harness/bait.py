@@ -181,10 +181,10 @@ def tmpfs(directory: Path) -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def mounted(kind: str, directory: Path, options: str = "") -> Iterator[None]:
+def mounted(kind: str, directory: Path, options: str = "", flags: MS = MS.NOSUID | MS.NODEV) -> Iterator[None]:
     """A file system, mounted for as long as the context lasts."""
     point = os.fsencode(directory)
-    invoke("mount", b"none", point, kind.encode(), MS.NOSUID | MS.NODEV, options.encode())
+    invoke("mount", b"none", point, kind.encode(), flags, options.encode())
     try:
         yield
     finally:
