@@ -201,8 +201,8 @@ class Run:
             self.crashed = not knobs and not any(canary.kills_launcher for canary in self.canaries.values())
             return Exit(125)
         said = json.loads(report)
-        self.unfit = said.pop("unfit", "")
-        return Exit(**{**said, "command": tuple(said.get("command", ()))})
+        self.unfit = said.get("unfit", "")
+        return Exit(said["status"], said["refused"], tuple(said["command"]))
 
     def _attend(self, replies: int, stdout: int, stderr: int, result: int, end: float) -> bytes:
         """Read everything that comes until the launcher has reported and the output has ended; return the report."""
@@ -355,7 +355,7 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         ended = start()
         os.write(result, json.dumps(asdict(ended)).encode())
     except sabotage.Unfit as unfit:
-        os.write(result, json.dumps({"status": 125, "unfit": str(unfit)}).encode())
+        os.write(result, json.dumps(asdict(Exit(125)) | {"unfit": str(unfit)}).encode())
     except IsoproofError as error:
         os.write(stderr, f"{error}\n".encode())
     except BaseException:
