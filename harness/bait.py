@@ -20,9 +20,12 @@ from harness.runtime.syscalls import CLONE, MNT, MS, PR, PR_CAP_AMBIENT_CLEAR_AL
 
 
 class Child:
-    """A forked process that has said it is ready; it dies with this one, and is ended and reaped on exit."""
+    """A forked process that has said it is ready; it dies with this one, and is ended and reaped on exit.
 
-    def __init__(self, main: Callable[[int], None]) -> None:
+    Raises HarnessError, which says what was to be done, where it ends without having said so.
+    """
+
+    def __init__(self, main: Callable[[int], None], task: str = "start canary process") -> None:
         receiver, sender = os.pipe()
         parent = os.getpid()
         self.pid = os.fork()
@@ -35,7 +38,7 @@ class Child:
             if word != b".":
                 reason = pipe.read().decode(errors="replace") or "it ended without a word"
                 self.__exit__()
-                raise HarnessError(f"start canary process: {reason}")
+                raise HarnessError(f"{task}: {reason}")
 
     def alive(self) -> bool:
         """Whether it runs; a pidfd never means another process, whoever reaped this one (pidfd_open(2))."""
@@ -77,7 +80,7 @@ def _run_child(main: Callable[[int], None], ready: int, parent: int) -> NoReturn
         os.closerange(ready + 1, os.sysconf("SC_OPEN_MAX"))
         main(ready)
     except BaseException as failure:
-        os.write(ready, f"!{type(failure).__name__}: {failure}".encode())
+        os.write(ready, f"!{type(failure).__name__}: {failure}".encode(errors="backslashreplace"))
     finally:
         os._exit(1)
 
@@ -178,10 +181,10 @@ def tmpfs(directory: Path) -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def mounted(kind: str, directory: Path, options: str = "") -> Iterator[None]:
+def mounted(kind: str, directory: Path, options: str = "", flags: MS = MS.NOSUID | MS.NODEV) -> Iterator[None]:
     """A file system, mounted for as long as the context lasts."""
     point = os.fsencode(directory)
-    invoke("mount", b"none", point, kind.encode(), MS.NOSUID | MS.NODEV, options.encode())
+    invoke("mount", b"none", point, kind.encode(), flags, options.encode())
     try:
         yield
     finally:

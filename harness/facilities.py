@@ -52,22 +52,23 @@ def served(runtime: str) -> Backend:
 
     Raises HarnessError, every time, where that has failed once.
     """
-    backend, failure = _served(runtime)
-    if failure:
-        raise failure
-    return backend
+    found = _served(runtime)
+    if isinstance(found, str):
+        raise HarnessError(found)
+    return found
 
 
 @functools.cache
-def _served(runtime: str) -> tuple[Backend, HarnessError | None]:
+def _served(runtime: str) -> Backend | str:
+    """Return a runtime, or why it cannot be served."""
     backend = load(runtime)
     directory = Path(WORK, "runtimes", hashlib.sha256(runtime.encode()).hexdigest()[:8])
     directory.mkdir(parents=True)
     try:
         backend.serve(directory)
     except HarnessError as error:
-        return backend, error
-    return backend, None
+        return str(error)
+    return backend
 
 
 def provide(kit: str, image: Facts | None) -> Facts:

@@ -34,7 +34,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from harness import bait, canaries, rootfs, sabotage
 from harness.backends import Exit
@@ -178,8 +178,8 @@ class Run:
             def start() -> Exit:
                 for canary in self.canaries.values():
                     canary.change_launcher(streams)
-                if alter and self.request["runtime"] == "builtin":
-                    return cast(Builtin, backend).run(config, self.directory, streams, deadline, alter)
+                if alter and isinstance(backend, Builtin):
+                    return backend.run(config, self.directory, streams, deadline, alter)
                 return backend.run(config, self.directory, streams, deadline)
 
             _be_the_launcher(start, result[1], stderr[1])
@@ -201,8 +201,8 @@ class Run:
             self.crashed = not knobs and not any(canary.kills_launcher for canary in self.canaries.values())
             return Exit(125)
         said = json.loads(report)
-        self.unfit = said.pop("unfit", "")
-        return Exit(**{**said, "command": tuple(said.get("command", ()))})
+        self.unfit = said.get("unfit", "")
+        return Exit(said["status"], said["refused"], tuple(said["command"]))
 
     def _attend(self, replies: int, stdout: int, stderr: int, result: int, end: float) -> bytes:
         """Read everything that comes until the launcher has reported and the output has ended; return the report."""
@@ -355,7 +355,7 @@ def _be_the_launcher(start: Callable[[], Exit], result: int, stderr: int) -> Non
         ended = start()
         os.write(result, json.dumps(asdict(ended)).encode())
     except sabotage.Unfit as unfit:
-        os.write(result, json.dumps({"status": 125, "unfit": str(unfit)}).encode())
+        os.write(result, json.dumps(asdict(Exit(125)) | {"unfit": str(unfit)}).encode())
     except IsoproofError as error:
         os.write(stderr, f"{error}\n".encode())
     except BaseException:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from harness.errors import BadInput, HarnessError
+from harness import bait
+from harness.errors import BadInput
 
 DIRECTORY, ARCHIVE = "directory", "archive"  # the forms of an image without parts
 LARGEST = 2 << 30  # bytes of an image unpacked: it is held in memory
@@ -111,21 +112,13 @@ def provide(image: Image, directory: Path) -> None:
         directory.symlink_to(image.path)
         return
     directory.mkdir()
-    result, said = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            _unpack(image, directory)
-        except BaseException as error:
-            os.write(said, (str(error) or type(error).__name__).encode(errors="replace")[:4096])
-        finally:
-            os._exit(0)
-    os.close(said)
-    with open(result, encoding="utf-8", errors="replace") as words:
-        complaint = words.read()
-    os.waitpid(child, 0)
-    if complaint:
-        raise HarnessError(f"unpack image {image.path}: {complaint}")
+
+    def unpack(done: int) -> None:
+        _unpack(image, directory)
+        os.write(done, b".")
+
+    with bait.Child(unpack, f"unpack image {image.path}"):
+        pass  # it has said so, and nothing more is wanted of it
 
 
 class Count:

@@ -29,13 +29,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness import bait
 from harness.elf import keeper_program, status_program
 from harness.errors import HarnessError
 from harness.runtime.fields import CAPABILITIES
-from harness.runtime.syscalls import invoke
+from harness.runtime.syscalls import MS
 
 KIT = "/isoproof"
-MNT_DETACH = 2  # umount2(2)
 VFS_CAP_REVISION_2, VFS_CAP_EFFECTIVE = 0x02000000, 1
 DIRECTORIES = ["dev", "etc", "isoproof", "proc", "root", "sys", "tmp"]
 UNUSED_AFTER = 24 * 3600  # seconds: kits that no run has touched since are removed when a new one is built
@@ -82,11 +82,11 @@ def command(request: str) -> list[str]:
 def mount_layer(undo: contextlib.ExitStack, root: Path, image: Path) -> Path:
     """A file system for the tree of a container: at its root, or apart where it will lie over an image."""
     if not image.exists():
-        _mount(undo, b"tmpfs", root, b"mode=755,size=64m")
+        undo.enter_context(_mounted("tmpfs", root, "mode=755,size=64m"))
         return root
     apart = root.with_name("over")
     apart.mkdir()
-    _mount(undo, b"tmpfs", apart, b"mode=755,size=64m")
+    undo.enter_context(_mounted("tmpfs", apart, "mode=755,size=64m"))
     for name in ("upper", "work"):
         _make_directory(apart / name)
     return apart / "upper"
@@ -99,14 +99,13 @@ def mount_over_image(undo: contextlib.ExitStack, root: Path, layer: Path, image:
     that are renamed an ordinary user can only have it note in attributes of users (since Linux 6.6 on a tmpfs).
     """
     (layer.parent / "lower").symlink_to(image)
-    notes = b"" if os.geteuid() == 0 else b",userxattr"
+    notes = "" if os.geteuid() == 0 else ",userxattr"
     with contextlib.chdir(layer.parent):
-        _mount(undo, b"overlay", root, b"lowerdir=lower,upperdir=upper,workdir=work" + notes)
+        undo.enter_context(_mounted("overlay", root, f"lowerdir=lower,upperdir=upper,workdir=work{notes}"))
 
 
-def _mount(undo: contextlib.ExitStack, kind: bytes, point: Path, options: bytes) -> None:
-    invoke("mount", kind, str(point).encode(), kind, 0, options)
-    undo.callback(invoke, "umount2", str(point).encode(), MNT_DETACH)
+def _mounted(kind: str, point: Path, options: str) -> contextlib.AbstractContextManager[None]:
+    return bait.mounted(kind, point, options, MS(0))  # an image may have devices, and programs that are set-user-ID
 
 
 def make_rootfs(directory: Path, image: dict[str, Any], below: Path | None = None) -> None:

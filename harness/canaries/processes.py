@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import fcntl
 import mmap
 import os
 import signal
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from harness.runtime import members
 from harness.runtime.syscalls import CLONE, invoke
 
 MEBIBYTE = 1 << 20
+NS_GET_MNTNS_ID = 0x8008_B705  # _IOR(0xb7, 5, __u64), ioctl_nsfs(2)
 
 
 class Process(Canary):
@@ -227,6 +230,17 @@ class Tenant(Canary):
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}
+
+
+class MountNamespace(Canary):
+    """The host's mount namespace, by its `number`, or 0 where the kernel does not tell that (before 6.11)."""
+
+    def facts(self) -> Facts:
+        with open("/proc/self/ns/mnt", "rb") as namespace:
+            try:
+                return {"number": struct.unpack("Q", fcntl.ioctl(namespace, NS_GET_MNTNS_ID, bytes(8)))[0]}
+            except OSError:
+                return {"number": 0}
 
 
 class Server(Canary):

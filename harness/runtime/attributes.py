@@ -14,8 +14,8 @@ import errno
 import struct
 import sys
 
-from harness.runtime import supervise
-from harness.runtime.config import Config, joined, namespaces
+from harness.runtime import idmap, supervise
+from harness.runtime.config import Config, joined
 from harness.runtime.errors import ConfigError
 from harness.runtime.fields import MEMORY_POLICIES, MEMORY_POLICY_FLAGS
 from harness.runtime.step import Call, Host, Packed, Saved, Step
@@ -61,7 +61,7 @@ def reset_scheduling() -> Step:
 
 def reset_priority(config: Config, host: Host) -> list[Step]:
     """Take back from outside what nobody in a user namespace may: a nice value that was raised, and SCHED_IDLE."""
-    if "user" not in namespaces(config) or host.rootless:
+    if not idmap.launcher_may_more(config, host):
         return []
     why = "the child may not lower its nice value: CAP_SYS_NICE counts in the first user namespace only: sched(7)"
     return [Step("reset-priority", why, _like_any_other(Saved("pid")))]

@@ -82,6 +82,11 @@ def may_be_denied(config: Config, host: Host) -> bool:
     return host.rootless and "user" in joined(config)
 
 
+def launcher_may_more(config: Config, host: Host) -> bool:
+    """Return whether the launcher has rights in the first user namespace, which nobody in another one has."""
+    return "user" in namespaces(config) and not host.rootless
+
+
 def _by_himself(kind: str, config: Config, host: Host) -> bool:
     """Return whether the kernel lets the caller write this map, instead of a program with more rights."""
     extents = config["linux"][f"{kind}Mappings"]

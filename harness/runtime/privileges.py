@@ -4,7 +4,7 @@ import errno
 import struct
 
 from harness.runtime import idmap
-from harness.runtime.config import Config, namespaces
+from harness.runtime.config import Config
 from harness.runtime.fields import CAPABILITIES, RLIMITS
 from harness.runtime.step import CHANNEL, Call, Filled, Host, Packed, Saved, Step, Strings
 from harness.runtime.syscalls import AT_FDCWD, PR, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_RAISE, O
@@ -65,7 +65,7 @@ def set_rlimits(config: Config) -> list[Step]:
 
 def set_oom_score(config: Config, host: Host) -> list[Step]:
     """Set the preference of the out-of-memory killer; without a value the runtime-spec wants it left as it is."""
-    return [] if _set_from_outside(config, host) else _write_oom_score(config, "/proc/self/oom_score_adj")
+    return [] if idmap.launcher_may_more(config, host) else _write_oom_score(config, "/proc/self/oom_score_adj")
 
 
 def set_oom_score_from_outside(config: Config, host: Host) -> list[Step]:
@@ -73,11 +73,8 @@ def set_oom_score_from_outside(config: Config, host: Host) -> list[Step]:
 
     Once the launcher had one, with CAP_SYS_RESOURCE, no smaller one may be set without it: proc_pid_oom_score_adj(5).
     """
-    return _write_oom_score(config, Filled("/proc/{pid}/oom_score_adj")) if _set_from_outside(config, host) else []
-
-
-def _set_from_outside(config: Config, host: Host) -> bool:
-    return "user" in namespaces(config) and not host.rootless
+    path = Filled("/proc/{pid}/oom_score_adj")
+    return _write_oom_score(config, path) if idmap.launcher_may_more(config, host) else []
 
 
 def _write_oom_score(config: Config, path: str | Filled) -> list[Step]:

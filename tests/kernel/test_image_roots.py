@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 import struct
 import subprocess
@@ -241,6 +242,16 @@ def test_links_lead_nowhere_but_into_the_image(unpacked: Callable[..., Path], tm
 def test_what_cannot_be_unpacked_is_said(unpacked: Callable[..., Path], members: list[Member], complaint: str) -> None:
     with pytest.raises(HarnessError, match=rf"^unpack image .*/image\.tar: .*{complaint}"):
         unpacked(members)
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_an_image_is_not_there_where_nobody_says_that_it_is_unpacked(
+    unpacked: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The OOM killer takes whoever unpacks one that is too large."""
+    monkeypatch.setattr(image, "_unpack", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(HarnessError, match=r"^unpack image .*/image\.tar: it ended without a word$"):
+        unpacked([("a", b"x")])
 
 
 def test_an_image_that_is_damaged_meanwhile_is_one_line(place: Path) -> None:
