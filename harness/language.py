@@ -267,11 +267,17 @@ class Skipped(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A check that cannot be made on a runtime.
 
     reason: why not, in one sentence
+    shapes: the containers in which it cannot, `own` for the check's own; all of them where it is left out
     versions: those of the runtime on which it cannot, such as `<1.2`; every one where it is left out
     """
 
     reason: Text
+    shapes: Annotated[list[Text], Meta(min_length=1)] | None = None
     versions: Versions | None = None
+
+    def beside(self, finding: Finding) -> bool:
+        """Whether no container is both one in which the check cannot be made and one in which it fails."""
+        return bool(self.shapes and finding.shapes and not set(self.shapes) & set(finding.shapes))
 
 
 class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -287,7 +293,12 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def finding(self, check: str, shape: str) -> Finding | None:
         """What is known of a check in a shape, or in its own container where that has no name."""
         finding = self.fails.get(check)
-        return finding if finding and (finding.shapes is None or (shape or "own") in finding.shapes) else None
+        return finding if finding and _within(finding.shapes, shape) else None
+
+    def skipped(self, check: str, shape: str) -> Skipped | None:
+        """Why a check cannot be made in a shape, or in its own container where that has no name; None if it can."""
+        skipped = self.skips.get(check)
+        return skipped if skipped and _within(skipped.shapes, shape) else None
 
     def of(self, version: str) -> "Known":
         """What is known of one version: the entries for others are as if they were not there."""
@@ -295,6 +306,10 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             fails={name: entry for name, entry in self.fails.items() if _holds(entry.versions, version)},
             skips={name: entry for name, entry in self.skips.items() if _holds(entry.versions, version)},
         )
+
+
+def _within(shapes: list[str] | None, shape: str) -> bool:
+    return shapes is None or (shape or "own") in shapes
 
 
 def _holds(versions: Versions | None, version: str) -> bool:

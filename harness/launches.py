@@ -232,7 +232,9 @@ def known(folder: Path, runtime: str) -> Known:
         load_known(os.path.relpath(path)).of(version) if path.exists() else Known()
         for path in (folder / f"{name}.yaml" for name in (backends.findings(runtime), backends.parse(runtime).name))
     )
-    inherited = {name: entry for name, entry in plain.skips.items() if name not in own.fails}
+    inherited = {
+        name: entry for name, entry in plain.skips.items() if name not in own.fails or entry.beside(own.fails[name])
+    }
     return Known(fails=own.fails, skips=inherited | own.skips)
 
 
@@ -241,7 +243,7 @@ def obstacle(case: Case, known: Known, asked: Config | None = None) -> Obstacle 
     unmet = verdict.unmet(case.check, environment.facts())
     if unmet and unmet.outcome == "skip":
         return Obstacle(unmet.reason, declared=True)
-    if skipped := known.skips.get(case.check.name):
+    if skipped := known.skipped(case.check.name, case.check.shape):
         return Obstacle(skipped.reason, declared=True)
     backend = backends.load(case.runtime)
     if missing := backend.available():

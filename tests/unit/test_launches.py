@@ -169,13 +169,16 @@ def test_findings_are_of_a_runtime_with_its_options_and_skips_of_it_with_any(
     monkeypatch.setattr(backends, "version", lambda runtime: "1.1")
     (tmp_path / "runc.yaml").write_text(
         "fails:\n  a: {reason: a}\nskips:\n  b: {reason: b}\n  c: {reason: c}\n  d: {reason: d, versions: '>=2'}\n"
+        "  f: {reason: f, shapes: [own]}\n"
     )
-    (tmp_path / "runc-as-shipped.yaml").write_text("fails:\n  c: {reason: tried}\nskips:\n  e: {reason: e}\n")
+    (tmp_path / "runc-as-shipped.yaml").write_text(
+        "fails:\n  c: {reason: tried}\n  f: {reason: tried, shapes: [userns]}\nskips:\n  e: {reason: e}\n"
+    )
 
     def of(runtime: str) -> tuple[list[str], list[str]]:
         known = launches.known(tmp_path, runtime)
         return list(known.fails), list(known.skips)
 
-    assert of("runc") == of("runc:/opt/runc") == (["a"], ["b", "c"])
-    assert of("runc:as-shipped") == of("runc:as-shipped,/opt/runc") == (["c"], ["b", "e"])
+    assert of("runc") == of("runc:/opt/runc") == (["a"], ["b", "c", "f"])
+    assert of("runc:as-shipped") == of("runc:as-shipped,/opt/runc") == (["c", "f"], ["b", "f", "e"])
     assert of("builtin") == ([], [])

@@ -558,14 +558,26 @@ def test_a_finding_may_be_of_some_shapes_only(file: Path) -> None:
     ]
 
 
+def test_a_check_may_fail_in_one_shape_where_it_cannot_be_made_in_another(file: Path) -> None:
+    file.write_text("fails: {a: {reason: x, shapes: [userns]}}\nskips: {a: {reason: y, shapes: [own, hardened]}}\n")
+    known = load_known(file)
+    shapes = ("", "hardened", "userns", "uid-1000")
+    assert [shape for shape in shapes if known.skipped("a", shape)] == ["", "hardened"]
+    assert [shape for shape in shapes if known.finding("a", shape)] == ["userns"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("fails: {a: {}}\n", "a.yaml:1:12: 'a' lacks the key 'reason'"),
         ("fails: {a: because}\n", "a.yaml:1:12: 'a' expects a mapping, not the text 'because'"),
         ("fail: {}\n", "a.yaml:1:1: unknown key 'fail'; did you mean 'fails'?"),
-        ("skips: {a: {reason: x, see: []}}\n", "a.yaml:1:24: unknown key 'see'; there is reason, versions"),
+        ("skips: {a: {reason: x, see: []}}\n", "a.yaml:1:24: unknown key 'see'; there is reason, shapes, versions"),
         ("fails: {a: {reason: x}}\nskips: {a: {reason: x}}\n", "a.yaml:2:9: 'a' stands under fails too"),
+        (
+            "fails: {a: {reason: x, shapes: [own]}}\nskips: {a: {reason: x, shapes: [own, hardened]}}\n",
+            "a.yaml:2:9: 'a' stands under fails too",
+        ),
     ],
 )
 def test_mistake_in_what_is_known(file: Path, text: str, message: str) -> None:
