@@ -225,7 +225,7 @@ def watched(
     """
     kept = bytearray()
     ours, theirs = os.pipe()
-    listener = threading.Thread(target=_listen, args=(ours, io[2], kept), daemon=True)
+    listener = threading.Thread(target=hand_on, args=(ours, io[2], kept), daemon=True)
     listener.start()
     try:
         with terminal(config, io) as (streams, front):
@@ -239,8 +239,8 @@ def watched(
     return status, kept.decode(errors="backslashreplace")
 
 
-def _listen(source: int, sink: int, kept: bytearray) -> None:
-    """Hand on what there is until nobody says anything more, and keep the end of it."""
+def hand_on(source: int, sink: int, kept: bytearray) -> None:
+    """Hand on what there is until nobody says anything more, keep the end of it, and close the source."""
     with contextlib.suppress(OSError):
         while data := os.read(source, 1 << 16):
             kept += data

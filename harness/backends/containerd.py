@@ -1,21 +1,26 @@
 """containerd, by a daemon of our own in each sandbox and its client ctr, which takes a config as it is."""
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
+from typing import Self
 
 from harness.backends import Backend, Config, Exit, Options, Streams, _command, _daemon, load
 from harness.backends._asked import beyond_default
-from harness.backends._engine import REMOVAL, shared_out, watched
+from harness.backends._engine import LINGER, REMOVAL, hand_on, shared_out, watched
 from harness.backends._oci import laid_over
 from harness.errors import HarnessError
 
 REFUSED = 1  # the status of ctr for a container that was not started; a program can end with it, too
 COMPLAINT = "ctr: "
 PATIENCE = 5.0  # seconds that an answer may take
+PAUSE = 0.002  # seconds between two looks for FIFOs, of which a container needs a hundred times that to end
+CAPACITY = 1 << 20  # bytes of a FIFO: what ctr leaves must fit, or the shim cannot write it
 CGROUP = "/default/{}"  # where ctr has the cgroup of a container, by its name
 UNUSED = ("io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt")  # plugins that are for others, or make /opt
 
@@ -74,19 +79,23 @@ class Containerd(Backend):
             config["linux"]["cgroupsPath"] = asked.get("linux", {}).get("cgroupsPath", CGROUP.format(name))
         file = bundle / "config.json"
         file.write_text(json.dumps(config))
+        terminal = config["process"].get("terminal", False)
         words = [*self.client, "run", "--rm", f"--config={file}", f"--fifo-dir={bundle}/streams"]
-        words += [*(["--tty"] if config["process"].get("terminal") else []), name]
+        words += [*(["--tty"] if terminal else []), name]
+        outputs = {"stdout": io[1]} if terminal else {"stdout": io[1], "stderr": io[2]}
         removed = False
-        try:
-            # When it hears of the end, ctr closes what it copies from, read or not; one thread has read it by then.
-            status, said = watched(config, words, io, end - time.monotonic(), os.environ | {"GOMAXPROCS": "1"})
-            complaints = [line for line in said.splitlines() if line.startswith(COMPLAINT)]
-            refused = complaints[-1] if complaints and status == REFUSED else ""
-            removed = status != _command.LATE and not refused
-        finally:
-            if not removed:
-                self._ask("tasks", "rm", "--force", name, patience=REMOVAL)
-                self._ask("containers", "rm", name, patience=REMOVAL)
+        with _Rest(bundle / "streams", outputs) as rest:
+            try:
+                status, said = watched(config, words, io, end - time.monotonic())
+                complaints = [line for line in said.splitlines() if line.startswith(COMPLAINT)]
+                refused = complaints[-1] if complaints and status == REFUSED else ""
+                removed = status != _command.LATE and not refused
+            finally:
+                if not removed:
+                    self._ask("tasks", "rm", "--force", name, patience=REMOVAL)
+                    self._ask("containers", "rm", name, patience=REMOVAL)
+        if removed and rest.missed:
+            raise HarnessError(f"ctr run: it has ended before its {' and '.join(rest.missed)} could be held open")
         return Exit(status, refused, tuple(words))
 
     def _ask(self, *words: str, patience: float = PATIENCE) -> str | None:
@@ -95,6 +104,57 @@ class Containerd(Backend):
             done = subprocess.run([*self.client, *words], capture_output=True, timeout=patience, check=True, text=True)
             return done.stdout
         return None
+
+
+class _Rest:
+    """What ctr leaves unread of a container's output, which is handed on when ctr has ended.
+
+    The shim copies the output to FIFOs, and ctr copies it from there. Some versions of ctr, 1.6.20 for one, close them
+    when they hear of the container's end, read or not (containerd's pull request 8643); a thread of ctr that is held up
+    in between is enough for a loss. What is in a FIFO stays as long as anybody has it open to read: so it is opened
+    here, too, and read when ctr cannot any more.
+    """
+
+    def __init__(self, directory: Path, outputs: dict[str, int]) -> None:
+        self._directory = directory
+        self._outputs = outputs
+        self._held: dict[str, int] = {}
+        self._ended = threading.Event()
+        self._holder = threading.Thread(target=self._hold, daemon=True)
+
+    @property
+    def missed(self) -> list[str]:
+        """The names of the outputs whose FIFOs were not found in time."""
+        return [name for name in self._outputs if name not in self._held]
+
+    def __enter__(self) -> Self:
+        self._holder.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._holder.join()
+        # Each ends with the last who could write to it, and that is the shim.
+        copies = [
+            threading.Thread(target=hand_on, args=(source, self._outputs[name], bytearray()), daemon=True)
+            for name, source in self._held.items()
+        ]
+        for copy in copies:
+            copy.start()
+        for copy in copies:
+            copy.join(LINGER)
+
+    def _hold(self) -> None:
+        """Open the FIFOs as soon as ctr has made them, in a directory that bears a name of its choice."""
+        while self.missed and not self._ended.wait(PAUSE):
+            for name in self.missed:
+                with contextlib.suppress(FileNotFoundError):
+                    for fifo in self._directory.glob(f"*/*-{name}"):
+                        source = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # which does not wait for a writer
+                        self._held[name] = source
+                        os.set_blocking(source, True)
+                        with contextlib.suppress(PermissionError):  # the machine may allow less
+                            fcntl.fcntl(source, fcntl.F_SETPIPE_SZ, CAPACITY)
 
 
 def _make_points(root: Path, own: Config) -> None:
