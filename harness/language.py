@@ -300,6 +300,10 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         skipped = self.skips.get(check)
         return skipped if skipped and _within(skipped.shapes, shape) else None
 
+    def contradictions(self) -> list[str]:
+        """The checks of which it says that they fail in a container in which they cannot be made."""
+        return [name for name in self.skips if name in self.fails and not self.skips[name].beside(self.fails[name])]
+
     def of(self, version: str) -> "Known":
         """What is known of one version: the entries for others are as if they were not there."""
         return Known(

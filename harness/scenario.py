@@ -117,9 +117,8 @@ def load_known(path: Path | str) -> Known:
     """What is known of a runtime; raises ScenarioError as load() does."""
     document = yamlfile.read(path)
     known = yamlfile.typed(document, Known)
-    for name in known.fails.keys() & known.skips.keys():
-        if not known.skips[name].beside(known.fails[name]):
-            raise ScenarioError(document.key_problem(("skips", name), f"{name!r} stands under fails too"))
+    for name in known.contradictions():
+        raise ScenarioError(document.key_problem(("skips", name), f"{name!r} stands under fails too"))
     return known
 
 

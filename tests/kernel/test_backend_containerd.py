@@ -10,7 +10,7 @@ import pytest
 from harness import backends, outer
 from tests.kernel.engines import ask, check_runs
 
-# A ctr whose output is not read, so that it cannot write, until it has removed what it copies from: a new one never does.
+# A ctr whose output is not read, so that it cannot write, until it has removed what it copies from; a new one waits.
 HELD_UP = f"""#!{sys.executable} -IS
 import fcntl, os, subprocess, sys, time
 command = ["ctr", *sys.argv[1:]]
