@@ -8,6 +8,7 @@ that a knob does not name stays as it is.
 
 import copy
 import difflib
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
@@ -107,6 +108,7 @@ def _find(part: str) -> tuple[ModuleType, FunctionType, list[str]]:
     raise KeyError(part)
 
 
+@functools.cache
 def _knobs(package: ModuleType) -> dict[str, FunctionType]:
     """Return the knobs of a level by the names of their functions."""
     return {
