@@ -20,6 +20,7 @@ from harness.runtime.kinds import Kind, unfit
 
 Config = dict[str, Any]
 LARGEST = 64 << 20  # bytes of a config.json; nobody has written such a one by hand or by program
+MOST_LISTED = 100  # unknown fields that are told of; to find out what was meant takes a while for each
 
 
 def read(value: object, strict: bool = False) -> Config:
@@ -30,9 +31,9 @@ def read(value: object, strict: bool = False) -> Config:
     """
     if not isinstance(value, dict):
         raise ConfigError(f"config.json: expected an object, found {_kind_of(value)}")
-    unknown: list[str] = []
+    unknown: list[str] | None = [] if strict else None
     config: Config = _walk(value, "", "", unknown)
-    if strict and unknown:
+    if unknown:
         raise ConfigError(*unknown)
     _demand(config)
     if strict and powerless(config):
@@ -90,11 +91,12 @@ def powerless(config: Config) -> list[str]:
     `runc spec` writes such configs, and runc runs them with a warning, so they are no error.
     """
     sets = config["process"].get("capabilities", {})
+    possible = {*sets.get("permitted", [])} & {*sets.get("inheritable", [])}
     return [
         f"config.json: process.capabilities.ambient[{index}]: {name} is left out: only what is permitted and "
         "inheritable too can be ambient; capabilities(7)"
         for index, name in enumerate(sets.get("ambient", []))
-        if name not in sets.get("permitted", []) or name not in sets.get("inheritable", [])
+        if name not in possible
     ]
 
 
@@ -114,8 +116,8 @@ def own(config: Config) -> set[str]:
     return namespaces(config) - set(joined(config))
 
 
-def _walk(value: Any, path: str, shown: str, unknown: list[str]) -> Any:
-    """Return a value without what the table does not know, for which there is a line in `unknown` afterwards."""
+def _walk(value: Any, path: str, shown: str, unknown: list[str] | None) -> Any:
+    """Return a value without what the table does not know, for which there is a line in `unknown` if that is a list."""
     if path in UNSUPPORTED:
         raise ConfigError(f"config.json: {shown}: this runtime does not support it; {UNSUPPORTED[path]}")
     if path in FOREIGN:
@@ -140,12 +142,19 @@ def _walk(value: Any, path: str, shown: str, unknown: list[str]) -> Any:
         if inner in KNOWN and (free or not set(".[*") & set(key)):
             kept[key] = _walk(item, inner, inner_shown, unknown)
             continue
-        near = difflib.get_close_matches(inner, KNOWN, 1)
-        complaint = f"config.json: {inner_shown}: unknown field{f'; did you mean {near[0]}?' if near else ''}"
         if path in CLOSED:
-            raise ConfigError(complaint)
-        unknown.append(complaint)
+            raise ConfigError(_complaint(inner, inner_shown))
+        if unknown is not None:
+            if len(unknown) == MOST_LISTED:
+                raise ConfigError(*unknown, f"config.json: there are more than {MOST_LISTED} unknown fields in it")
+            unknown.append(_complaint(inner, inner_shown))
     return kept
+
+
+def _complaint(path: str, shown: str) -> str:
+    """Return the line about a field that is not known."""
+    near = difflib.get_close_matches(path, KNOWN, 1)
+    return f"config.json: {shown}: unknown field{f'; did you mean {near[0]}?' if near else ''}"
 
 
 def _hold(value: object, kind: Kind, shown: str) -> None:

@@ -145,8 +145,8 @@ def attach(config: Config, host: Host) -> list[Step]:
     """Put every mount in its place, in the order of the config, which the runtime-spec demands."""
     steps = []
     made: set[str] = set()
-    dev = devices.own(config)
-    for index, mount in enumerate(config.get("mounts", [])):
+    dev, kept = devices.own(config), mountsources.kept(config)
+    for index, (mount, taken) in enumerate(zip(config.get("mounts", []), mountsources.handles(config), strict=True)):
         options = parse(mount)
         place = destination(mount)
         name = f"mount:{mount['destination']}"
@@ -160,12 +160,11 @@ def attach(config: Config, host: Host) -> list[Step]:
         elif what == "cgroup":
             calls = _place(place, is_file, made) + _attach_cgroups(place, options, host)
         else:
-            taken = mountsources.handle(config, index)
             if dev is not None and index > dev and os.path.dirname(place) == "/dev":
                 calls = _put_in_dev(taken, os.path.basename(place), is_file)
             else:
                 calls = _place(place, is_file, made) + _move(taken, place)
-            if index not in mountsources.kept(config):
+            if index not in kept:
                 calls += (Call("close", (Saved(taken),)),)
         made = {path for path in made if not path.startswith(place + "/")}
         steps.append(Step(name, why, calls))

@@ -30,9 +30,10 @@ from harness.runtime.syscalls import (
 LOWEST_FREE = 10  # what the child inherits must be above the descriptors that it arranges for itself
 
 
-def handle(config: Config, index: int) -> str:
-    """Return the name under which a mount is kept until it is attached."""
-    return kept(config).get(index, f"mount{index}")
+def handles(config: Config) -> list[str]:
+    """Return the names under which the mounts of the config are kept until they are attached, in its order."""
+    named = kept(config)
+    return [named.get(index, f"mount{index}") for index in range(len(config.get("mounts", [])))]
 
 
 def kept(config: Config) -> dict[int | None, str]:
@@ -53,7 +54,7 @@ def open_idmapped(config: Config, host: Host) -> list[Step]:
     for as long as it takes.
     """
     steps = []
-    for index, mount in enumerate(config.get("mounts", [])):
+    for mount, name in zip(config.get("mounts", []), handles(config), strict=True):
         options = parse(mount)
         if not options.idmap:
             continue
@@ -78,11 +79,11 @@ def open_idmapped(config: Config, host: Host) -> list[Step]:
             Call("mount_setattr", (taken, "", deep | AT.EMPTY_PATH, attributes, attributes.size)),
             *tune("taken", options),
             Call("close", (Saved("user-namespace"),)),
-            Call("fcntl", (taken, F_DUPFD_CLOEXEC, LOWEST_FREE), saves=handle(config, index)),
+            Call("fcntl", (taken, F_DUPFD_CLOEXEC, LOWEST_FREE), saves=name),
             Call("close", (taken,)),
         )
         why = "owners on the disk become others in the container: mount_setattr(2)"
-        undo = (Call("close", (Saved(handle(config, index)),)),)
+        undo = (Call("close", (Saved(name),)),)
         steps.append(Step(f"idmap:{mount['destination']}", why, calls, undo, holder=holder))
     return steps
 
@@ -108,9 +109,8 @@ def check_idmap(config: Config, host: Host, mount: Config) -> None:
 def open_sources(config: Config, host: Host) -> list[Step]:
     """Take or make, as detached mounts, what the container gets to see, but what has been opened before the child."""
     steps = []
-    for index, mount in enumerate(config.get("mounts", [])):
+    for mount, name in zip(config.get("mounts", []), handles(config), strict=True):
         options = parse(mount)
-        name = handle(config, index)
         if options.remount or options.idmap:
             continue
         if options.bind:

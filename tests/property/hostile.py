@@ -1,0 +1,108 @@
+"""What somebody hostile writes: values that fit nowhere, and right documents with something in them changed.
+
+A document is made of dicts, lists and scalars, as JSON and YAML have them: a config, a scenario, an image's manifest.
+"""
+
+import contextlib
+import copy
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.unit.wrong_values import OF_NO_KIND, TEXTS
+
+MANY = 300  # times that something stands there which was meant to stand there once
+DEEP = 500  # levels, more than any reader goes down
+
+NUMBERS: tuple[object, ...] = (0, -1, 1, 4096, 2**31, 2**32 - 1, 2**63, 2**64, -(2**63) - 1, 0.5, -0.0, 1e308)
+PATHS = ("/", ".", "..", "../../..", "/../..", "//", "/proc/self/root", "/dev/null", "~", "a/../../b", "/a\tb", "-x")
+WORDS = (
+    *("container.rootfs", "container.none", "container.command", "canary.bait.pid", "canary.bait", "a + b", "=", "%s"),
+    *("true", "no", "0755", "22:22", "0x1f", "{}", "[]", "*x", "&x y", "!!python/object:a.b c", "a: b", "# c", "1" * 60),
+)
+
+scalars: st.SearchStrategy[Any] = st.sampled_from(
+    [*OF_NO_KIND, *TEXTS, *NUMBERS, *PATHS, *WORDS, True, False, "\ud800", "\r\n", "\x85\u2028", "\ufeff"]
+)
+
+
+def _deep(kind: type, value: object) -> object:
+    for _ in range(DEEP):
+        value = [value] if kind is list else {"a": value}
+    return value
+
+
+values: st.SearchStrategy[Any] = st.one_of(
+    scalars,
+    st.lists(scalars, max_size=3),
+    st.dictionaries(st.sampled_from([*TEXTS, "name", "type", "a"]), scalars, max_size=3),
+    st.builds(_deep, st.sampled_from([list, dict]), scalars),
+    st.builds(lambda value: [value] * MANY, scalars),
+    st.builds(lambda value: {f"name{number}": value for number in range(MANY)}, scalars),
+)
+
+
+def places(document: Any) -> list[tuple[Any, Any]]:
+    """Return where something stands in a document: each container, and each key or index of it."""
+    found: list[tuple[Any, Any]] = []
+    keys = document.keys() if isinstance(document, dict) else range(len(document))
+    for key in keys:
+        found.append((document, key))
+        if isinstance(document[key], dict | list):
+            found += places(document[key])
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn, documents: st.SearchStrategy[Any], most: int = 3) -> Any:
+    """Draw a document, and change it in a few places.
+
+    At each something else is put there, or taken out, many times over, under another name, or what stands elsewhere.
+    """
+    document = copy.deepcopy(draw(documents))
+    for _ in range(draw(st.integers(0, most))):
+        there = places(document)
+        if not there:
+            break
+        here, key = draw(st.sampled_from(there))
+        match draw(st.sampled_from(["put", "remove", "repeat", "rename", "move"])):
+            case "put":
+                here[key] = draw(values)
+            case "remove":
+                del here[key]
+            case "repeat" if isinstance(here, list):
+                here[key:key] = [copy.deepcopy(here[key]) for _ in range(draw(st.sampled_from([1, 2, MANY])))]
+            case "repeat":
+                here |= {f"{key}{number}": copy.deepcopy(here[key]) for number in range(MANY)}
+            case "rename" if isinstance(here, dict):
+                here[draw(st.sampled_from([*TEXTS, *WORDS, f"{key}s", f"{key}\n"]))] = here.pop(key)
+            case _:
+                other, name = draw(st.sampled_from(there))
+                if name in (other.keys() if isinstance(other, dict) else range(len(other))):
+                    here[key] = copy.deepcopy(other[name])
+    return document
+
+
+@contextlib.contextmanager
+def in_time(seconds: int) -> Iterator[None]:
+    """Fail where something hostile makes us work without end."""
+
+    def fail(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def assert_lines(text: str, longest: int = 1000) -> None:
+    """Each line is short enough to be read, and has nothing in it that acts on a terminal."""
+    for line in text.split("\n"):
+        assert line.isprintable(), ascii(line)
+        assert 0 < len(line) <= longest, f"{len(line)} characters: {line[:200]}"
