@@ -9,6 +9,7 @@ import ast
 from typing import Any
 
 from harness.expression import (
+    MAX_WORK,
     RAISED,
     Comprehension,
     Evaluation,
@@ -16,11 +17,12 @@ from harness.expression import (
     Names,
     elements,
     parse,
-    shown,
     source,
 )
+from harness.values import shown
 
 MAX_COMPARED = 1000  # elements of two collections whose difference is shown
+BUDGET = 4 * MAX_WORK  # for all parts together; each is evaluated anew
 
 Part = tuple[str, str]
 
@@ -35,13 +37,14 @@ def explain(text: str, scope: Names) -> list[Part]:
 class _Explanation:
     def __init__(self) -> None:
         self.parts: dict[Part, None] = {}  # a dict for its order
+        self.evaluation = Evaluation(BUDGET)
 
     def explain(self, node: ast.expr, names: Names) -> None:
         match node:
             case ast.Constant():
                 pass
             case ast.BoolOp(op=connective, values=operands):
-                deciding = [operand for operand in operands if _decides(connective, operand, names)]
+                deciding = [operand for operand in operands if self.decides(connective, operand, names)]
                 for operand in deciding[:1] or operands:
                     self.explain(operand, names)
             case ast.UnaryOp(operand=operand):
@@ -53,7 +56,7 @@ class _Explanation:
                     self.note_difference(left, others[0], names)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 self.explain(test, names)
-                self.explain(body if _truth(test, names) else otherwise, names)
+                self.explain(body if self.truth(test, names) else otherwise, names)
             case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.GeneratorExp():
                 self.explain_children(node, names)
             case ast.Call(func=ast.Name(id=function)) if self.note_turn(function, node.args, names):
@@ -73,9 +76,19 @@ class _Explanation:
             if isinstance(child, ast.expr) and not isinstance(child, ast.Slice):
                 self.explain(child, names)
 
+    def decides(self, connective: ast.boolop, operand: ast.expr, names: Names) -> bool:
+        """Whether an operand alone settles an `and` (it is false) or an `or` (it is true), or has no value."""
+        return self.truth(operand, names) in (isinstance(connective, ast.Or), None)
+
+    def truth(self, node: ast.expr, names: Names) -> bool | None:
+        try:
+            return bool(self.evaluation.value(node, names))
+        except EvaluationError:
+            return None
+
     def note(self, node: ast.expr, names: Names) -> None:
         try:
-            value = shown(Evaluation().value(node, names))
+            value = shown(self.evaluation.value(node, names))
         except EvaluationError as error:
             value = f"({error})"
         self.parts[source(node), value] = None
@@ -85,7 +98,7 @@ class _Explanation:
         if function not in ("all", "any") or not arguments or not isinstance(arguments[0], Comprehension):
             return False
         loop = arguments[0]
-        evaluation = Evaluation()
+        evaluation = self.evaluation
         element = elements(loop)[0]
         try:
             for inner in evaluation.turns(loop.generators, names):
@@ -100,7 +113,7 @@ class _Explanation:
 
     def note_difference(self, left: ast.expr, right: ast.expr, names: Names) -> None:
         try:
-            values: list[Any] = [Evaluation().value(side, names) for side in (left, right)]
+            values: list[Any] = [self.evaluation.value(side, names) for side in (left, right)]
         except EvaluationError:
             return
         if not all(isinstance(value, set | list) and 1 < len(value) < MAX_COMPARED for value in values):
@@ -117,15 +130,3 @@ def _is_chain(node: ast.expr) -> bool:
         case ast.Attribute(value=inner) | ast.Subscript(value=inner, slice=ast.Constant()):
             return _is_chain(inner)
     return isinstance(node, ast.Name)
-
-
-def _decides(connective: ast.boolop, operand: ast.expr, names: Names) -> bool:
-    """Whether an operand alone settles an `and` (it is false) or an `or` (it is true), or has no value."""
-    return _truth(operand, names) in (isinstance(connective, ast.Or), None)
-
-
-def _truth(node: ast.expr, names: Names) -> bool | None:
-    try:
-        return bool(Evaluation().value(node, names))
-    except EvaluationError:
-        return None

@@ -13,15 +13,22 @@ dicts, comprehensions, and calls of FUNCTIONS and of the public functions of har
 import ast
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
 from harness.observation import escaped
+from harness.values import MAX_SHOWN, Weights, shown, size
 
 # Under these names stand the values of a check; a loop variable cannot take one of them.
 ROOTS = ("inside", "host", "host_after", "config", "canary", "container", "start", "environment")
+
+
+def _sum(numbers: Iterable[Any]) -> Any:
+    """sum() of numbers only: beginning with a list it copies that again for each list that is added."""
+    return sum(numbers)
+
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "all": all,
@@ -31,15 +38,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sorted": sorted,
     "min": min,
     "max": max,
-    "sum": sum,
+    "sum": _sum,
     "abs": abs,
 }
 
 MAX_LENGTH = 4000  # characters of an expression
 MAX_DEPTH = 40  # levels of its syntax tree
 MAX_WORK = 1_000_000  # nodes evaluated, plus elements of what is built
+SHARE = 16  # elements of a value that are gone through in the time in which one node is evaluated
+LIGHT = 64  # the same of what they hold, which are compared only where all before them is equal
 MAX_BITS = 1024  # of an integer
-MAX_SHOWN = 200  # characters of a value or a source in a message
 
 BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -123,6 +131,9 @@ def parse(text: str) -> ast.expr:
     except (ValueError, MemoryError, RecursionError) as error:
         reason = str(error) or "nested too deeply"
         raise ExpressionError(f"the expression does not parse: {reason}") from None
+    for node in ast.walk(tree):  # first of all: no message could show a longer one
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > MAX_BITS:
+            raise ExpressionError(f"an integer of more than {MAX_BITS} bits")
     _require_allowed(tree, 0)
     return tree
 
@@ -264,8 +275,10 @@ def evaluate(text: str, scope: Names) -> Any:
 class Evaluation:
     """Evaluates syntax trees with one budget of work."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int = MAX_WORK) -> None:
+        self.budget = budget
         self.work = 0
+        self.weights = Weights()
 
     def value(self, node: ast.expr, names: Names) -> Any:
         self.spend(1)
@@ -305,7 +318,7 @@ class Evaluation:
                 before = self.value(left, names)
                 for comparison, other in zip(signs, others, strict=True):
                     after = self.value(other, names)
-                    self.spend((_size(before) + _size(after)) // 16)
+                    self.look_at(before, after)
                     result = COMPARE[type(comparison)](before, after)
                     if not result:
                         break
@@ -315,27 +328,27 @@ class Evaluation:
                 return self.value(body if self.value(test, names) else otherwise, names)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 values = [self.value(argument, names) for argument in arguments]
-                self.spend(sum(map(_size, values)) // 16)
+                self.look_at(*values)
                 named = {str(keyword.arg): self.value(keyword.value, names) for keyword in keywords}
                 return self.built(_function(name)(*values, **named))
             case ast.List(elts=elements):
-                return [self.value(element, names) for element in elements]
+                return self.built([self.value(element, names) for element in elements])
             case ast.Tuple(elts=elements):
-                return tuple(self.value(element, names) for element in elements)
+                return self.built(tuple(self.value(element, names) for element in elements))
             case ast.Set(elts=elements):
-                return {self.value(element, names) for element in elements}
+                return self.built({self.value(element, names) for element in elements})
             case ast.Dict(keys=keys, values=contents):
                 pairs = zip(keys, contents, strict=True)
-                return {self.value(key, names): self.value(content, names) for key, content in pairs if key}
+                return self.built({self.value(key, names): self.value(content, names) for key, content in pairs if key})
             case ast.ListComp(elt=element, generators=loops):
-                return [self.value(element, inner) for inner in self.turns(loops, names)]
+                return self.built([self.value(element, inner) for inner in self.turns(loops, names)])
             case ast.SetComp(elt=element, generators=loops):
-                return {self.value(element, inner) for inner in self.turns(loops, names)}
+                return self.built({self.value(element, inner) for inner in self.turns(loops, names)})
             case ast.GeneratorExp(elt=element, generators=loops):
                 return (self.value(element, inner) for inner in self.turns(loops, names))
             case ast.DictComp(key=key, value=content, generators=loops):
                 turns = self.turns(loops, names)
-                return {self.value(key, inner): self.value(content, inner) for inner in turns}
+                return self.built({self.value(key, inner): self.value(content, inner) for inner in turns})
         raise AssertionError(f"parse() let {ast.dump(node)} pass")
 
     def item(self, node: ast.expr, container: Any, key: Any) -> Any:
@@ -357,9 +370,9 @@ class Evaluation:
         if sign is ast.Mult:
             for many, times in ((left, right), (right, left)):
                 if isinstance(times, int):
-                    self.spend(_size(many) * max(times, 0))
+                    self.spend(size(many) * max(times, 0))
         else:
-            self.spend(_size(left) + _size(right))
+            self.spend(size(left) + size(right))
         return self.built(BINARY[sign](left, right))
 
     def turns(self, loops: list[ast.comprehension], names: Names) -> Iterator[Names]:
@@ -376,17 +389,17 @@ class Evaluation:
     def built(self, value: Any) -> Any:
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
             raise OverflowError(f"an integer of more than {MAX_BITS} bits")
-        self.spend(_size(value) // 16)
+        self.look_at(value)
         return value
+
+    def look_at(self, *values: Any) -> None:
+        """Pay for going through all that values hold, as who compares them does."""
+        self.spend(sum(map(size, values)) // SHARE + sum(map(self.weights.of, values)) // LIGHT)
 
     def spend(self, work: int) -> None:
         self.work += work
-        if self.work > MAX_WORK:
-            raise EvaluationError(f"the expression takes more than {MAX_WORK} steps")
-
-
-def _size(value: Any) -> int:
-    return len(value) if isinstance(value, str | list | tuple | set | dict) else 0
+        if self.work > self.budget:
+            raise EvaluationError(f"the expression takes more than {self.budget} steps")
 
 
 def _assigned(target: ast.expr, value: Any) -> dict[str, Any]:
@@ -400,15 +413,3 @@ def _assigned(target: ast.expr, value: Any) -> dict[str, Any]:
     for variable, part in zip(target.elts, values, strict=True):
         assigned |= _assigned(variable, part)
     return assigned
-
-
-def shown(value: Any) -> str:
-    """A value as messages show it: in Python's notation, escaped; a long one cut, with its size."""
-    if isinstance(value, set):
-        text = f"{{{', '.join(sorted(map(repr, value)))}}}" if value else "set()"
-    else:
-        text = repr(value)
-    if len(text) <= MAX_SHOWN:
-        return text
-    unit = "characters" if isinstance(value, str) else "elements"
-    return f"{text[:MAX_SHOWN]}… ({_size(value)} {unit})"

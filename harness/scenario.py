@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 from harness import expression, sabotage, yamlfile
 from harness.errors import ScenarioError
+from harness.hints import did_you_mean
 from harness.language import CheckEntry, Container, File, Known, Observe, Severity, Shape, laid_over, schema
 from harness.shapes import COMMAND, merged
-from harness.yamlfile import Document, Where, did_you_mean
+from harness.yamlfile import Document, Where
 
 HERE = Path(__file__).parent
 # In an installed package the probes stand inside the harness, in a checkout beside it.
@@ -229,7 +230,7 @@ class _Resolver:
 
         for name, canary in canaries.items():
             kind = canary if isinstance(canary, str) else canary.get("kind")
-            if kind not in kinds():
+            if str(kind) not in kinds():
                 hint = did_you_mean(str(kind), kinds())
                 self.problem((*where, "canaries", name), f"unknown kind of canary {kind!r}{hint}")
 
@@ -309,8 +310,7 @@ class _Needs:
             return
         self.all_inside = self.all_inside and any(name.partition(".")[0] == "inside" for name in names)
         for name in names:
-            root, _, rest = name.partition(".")
-            first = rest.split(".")[0]
+            root, first, *_ = [*name.split("."), ""]
             if root == "environment":
                 self.resolver.problem(where, "environment stands in `requires` only")
             elif root not in expression.ROOTS:

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from harness.explanation import explain
-from harness.expression import EvaluationError, evaluate, names, shown
+from harness.expression import EvaluationError, evaluate, names
 from harness.observation import escaped
 from harness.results import Failure
 from harness.scenario import Check, Expectation
+from harness.values import shown
 
 Answer = Mapping[str, Any]
 

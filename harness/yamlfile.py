@@ -10,7 +10,7 @@ all that stands after a second `---`.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -19,6 +19,9 @@ import yaml
 from msgspec import Struct, inspect
 
 from harness.errors import ScenarioError
+from harness.files import without_waiting
+from harness.hints import did_you_mean
+from harness.observation import escaped
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -75,24 +78,13 @@ class Document(NamedTuple):
         return _problem(self.path, self.keys[where], sentence)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'probe'?`, or what there is to choose from when nothing resembles the word."""
-    import difflib  # only a mistake pays for it
-
-    choices = sorted(known)
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; there is {', '.join(choices)}" if choices else ""
-
-
 def read(path: Path | str) -> Document:
     """The YAML document in a file.
 
     Raises ScenarioError if the file cannot be read, is not UTF-8 or is not the YAML that is allowed here.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=without_waiting) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ScenarioError(f"{path}:1:1: cannot read the file: {error.strerror}") from None
@@ -189,7 +181,7 @@ def _position(event: Any) -> Position:
 
 
 def _problem(path: str, position: Position, sentence: str) -> str:
-    return f"{path}:{position.line}:{position.column}: {sentence}"
+    return f"{path}:{position.line}:{position.column}: {escaped(sentence)}"
 
 
 def core(tree: Tree) -> Any:
@@ -287,7 +279,7 @@ class _Reader:
     def dictionary(self, tree: dict[str, Tree], kind: inspect.DictType, where: Where) -> dict[str, Any]:
         pattern = kind.key_type.pattern if isinstance(kind.key_type, inspect.StrType) else None
         for key in tree:
-            if pattern and not re.search(pattern, key):
+            if pattern and not re.fullmatch(pattern, key):  # fullmatch: a $ would let a newline stand behind it
                 sentence = f"the name {key!r} does not match {pattern}"
                 self.problems.append(self.document.key_problem((*where, key), sentence))
         if len(tree) < (kind.min_length or 0):
@@ -310,7 +302,7 @@ class _Reader:
 
 
 def _text(text: str, kind: Any) -> str:
-    if kind.pattern and not re.search(kind.pattern, text):
+    if kind.pattern and not re.fullmatch(kind.pattern, text):
         raise ValueError(f"does not match {kind.pattern}: {text!r}")
     if kind.min_length and not text.strip():
         raise ValueError("must not be empty")

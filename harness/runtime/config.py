@@ -136,7 +136,7 @@ def _walk(value: Any, path: str, shown: str, unknown: list[str] | None) -> Any:
     free = f"{path}.*" in KINDS or f"{path}.*" in BRANCHES
     kept = {}
     for key, item in value.items():
-        inner, inner_shown = f"{path}{dot}{'*' if free else key}", f"{shown}{dot}{_short(key)}"
+        inner, inner_shown = f"{path}{dot}{'*' if free else key}", f"{shown}{dot}{_short(key) or '(nothing)'}"
         if free and (reason := unfit(key)):
             raise ConfigError(f"config.json: {inner_shown}: the name has {reason}")
         if inner in KNOWN and (free or not set(".[*") & set(key)):

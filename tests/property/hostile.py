@@ -20,12 +20,26 @@ NUMBERS: tuple[object, ...] = (0, -1, 1, 4096, 2**31, 2**32 - 1, 2**63, 2**64, -
 PATHS = ("/", ".", "..", "../../..", "/../..", "//", "/proc/self/root", "/dev/null", "~", "a/../../b", "/a\tb", "-x")
 WORDS = (
     *("container.rootfs", "container.none", "container.command", "canary.bait.pid", "canary.bait", "a + b", "=", "%s"),
-    *("true", "no", "0755", "22:22", "0x1f", "{}", "[]", "*x", "&x y", "!!python/object:a.b c", "a: b", "# c", "1" * 60),
+    *(
+        "true",
+        "no",
+        "0755",
+        "22:22",
+        "0x1f",
+        "{}",
+        "[]",
+        "*x",
+        "&x y",
+        "!!python/object:a.b c",
+        "a: b",
+        "# c",
+        "1" * 60,
+    ),
 )
 
-scalars: st.SearchStrategy[Any] = st.sampled_from(
-    [*OF_NO_KIND, *TEXTS, *NUMBERS, *PATHS, *WORDS, True, False, "\ud800", "\r\n", "\x85\u2028", "\ufeff"]
-)
+STRANGE = (*TEXTS, *PATHS, *WORDS, "\ud800", "\r\n", "\x85\u2028", "\ufeff", "x" * 300)
+
+scalars: st.SearchStrategy[Any] = st.sampled_from([*OF_NO_KIND, *NUMBERS, *STRANGE, True, False])
 
 
 def _deep(kind: type, value: object) -> object:
@@ -42,6 +56,19 @@ values: st.SearchStrategy[Any] = st.one_of(
     st.builds(lambda value: [value] * MANY, scalars),
     st.builds(lambda value: {f"name{number}": value for number in range(MANY)}, scalars),
 )
+
+
+def like(value: object) -> st.SearchStrategy[Any]:
+    """What is of the same type: so it gets past the first look, as a changed text or a number beyond all others."""
+    if isinstance(value, bool):
+        return st.just(not value)
+    if isinstance(value, str):
+        return st.sampled_from(
+            [*STRANGE, f"{value}\n", f" {value}", f"{value}/..", f"/{value}", value * MANY, value[:-1]]
+        )
+    if isinstance(value, int):
+        return st.sampled_from([*NUMBERS, value + 1, value - 1, -value])
+    return values
 
 
 def places(document: Any) -> list[tuple[Any, Any]]:
@@ -69,7 +96,7 @@ def mutated(draw: st.DrawFn, documents: st.SearchStrategy[Any], most: int = 3) -
         here, key = draw(st.sampled_from(there))
         match draw(st.sampled_from(["put", "remove", "repeat", "rename", "move"])):
             case "put":
-                here[key] = draw(values)
+                here[key] = draw(like(here[key]) | like(here[key]) | values)
             case "remove":
                 del here[key]
             case "repeat" if isinstance(here, list):
@@ -77,7 +104,7 @@ def mutated(draw: st.DrawFn, documents: st.SearchStrategy[Any], most: int = 3) -
             case "repeat":
                 here |= {f"{key}{number}": copy.deepcopy(here[key]) for number in range(MANY)}
             case "rename" if isinstance(here, dict):
-                here[draw(st.sampled_from([*TEXTS, *WORDS, f"{key}s", f"{key}\n"]))] = here.pop(key)
+                here[draw(st.sampled_from([*STRANGE, f"{key}s", f"{key}\n"]))] = here.pop(key)
             case _:
                 other, name = draw(st.sampled_from(there))
                 if name in (other.keys() if isinstance(other, dict) else range(len(other))):

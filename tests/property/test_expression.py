@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.explanation import explain
-from harness.expression import FUNCTIONS, EvaluationError, ExpressionError, evaluate, names, shown
+from harness.expression import FUNCTIONS, EvaluationError, ExpressionError, evaluate, names
+from harness.values import shown
 
 SCOPE: dict[str, Any] = {
     "a": 3,

@@ -16,8 +16,8 @@ from harness.expression import (
     evaluate,
     names,
     parse,
-    shown,
 )
+from harness.values import shown
 
 SCOPE: dict[str, Any] = {
     "inside": {
@@ -221,6 +221,10 @@ def test_no_value(text: str, message: str) -> None:
         "[text + text for x in big]",
         "[big == big for x in big for y in big]",
         "[sum(big) for x in big for y in big]",
+        # What is small, and holds more than anybody could compare or print.
+        "[[[[0] * 900] * 900] * 900] * 900 == 1",
+        "[v for v in [[w, w, w, w, w, w, w, w, w, w] for w in [big, big, big, big]] for x in big if v == v + []]",
+        "set([(((big[0],) * 900,) * 900,) * 900]) == 1",
     ],
 )
 def test_work_is_bounded(text: str) -> None:
@@ -350,3 +354,23 @@ def test_hostile_values_are_escaped() -> None:
 
 def test_functions_are_the_ones_of_the_reference() -> None:
     assert set(FUNCTIONS) == {"all", "any", "len", "set", "sorted", "min", "max", "sum", "abs"}
+
+
+def test_a_sum_begins_with_no_list() -> None:
+    """It would copy what it has so far for each list that comes to it."""
+    with pytest.raises(EvaluationError, match=r"^sum\(\[\[1\]\] \* 9, \[\]\): _sum\(\) takes 1 positional argument"):
+        evaluate("sum([[1]] * 9, [])", {})
+
+
+@pytest.mark.parametrize("text", ["0x{}", "0x{}()", "-0x{}", "{{1: 2}}[0x{}]", "[1 for a[0x{}] in b]"])
+def test_no_integer_is_longer_than_it_can_be_shown(text: str) -> None:
+    with pytest.raises(ExpressionError, match="^an integer of more than 1024 bits$"):
+        parse(text.format("f" * 3900))
+
+
+def test_what_is_not_shown_is_not_written_out() -> None:
+    value: list[object] = [0]
+    for _ in range(12):
+        value = [value] * 900
+    assert shown(value) == f"{'[' * 13}{'0], [' * 40}"[:200] + "… (900 elements)"
+    assert shown({"a": (1,), "b": [(), {}, set()]}) == "{'a': (1,), 'b': [(), {}, set()]}"

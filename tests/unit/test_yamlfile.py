@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 
 from harness import yamlfile
 from harness.errors import ScenarioError
-from harness.yamlfile import Position, core, did_you_mean, parse, read, typed
+from harness.hints import did_you_mean
+from harness.yamlfile import Position, core, parse, read, typed
 
 
 class Inner(Struct, frozen=True, kw_only=True):
