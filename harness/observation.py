@@ -64,21 +64,24 @@ class Collector:
 
     def feed(self, data: bytes) -> list[Ready]:
         """Take the next bytes and return the probes that have begun to wait, each of them once."""
+        room = MAX_TOTAL - self.total
         self.total += len(data)
-        if self.total > MAX_TOTAL:
-            self.spoil(f"more than {MAX_TOTAL >> 20} MiB")
         if self.stray:  # nothing can be saved, and nothing more is kept
             return []
         waiting = []
-        *complete, rest = data.split(b"\n")
+        *complete, rest = data[:room].split(b"\n")  # how much comes at once must make no difference
         for piece in complete:
             ready = self.take(bytes(self.line + piece))
+            if self.stray:
+                return waiting
             self.line.clear()
-            if ready and not self.stray:
+            if ready:
                 waiting.append(ready)
         self.line += rest
         if len(self.line) > MAX_LINE:
             self.spoil(f"a line longer than {MAX_LINE >> 10} KiB")
+        if len(data) > room:
+            self.spoil(f"more than {MAX_TOTAL >> 20} MiB")
         return waiting
 
     def begun(self) -> bool:

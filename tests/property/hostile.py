@@ -6,7 +6,7 @@ A document is made of dicts, lists and scalars, as JSON and YAML have them: a co
 import contextlib
 import copy
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -39,7 +39,7 @@ WORDS = (
 
 STRANGE = (*TEXTS, *PATHS, *WORDS, "\ud800", "\r\n", "\x85\u2028", "\ufeff", "x" * 300)
 
-scalars: st.SearchStrategy[Any] = st.sampled_from([*OF_NO_KIND, *NUMBERS, *STRANGE, True, False])
+SCALARS = (*OF_NO_KIND, *NUMBERS, *STRANGE, True, False)
 
 
 def _deep(kind: type, value: object) -> object:
@@ -48,14 +48,20 @@ def _deep(kind: type, value: object) -> object:
     return value
 
 
-values: st.SearchStrategy[Any] = st.one_of(
-    scalars,
-    st.lists(scalars, max_size=3),
-    st.dictionaries(st.sampled_from([*TEXTS, "name", "type", "a"]), scalars, max_size=3),
-    st.builds(_deep, st.sampled_from([list, dict]), scalars),
-    st.builds(lambda value: [value] * MANY, scalars),
-    st.builds(lambda value: {f"name{number}": value for number in range(MANY)}, scalars),
-)
+def made_of(these: Sequence[object]) -> st.SearchStrategy[Any]:
+    """Values that are some of these, or hold some of them: a few, or many, or one deep inside."""
+    scalars: st.SearchStrategy[Any] = st.sampled_from(these)
+    return st.one_of(
+        scalars,
+        st.lists(scalars, max_size=3),
+        st.dictionaries(st.sampled_from([*TEXTS, "name", "type", "a"]), scalars, max_size=3),
+        st.builds(_deep, st.sampled_from([list, dict]), scalars),
+        st.builds(lambda value: [value] * MANY, scalars),
+        st.builds(lambda value: {f"name{number}": value for number in range(MANY)}, scalars),
+    )
+
+
+values = made_of(SCALARS)
 
 
 def like(value: object) -> st.SearchStrategy[Any]:

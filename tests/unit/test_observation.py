@@ -116,7 +116,8 @@ def test_a_probe_must_wait_for_its_canary() -> None:
         (line("a", content={"x": "y" * MAX_LINE}), "a line longer than 256 KiB"),
         (line("a")[:-1] + line("b"), "a line that is not JSON: "),
         (line("a") * 2 + b"x" * (MAX_LINE + 1), "a line longer than 256 KiB"),
-        (INIT + b"x\n" * (MAX_TOTAL // 2), "more than 4 MiB"),
+        (line("a") * (MAX_TOTAL // len(line("a"))), "more than 4 MiB"),
+        (b"x\n" * (MAX_TOTAL // 2), "a line that is not JSON: 'x'"),
     ],
 )
 def test_a_line_of_nobody_spoils_all(data: bytes, what: str) -> None:
