@@ -12,6 +12,7 @@ import msgspec
 
 from harness import environment
 from harness.errors import BadInput
+from harness.observation import escaped
 from harness.timing import Timing
 
 FORMAT = 1
@@ -209,7 +210,7 @@ def from_json(text: str | bytes, path: str = "results") -> Results:
             raise BadInput(f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof")
         results = msgspec.json.decode(text, type=Results)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path}: not a result list of isoproof: {one_line(error)}") from None
+        raise BadInput(f"{path}: not a result list of isoproof: {escaped(str(error))}") from None
     require_environment(results.environment, path)
     runtimes = {runtime.name for runtime in results.runtimes}
     identities: set[tuple[str, str, str]] = set()

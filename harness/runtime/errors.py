@@ -9,10 +9,16 @@
 The tree goes on in `harness.errors`; this half stands here because the runtime imports nothing outside itself.
 """
 
+LONGEST = 4000  # characters of a line: a path may have as many
+
 
 def on_one_line(text: str) -> str:
-    """Return a text with whatever would move the cursor, or hide, written out: `\\n`, `\\x1b`, `\\u202e`."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """Return a text with whatever would move the cursor, or hide, written out: `\\n`, `\\x1b`, `\\u202e`.
+
+    What is longer than any line that somebody reads is cut.
+    """
+    cut = "…" if len(text) > LONGEST else ""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:LONGEST]) + cut
 
 
 class IsoproofError(Exception):

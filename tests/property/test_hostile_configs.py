@@ -20,6 +20,8 @@ from harness.runtime.step import Hierarchy, Host
 from tests.property.hostile import assert_lines, in_time, mutated
 from tests.unit.wrong_values import parts_of, place
 
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 PATIENCE = 20  # seconds for one config, on a machine that is busy
 THOUSANDS = 5000
 

@@ -2,24 +2,30 @@
 
 import contextlib
 import inspect
+import io
 import json
 import tracemalloc
 from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness import declared
+from harness import cli, declared, report
 from harness.explanation import explain
 from harness.expression import EvaluationError, evaluate
 from harness.observation import MAX_LINE, MAX_TOTAL, Collector, NotAnObservation, parse_line
+from harness.results import Proof, to_json
 from tests.property.hostile import SCALARS, assert_lines, in_time, made_of, mutated
+from tests.unit.test_results import a_failure, a_result, some_results
 
 NONCE = "ab" * 16
 NAMES = ["a", "b", "c"]
 WAITING = ["b"]  # those that are to wait for the host
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 PATIENCE = 20  # seconds for one stream, on a machine that is busy
 
 
@@ -98,7 +104,7 @@ def test_any_stream_has_one_outcome_wherever_it_is_cut(data: bytes, cuts: list[i
     for name, observation in answer.items():
         assert len(observation) == 1
         if "error" in observation:
-            assert_lines(observation["error"], 6000)
+            assert_lines(observation["error"])
         else:
             said = [piece for piece in data.split(b"\n") if _is_about(piece, name)]
             assert len(said) == (2 if b'"ready"' in b"".join(said) else 1)
@@ -153,4 +159,36 @@ def test_what_expectations_call_says_why_facts_are_no_good(function: tuple[str, 
         with contextlib.suppress(EvaluationError):
             evaluate(text, {"inside": facts})
         for source, value in explain(text, {"inside": facts}):
-            assert_lines(f"{source}\n{value}", 6000)
+            assert_lines(f"{source}\n{value}")
+
+
+RESULTS = json.loads(
+    to_json(
+        some_results(
+            a_result(answers=[("inside.a", "1")], proofs=[Proof("skip-ns=uts", "proven")], command="runc run x"),
+            a_result("uts-b", "fail", failures=[a_failure()], reason="it fails"),
+            a_result("uts-b", "xfail", runtime="runc", shape="userns"),
+            a_result("uts-c", "skip", reason="not here"),
+        )
+    )
+) | {"reaches": [{"sabotage": "skip-ns=uts", "own": ["uts-a"], "red": ["uts-a", "uts-b"]}]}
+
+
+@given(mutated(st.just(RESULTS)), st.sampled_from([*report.names(), "--matrix"]))
+@example(RESULTS, "--matrix")
+def test_any_list_of_results_is_told_or_refused_with_one_line(
+    tmp_path_factory: pytest.TempPathFactory, document: Any, form: str
+) -> None:
+    path = tmp_path_factory.mktemp("reports") / "isolation.json"
+    path.write_bytes(encoded(document))
+    said, told = io.StringIO(), io.StringIO()
+    options = ["--matrix", "--reports", str(path.parent)] if form == "--matrix" else ["--format", form]
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(told), in_time(PATIENCE):
+        status = cli.main(["report", str(path), *options])
+    if status == 2:
+        assert told.getvalue() == ""
+        assert_lines(said.getvalue().removesuffix("\n"))
+        assert said.getvalue().count("\n") == 1
+    else:
+        assert all(line.isprintable() for line in told.getvalue().split("\n")) or form != "terminal"
+        told.getvalue().encode()  # a reader may be a file

@@ -364,7 +364,7 @@ def test_a_sum_begins_with_no_list() -> None:
 
 @pytest.mark.parametrize("text", ["0x{}", "0x{}()", "-0x{}", "{{1: 2}}[0x{}]", "[1 for a[0x{}] in b]"])
 def test_no_integer_is_longer_than_it_can_be_shown(text: str) -> None:
-    with pytest.raises(ExpressionError, match="^an integer of more than 1024 bits$"):
+    with pytest.raises(ExpressionError, match=r"^an integer of more than 1024 bits$"):
         parse(text.format("f" * 3900))
 
 
