@@ -7,9 +7,7 @@ have, set-user-ID programs, devices, absolute symbolic links and files behind th
 has no meaning in an image, or no end, is refused when the session begins.
 """
 
-import bz2
 import contextlib
-import gzip
 import hashlib
 import json
 import lzma
@@ -20,28 +18,21 @@ import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from harness import bait
+from harness.archive import Count, members, open_archive
 from harness.errors import BadInput
+from harness.files import without_waiting
 
 DIRECTORY, ARCHIVE = "directory", "archive"  # the forms of an image without parts
-LARGEST = 2 << 30  # bytes of an image unpacked: it is held in memory
-MOST = 250_000  # members of its archives
-LONGEST_READ = 1 << 20  # bytes that tarfile may ask for at once; more is no header, but a trap
-LONGEST_JSON = LONGEST_READ - 1
+LONGEST_JSON = 1 << 20  # bytes
 DEEPEST = 4  # indexes in indexes
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-COMPRESSED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),  # type: ignore[dict-item, return-value]
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-}
-ZSTD = b"\x28\xb5\x2f\xfd"
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"  # image-spec layer.md "Whiteouts"
 # What is raised while nonsense is read: damaged archives, JSON that is none or something else than a manifest.
 NONSENSE = (
@@ -97,8 +88,8 @@ def check(image: Image) -> None:
     count = Count()
     with _reading(image.path), _layers(image) as layers:
         for name, file in layers:
-            with _tar(name, file) as archive:
-                for _member in _members(archive, count):
+            with open_archive(name, file) as archive:
+                for _member in members(archive, count):
                     pass
             _verify(name, file)
 
@@ -121,27 +112,11 @@ def provide(image: Image, directory: Path) -> None:
         pass  # it has said so, and nothing more is wanted of it
 
 
-class Count:
-    """What has been met of an image so far, and is not to grow without end."""
-
-    def __init__(self) -> None:
-        self.members = self.bytes = 0
-
-    def add(self, size: int) -> None:
-        """Count one more member; raises BadInput for one too many."""
-        self.members += 1
-        self.bytes += size
-        if self.members > MOST:
-            raise BadInput(f"it has more than {MOST} members")
-        if self.bytes > LARGEST:
-            raise BadInput(f"it is larger than {LARGEST >> 20} MiB when it is unpacked")
-
-
 def _unpack(image: Image, directory: Path) -> None:
     """Unpack all layers of an archive, one over the other; the process has no other root afterwards."""
     with contextlib.ExitStack() as undo:
         layers = undo.enter_context(_layers(image))
-        opened = [(name, file, undo.enter_context(_tar(name, file))) for name, file in layers]
+        opened = [(name, file, undo.enter_context(open_archive(name, file))) for name, file in layers]
         os.chroot(directory)
         os.chdir("/")
         os.umask(0o022)
@@ -149,14 +124,14 @@ def _unpack(image: Image, directory: Path) -> None:
         for _name, _file, archive in opened:
             if layered:
                 _uncover(archive)
-            for member in _members(archive, count):
+            for member in members(archive, count):
                 if not layered or not PurePosixPath(member.name).name.startswith(WHITEOUT):
                     _extract(archive, member)
 
 
 def _uncover(archive: tarfile.TarFile) -> None:
     """Remove what a layer says is not there any more; all of it is in the layers below, so this comes first."""
-    for member in _members(archive, Count()):
+    for member in members(archive, Count()):
         parent, name = os.path.split(f"/{member.name}")
         if name == OPAQUE:
             for entry in os.listdir(parent) if os.path.isdir(parent) else []:
@@ -197,56 +172,16 @@ def _remove(path: str) -> None:
             os.unlink(path)
 
 
-def _members(archive: tarfile.TarFile, count: Count) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of an archive, from its beginning; raises BadInput for one that no image has."""
-    for member in archive:
-        if member.size < 0:
-            raise BadInput(f"{member.name!r}: a negative size")
-        count.add(member.size)
-        for kind, path in (("name", member.name), ("hard link", member.linkname if member.islnk() else "")):
-            if ".." in path.split("/"):
-                raise BadInput(f"{path!r}: a {kind} with '..' leads out of the image")
-        if not (member.isreg() or member.isdir() or member.issym() or member.islnk() or member.isdev()):
-            raise BadInput(f"{member.name!r}: a member of unknown type {member.type!r}")
-        member.name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-        yield member
-
-
-class _Bounded:
-    """A file of which nobody reads without end at once: a header says how long it is, and compressed it is short."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= LONGEST_READ:
-            raise BadInput(f"a header is longer than {LONGEST_READ >> 10} KiB")
-        return self._file.read(size)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-@contextlib.contextmanager
-def _tar(name: str, file: IO[bytes]) -> Iterator[tarfile.TarFile]:
-    file.seek(0)
-    magic = file.read(6)
-    file.seek(0)
-    if magic.startswith(ZSTD):
-        raise BadInput(
-            f"{name} is compressed by zstd, which this cannot read; `skopeo copy --dest-compress-format gzip`"
-        )
-    plain = next((opener(file) for start, opener in COMPRESSED.items() if magic.startswith(start)), file)
-    with tarfile.open(fileobj=_Bounded(plain), mode="r:") as archive:
-        yield archive
-
-
 class _Folder:
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
     def open(self, name: str) -> IO[bytes]:
-        return (self.path / name).open("rb")
+        file = open(self.path / name, "rb", opener=without_waiting)
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise BadInput(f"{name}: it is no file")  # a device may have no end
+        return file
 
 
 class _Archive:
@@ -266,8 +201,8 @@ def _store(path: str, form: str = "") -> Iterator[tuple[str, Store | None]]:
     if os.path.isdir(path):
         yield "OCI layout", _Folder(path)
         return
-    with open(path, "rb") as file, _tar(path, file) as archive:
-        names = {member.name for member in _members(archive, Count())} if form != ARCHIVE else ()
+    with open(path, "rb") as file, open_archive(path, file) as archive:
+        names = {member.name for member in members(archive, Count())} if form != ARCHIVE else ()
         if "index.json" in names and "oci-layout" in names:
             yield "OCI archive", _Archive(archive)
         elif "manifest.json" in names:
@@ -335,7 +270,7 @@ def _json(store: Store, name: str) -> Any:
     with store.open(name) as file:
         text = file.read(LONGEST_JSON + 1)
     if len(text) > LONGEST_JSON:
-        raise BadInput(f"{name} is larger than {LONGEST_READ >> 10} KiB")
+        raise BadInput(f"{name} is larger than {LONGEST_JSON >> 10} KiB")
     return json.loads(text)
 
 

@@ -66,13 +66,13 @@ class Collector:
         """Take the next bytes and return the probes that have begun to wait, each of them once."""
         room = MAX_TOTAL - self.total
         self.total += len(data)
-        if self.stray:  # nothing can be saved, and nothing more is kept
+        if self.spoiled():  # nothing can be saved, and nothing more is kept
             return []
         waiting = []
         *complete, rest = data[:room].split(b"\n")  # how much comes at once must make no difference
         for piece in complete:
             ready = self.take(bytes(self.line + piece))
-            if self.stray:
+            if self.spoiled():
                 return waiting
             self.line.clear()
             if ready:
@@ -83,6 +83,10 @@ class Collector:
         if len(data) > room:
             self.spoil(f"more than {MAX_TOTAL >> 20} MiB")
         return waiting
+
+    def spoiled(self) -> bool:
+        """Whether somebody else has written, too, so that there are no observations at all."""
+        return self.stray is not None
 
     def begun(self) -> bool:
         """Whether any observation has been made."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness import image
+from harness import archive, image
 from harness.errors import BadInput
 
 Member = tuple[str, bytes | dict[str, Any]]
@@ -138,8 +138,8 @@ def test_the_digest_of_a_directory_is_that_of_its_contents(tmp_path: Path) -> No
 def test_what_no_image_has_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[Member], complaint: str
 ) -> None:
-    monkeypatch.setattr(image, "MOST", 5)
-    monkeypatch.setattr(image, "LARGEST", 100)
+    monkeypatch.setattr(archive, "MOST", 5)
+    monkeypatch.setattr(archive, "LARGEST", 100)
     path = tmp_path / "root.tar"
     path.write_bytes(tar(members))
     with pytest.raises(BadInput) as raised:
