@@ -97,6 +97,20 @@ class Bounded:
         return getattr(self._file, name)
 
 
+def _hold(member: tarfile.TarInfo) -> None:
+    """Raise BadInput for a member that no image has."""
+    for kind, path in (("name", member.name), ("hard link", member.linkname if member.islnk() else "")):
+        if ".." in path.split("/"):
+            raise BadInput(f"{path!r}: a {kind} with '..' leads out of the image")
+    if not (member.isreg() or member.isdir() or member.issym() or member.islnk() or member.isdev()):
+        raise BadInput(f"{member.name!r}: a member of unknown type {member.type!r}")
+    if "\0" in f"{member.name}{member.linkname}":
+        raise BadInput(f"{member.name!r}: a name with a NUL in it, which the kernel would take for its end")
+    numbers = (member.uid, member.gid, member.devmajor, member.devminor)
+    if not all(0 <= number < 1 << 32 for number in numbers) or not abs(member.mtime) < 1 << 40:  # not a number is not
+        raise BadInput(f"{member.name!r}: an owner, a time or a device's number that cannot be")
+
+
 def _hold_records(data: bytes) -> None:
     """Raise BadInput where a pax header is not one record after the other."""
     if NUMBER.search(data):
@@ -134,11 +148,7 @@ def members(archive: tarfile.TarFile, count: Count) -> Iterator[tarfile.TarInfo]
         if member.size < 0:
             raise BadInput(f"{member.name!r}: a negative size")
         count.add(member.size, file.header, len(member.pax_headers) + len(member.sparse or ()))
-        for kind, path in (("name", member.name), ("hard link", member.linkname if member.islnk() else "")):
-            if ".." in path.split("/"):
-                raise BadInput(f"{path!r}: a {kind} with '..' leads out of the image")
-        if not (member.isreg() or member.isdir() or member.issym() or member.islnk() or member.isdev()):
-            raise BadInput(f"{member.name!r}: a member of unknown type {member.type!r}")
+        _hold(member)
         member.name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
         file.take_data()
         yield member

@@ -185,10 +185,13 @@ class _Folder:
 
 
 class _Archive:
-    def __init__(self, archive: tarfile.TarFile) -> None:
+    def __init__(self, archive: tarfile.TarFile, names: set[str]) -> None:
         self.archive = archive
+        self.names = names
 
     def open(self, name: str) -> IO[bytes]:
+        if name not in self.names:
+            raise KeyError(name)
         file = self.archive.extractfile(name)
         if file is None:
             raise BadInput(f"{name}: it is no file")
@@ -202,11 +205,11 @@ def _store(path: str, form: str = "") -> Iterator[tuple[str, Store | None]]:
         yield "OCI layout", _Folder(path)
         return
     with open(path, "rb") as file, open_archive(path, file) as archive:
-        names = {member.name for member in members(archive, Count())} if form != ARCHIVE else ()
+        names = {member.name for member in members(archive, Count())} if form != ARCHIVE else set()
         if "index.json" in names and "oci-layout" in names:
-            yield "OCI archive", _Archive(archive)
+            yield "OCI archive", _Archive(archive, names)
         elif "manifest.json" in names:
-            yield "Docker archive", _Archive(archive)
+            yield "Docker archive", _Archive(archive, names)
         else:
             yield ARCHIVE, None
 

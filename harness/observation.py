@@ -68,7 +68,7 @@ class Collector:
         self.total += len(data)
         if self.spoiled():  # nothing can be saved, and nothing more is kept
             return []
-        waiting = []
+        waiting: list[Ready] = []
         *complete, rest = data[:room].split(b"\n")  # how much comes at once must make no difference
         for piece in complete:
             ready = self.take(bytes(self.line + piece))
