@@ -2,7 +2,7 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision matrix bench bench-compare test lint format environment clean
+.PHONY: help verify prove precision matrix bench bench-compare test fuzz-parsers lint format environment clean
 
 VENV := .venv
 ARGS :=
@@ -43,6 +43,11 @@ bench-compare: environment ## measure our own starts again, and say whether they
 test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ $(ARGS)
 
+# atheris is there for some Pythons and machines only; where it is not, that is said, and nothing else happens.
+fuzz-parsers: environment ## look for inputs that break a parser, by atheris: ARGS="yamlfile -max_total_time=600"
+	@$(VENV)/bin/python -m pip install --quiet --only-binary :all: --group fuzzing 2>/dev/null || true
+	nice $(VENV)/bin/python -m tests.fuzzing $(ARGS)
+
 lint: environment ## run only the linters, the type checker and the rules of the repository
 	$(PYTEST) tests/test_repository.py tests/test_catalogue.py $(ARGS)
 
@@ -71,5 +76,5 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean: ## remove the environment and every cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzzing .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
