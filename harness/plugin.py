@@ -91,6 +91,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.suffix == ".yaml" and file_path.parent.name == "scenarios":
+        if not file_path.name.isprintable():  # it would stand in every result, and pytest cannot write it down either
+            said = f"{os.path.relpath(file_path)}:1:1: the name of the file is no text that can be printed"
+            raise pytest.Collector.CollectError(str(BadInput(said)))
         return ScenarioFile.from_parent(parent, path=file_path)
     return None
 
