@@ -155,6 +155,8 @@ def _require_allowed(node: ast.AST, depth: int) -> None:
             for comparison, side in zip(ops, sides, strict=True):
                 if isinstance(comparison, ast.Is | ast.IsNot) and not _is_singleton(side):
                     raise ExpressionError("`is` compares only with None, True and False; write ==")
+        case ast.Tuple(elts=parts) if any(isinstance(part, ast.Slice) for part in parts):
+            raise ExpressionError("several slices at once are not part of the language")
         case ast.Dict(keys=keys) if None in keys:
             raise ExpressionError("`**` in a dict is not part of the language")
         case ast.keyword(arg=None):

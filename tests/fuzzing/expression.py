@@ -1,11 +1,12 @@
 """Expressions of `expect`: the value that Python would give, or a reason why there is none; and the parts of it."""
 
+import ast
 import contextlib
 from collections.abc import Iterator
 
 from harness import declared
 from harness.explanation import explain
-from harness.expression import FUNCTIONS, ROOTS, EvaluationError, ExpressionError, evaluate, names
+from harness.expression import FUNCTIONS, ROOTS, EvaluationError, ExpressionError, evaluate, names, parse
 from harness.scenario import load
 from tests.fuzzing.yamlfile import SCENARIOS
 from tests.property.test_expression import BINARIES, PIECES, SCOPE, python, same
@@ -37,7 +38,8 @@ def once(data: bytes) -> None:
     except (EvaluationError, ExpressionError):
         pass
     else:
-        assert same(value, python(text.strip())), (value, python(text.strip()))
+        if not any(isinstance(node, ast.Attribute) for node in ast.walk(parse(text))):  # which Python's dicts have not
+            assert same(value, python(text.strip())), (value, python(text.strip()))
     with contextlib.suppress(EvaluationError, ExpressionError):
         evaluate(text, OTHERS)
     with contextlib.suppress(ExpressionError):

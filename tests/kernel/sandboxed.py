@@ -29,7 +29,10 @@ class Sandbox:
 
     def run(self, inside: Facts | None = None, deadline: float = 20.0, **changes: Any) -> Facts:
         """Run a container of the default config with a merge patch."""
-        config = shapes.merged(shapes.config([Container()], 0, 0), changes)
+        return self.start(shapes.merged(shapes.config([Container()], 0, 0), changes), deadline, inside)
+
+    def start(self, config: Facts, deadline: float, inside: Facts | None = None) -> Facts:
+        """Run a container of a config, with the probes in it."""
         request = {"runtime": self.runtime, "config": config, "inside": {"init": {"probe": "init"}, **(inside or {})}}
         return self._host.run(request, deadline)
 

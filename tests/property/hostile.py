@@ -15,7 +15,7 @@ from tests.unit.wrong_values import OF_NO_KIND
 from tests.unit.wrong_values import TEXTS as WRONG_TEXTS
 
 MANY = 300  # times that something stands there which was meant to stand there once
-DEEP = 500  # levels, more than any reader goes down
+DEEP = 100  # levels, more than any reader goes down, and less than Hypothesis
 
 NUMBERS: tuple[object, ...] = (0, -1, 1, 4096, 2**31, 2**32 - 1, 2**63, 2**64, -(2**63) - 1, 0.5, -0.0, 1e308)
 PATHS = ("/", ".", "..", "../../..", "/../..", "//", "/proc/self/root", "/dev/null", "~", "a/../../b", "/a\tb", "-x")

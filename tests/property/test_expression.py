@@ -97,6 +97,9 @@ def test_explanation_shows_values_of_parts(text: str) -> None:
 @example("a." * 1999 + "a")
 @example("a" + "[0]" * 1300)
 @example("[" * 90 + "]" * 90)
+@example("b[1:2, 3]")
+@example("0x" + "f" * 3900 + "()")
+@example("[[[[0] * 900] * 900] * 900] * 900 == 1")
 def test_any_text_has_a_value_or_a_reason(text: str) -> None:
     with contextlib.suppress(ExpressionError, EvaluationError):
         evaluate(text, SCOPE)
