@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--one"]:
         fuzz(arguments[1], arguments[2:])
     if importlib.util.find_spec("atheris") is None:
-        print("fuzz-parsers: atheris is not here; it comes for CPython 3.11 to 3.13 on x86_64. Nothing is done.")
+        print("fuzz-parsers: atheris is not here; it comes for CPython 3.11 to 3.14 on x86_64. Nothing is done.")
         return 0
     wanted = [name for name in arguments[:1] if name in PARSERS]
     options = arguments[len(wanted) :]
