@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.property.hostile import mutated
 from tests.unit.test_image import layout, tar
 
-OUTSIDE = "/outside"  # where what must stay as it is lies, for whoever unpacks
+OUTSIDE = "/tmp"  # where what must stay as it is lies, for whoever unpacks
 NAMES = (
     *("a", "b", "a/b", "a/b/c", "dir/", "./a", "//a", "/a", ".", "/", "", "a/./b", "a//b", "ü", "x" * 101, "y" * 300),
     *("../a", "a/../..", "..", "a/..", f"../..{OUTSIDE}/secret", f"{OUTSIDE}/secret", "a\n\x1b[2Jb", "\udcff", "-x"),

@@ -121,12 +121,16 @@ def mutated(draw: st.DrawFn, documents: st.SearchStrategy[Any], most: int = 3) -
     return document
 
 
+class Late(Exception):
+    """Something has taken too long; of no kind that anybody expects, such as TimeoutError, which is an OSError."""
+
+
 @contextlib.contextmanager
 def in_time(seconds: int) -> Iterator[None]:
     """Fail where something hostile makes us work without end."""
 
     def fail(_number: int, _frame: object) -> None:
-        raise TimeoutError(f"it takes longer than {seconds} seconds")
+        raise Late(f"it takes longer than {seconds} seconds")
 
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(seconds)

@@ -94,6 +94,7 @@ def fed(data: bytes, cuts: list[int]) -> tuple[dict[str, Any], list[str]]:
 @example(b"".join(map(encoded, GOOD)), [1, 50])
 @example(b"x\n" + b"\n" * MAX_TOTAL, [5])
 @example(encoded(GOOD[0]) * (MAX_TOTAL // len(encoded(GOOD[0])) + 1), [300, 10**9])
+@example(encoded(GOOD[0]) * (MAX_TOTAL // len(encoded(GOOD[0])) + 1) + b"x\n", [-3])
 @example(b"x" * (MAX_LINE + 1) + b"\n", [MAX_LINE])
 def test_any_stream_has_one_outcome_wherever_it_is_cut(data: bytes, cuts: list[int]) -> None:
     with in_time(PATIENCE):
