@@ -144,7 +144,7 @@ def _pivot() -> list[Step]:
 def attach(config: Config, host: Host) -> list[Step]:
     """Put every mount in its place, in the order of the config, which the runtime-spec demands."""
     steps = []
-    made: set[str] = set()
+    made: dict[str, list[str]] = {}  # each directory that is there, and those that were made in it
     dev, kept = devices.own(config), mountsources.kept(config)
     for index, (mount, taken) in enumerate(zip(config.get("mounts", []), mountsources.handles(config), strict=True)):
         options = parse(mount)
@@ -166,7 +166,7 @@ def attach(config: Config, host: Host) -> list[Step]:
                 calls = _place(place, is_file, made) + _move(taken, place)
             if index not in kept:
                 calls += (Call("close", (Saved(taken),)),)
-        made = {path for path in made if not path.startswith(place + "/")}
+        _cover(place, made)
         steps.append(Step(name, why, calls))
     return steps
 
@@ -273,7 +273,14 @@ def _reach(path: str, flags: O = O.PATH | O.CLOEXEC) -> tuple[Call, ...]:
     return (Call("openat2", (AT_FDCWD, path, Packed(how, f"{flags}, RESOLVE_NO_MAGICLINKS"), len(how)), saves="place"),)
 
 
-def _place(target: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
+def _cover(place: str, made: dict[str, list[str]]) -> None:
+    """Forget what was made below a place: a mount lies over it now."""
+    below = made.get(place, [])
+    while below:
+        below += made.pop(below.pop(), [])
+
+
+def _place(target: str, is_file: bool, made: dict[str, list[str]]) -> tuple[Call, ...]:
     """Return the calls that make the place for a mount, and every directory above it not yet known to be there."""
     calls: tuple[Call, ...] = ()
     parts = target.strip("/").split("/")
@@ -289,7 +296,8 @@ def _place(target: str, is_file: bool, made: set[str]) -> tuple[Call, ...]:
         calls += (_make(where, name, is_file and end == len(parts)),)
         if isinstance(where, Saved):
             calls += (Call("close", (where,)),)
-        made.add(path)
+        made[path] = []
+        made.get(above, []).append(path)
     return calls
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import io
 import os
 import sys
 import tarfile
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness import image
+from harness import archive, image
 from harness.errors import BadInput, HarnessError
 from harness.runtime.syscalls import AT, AT_FDCWD, MOUNT_ATTR, MS, invoke, mount_attr
 from tests.kernel.throwaway import in_throwaway
@@ -131,6 +132,12 @@ def test_nobody_waits_for_a_part_that_is_no_file(kind: str, name: str, tmp_path:
     else:
         place.symlink_to({"endless": "/dev/zero", "loop": place.name}[kind])
     assert refused(tmp_path)
+
+
+def test_nobody_unpacks_what_lies_beyond_the_end_of_any_image() -> None:
+    """On the way to the next header all of it would be: a kilobyte of gzip is a mebibyte of zeros."""
+    with pytest.raises(BadInput, match=r"^it is larger than 2048 MiB when it is unpacked$"):
+        archive.Bounded(io.BytesIO()).seek(1 << 33)
 
 
 def test_what_is_behind_the_members_of_a_damaged_archive_is_not_lost_in_silence(tmp_path: Path) -> None:

@@ -182,6 +182,8 @@ RESULTS = json.loads(
 
 @given(mutated(st.just(RESULTS)), st.sampled_from([*report.names(), "--matrix"]))
 @example(RESULTS, "--matrix")
+@example(RESULTS | {"format": "x" * 100_000}, "terminal")
+@example(RESULTS | {"x" * 100_000: 1}, "--matrix")
 def test_any_list_of_results_is_told_or_refused_with_one_line(
     tmp_path_factory: pytest.TempPathFactory, document: Any, form: str
 ) -> None:

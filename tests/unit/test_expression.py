@@ -224,6 +224,7 @@ def test_no_value(text: str, message: str) -> None:
         "[sum(big) for x in big for y in big]",
         # What is small, and holds more than anybody could compare or print.
         "[[[[0] * 900] * 900] * 900] * 900 == 1",
+        "{(((0,) * 900,) * 900,) * 900}",
         "[v for v in [[w, w, w, w, w, w, w, w, w, w] for w in [big, big, big, big]] for x in big if v == v + []]",
         "set([(((big[0],) * 900,) * 900,) * 900]) == 1",
     ],
