@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from harness import cli, yamlfile
@@ -93,6 +93,7 @@ def assert_mistakes_have_their_places(said: str, path: Path, text: bytes) -> Non
         assert 1 <= int(found[1]) <= lines + 1
 
 
+@settings(max_examples=60)  # of each kind; a shape with all calls of a profile takes a while
 @pytest.mark.parametrize("kind", LOADERS)
 @given(data=st.data())
 def test_a_changed_file_is_read_or_each_mistake_has_its_place(kind: str, folder: Path, data: st.DataObject) -> None:
