@@ -44,6 +44,7 @@ RARE = (
     "process.landlock",
     "process.selinuxLabel",
 )
+RARITY = 6  # how much more often others are drawn
 MOST = 8  # parts of a config that are not as in the default one
 WORDS = ("tmpfs", "bind", "ro", "5", "memory.high", "read")  # texts that mean something in one field or another
 
@@ -55,10 +56,12 @@ def _part(path: str) -> str:
     return ".".join(words[:depth]).partition("[")[0]
 
 
-PARTS = [part for part in dict.fromkeys(_part(field.path) for field in FIELDS) if part not in DRAWN_FIRST]
+def parts() -> list[str]:
+    """Return the parts of a config that may be drawn, in the order of the table."""
+    return [part for part in dict.fromkeys(_part(field.path) for field in FIELDS) if part not in DRAWN_FIRST]
 
 
-def _drawn(path: str, world: World) -> Strategy:
+def drawn(path: str, world: World) -> Strategy:
     """Return values of what stands at a path of the table: by its rule, by its kind, or by what is below it."""
     if path in RULES:
         return RULES[path](world)
@@ -66,11 +69,11 @@ def _drawn(path: str, world: World) -> Strategy:
         return values(KINDS[path])
     below = sorted({_step(path, field.path) for field in FIELDS} - {""})
     if below == ["[]"]:
-        item = _drawn(f"{path}[]", world)
+        item = drawn(f"{path}[]", world)
         return st.just([]) if item.is_empty else st.lists(item, max_size=3)
     if below == ["*"]:
-        return st.dictionaries(NAMES, _drawn(f"{path}.*", world), max_size=2)
-    return st.fixed_dictionaries({}, optional={key: _drawn(f"{path}.{key}", world) for key in below})
+        return st.dictionaries(NAMES, drawn(f"{path}.*", world), max_size=2)
+    return st.fixed_dictionaries({}, optional={key: drawn(f"{path}.{key}", world) for key in below})
 
 
 def _step(above: str, path: str) -> str:
@@ -91,13 +94,17 @@ def configs(draw: st.DrawFn) -> Config:
         config["linux"] |= {"uidMappings": world.mappings(), "gidMappings": world.mappings()}
     if "uts" not in world.own:
         del config["hostname"]
-    usual = [part for part in PARTS if part not in RARE]
-    chosen = draw(st.lists(st.sampled_from(usual), unique=True, max_size=MOST))
-    if draw(st.integers(0, 30)) == 30:
-        chosen.append(draw(st.sampled_from(RARE)))
-    for part in chosen:
-        _put(config, part, draw(_drawn(part, world)))
+    for part, value in draw(st.lists(_changes(world), unique_by=lambda change: change[0], max_size=MOST)):
+        _put(config, part, value)
     return config
+
+
+@st.composite
+def _changes(draw: st.DrawFn, world: World) -> tuple[str, Any]:
+    """Draw a part and what stands there: one after the other, so that they go together when a config is shrunk."""
+    usual = [part for part in parts() if part not in RARE]
+    part = draw(st.sampled_from(usual * RARITY + list(RARE)))
+    return part, draw(drawn(part, world))
 
 
 def _put(config: Config, part: str, value: Any) -> None:
