@@ -51,7 +51,7 @@ def _mounts(draw: st.DrawFn, world: World) -> list[Config]:
             found.append({"destination": place, "type": "tmpfs", "source": "tmpfs", "options": options})
         else:
             found.append(draw(_mount(place, world)))
-    if draw(st.booleans()):
+    if draw(st.booleans()) and not (world.mapped and "cgroup" not in world.own):
         found.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
     if draw(st.booleans()):
         options = draw(_options([*FLAGS, *([] if world.mapped else LESS)]))
