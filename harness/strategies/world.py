@@ -63,12 +63,11 @@ Rule = Callable[[World], Strategy]
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def _worlds(draw: st.DrawFn) -> World:
     """Draw namespaces: the usual ones but for a few, and perhaps more; some of the few are joined instead."""
-    without = draw(st.sets(st.sampled_from(sorted(set(USUAL) - {"mount"}))))
-    more = draw(st.sets(st.sampled_from(sorted(set(NAMESPACES) - set(USUAL)))))
-    joined = draw(st.sets(st.sampled_from(sorted(without)))) if without else set()
-    extents = draw(_extents()) if "user" in more else ()
+    without, more = draw(FEWER), draw(MORE)
+    joined = {name for name in sorted(without) if draw(st.booleans())}
+    extents = draw(EXTENTS) if "user" in more else ()
     return World(frozenset(set(USUAL) - without | more), frozenset(joined), extents)
 
 
@@ -80,11 +79,18 @@ def _extents(draw: st.DrawFn) -> tuple[tuple[int, int, int], ...]:
     """
     found = []
     inside, outside = 0, FIRST_ID
-    gaps = st.integers(0, 1000)
-    for size, gap, other in draw(st.lists(st.tuples(st.integers(TTY + 1, IDS), gaps, gaps), min_size=1, max_size=3)):
+    for size, gap, other in draw(SIZES):
         found.append((inside, outside, size))
         inside, outside = inside + size + gap, outside + size + other
     return tuple(found)
+
+
+FEWER = st.sets(st.sampled_from(sorted(set(USUAL) - {"mount"})))
+MORE = st.sets(st.sampled_from(sorted(set(NAMESPACES) - set(USUAL))))
+GAPS = st.integers(0, 1000)
+SIZES = st.lists(st.tuples(st.integers(TTY + 1, IDS), GAPS, GAPS), min_size=1, max_size=3)
+EXTENTS = _extents()
+WORLDS = _worlds()
 
 
 @functools.cache
