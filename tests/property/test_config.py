@@ -24,6 +24,7 @@ HOST = Host(
     "isoproof-1",
     "/r",
     kernel=(6, 18),
+    addresses={"name": ("10.0.0.1/8",)},
     hierarchies=(Hierarchy("/c", 2, frozenset("memory pids cpu cpuset io hugetlb rdma".split()), "/c/me", "/c/me"),),
 )
 

@@ -1,5 +1,7 @@
 """Random configs are readable and right, and have every field of the table in them, also one that is new there."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -46,6 +48,11 @@ ANYWHERE = World(frozenset(NAMESPACES) - {"user"}, frozenset(), ())
 
 def usual() -> Config:
     return shapes.config([Container()], 0, 0)
+
+
+def test_nobody_else_needs_hypothesis() -> None:
+    script = "import harness.plugin, harness.cli, harness.agreement, sys; sys.exit('hypothesis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
 def test_the_simplest_config_is_the_default_one() -> None:
