@@ -57,6 +57,12 @@ def test_a_config_is_taken_or_refused_by_name(wanted: dict[str, Any]) -> None:
         assert_one_line(str(error))
 
 
+@given(wrong_configs())
+def test_a_wrong_value_is_refused_whatever_stands_beside_it(wanted: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        read(wanted)
+
+
 @given(JSON)
 def test_of_random_json_comes_nothing_but_a_config_error(value: object) -> None:
     for strict in (False, True):
