@@ -64,11 +64,16 @@ Rule = Callable[[World], Strategy]
 
 @st.composite
 def _worlds(draw: st.DrawFn) -> World:
-    """Draw namespaces: the usual ones but for a few, and perhaps more; some of the few are joined instead."""
-    without, more = draw(FEWER), draw(MORE)
-    joined = {name for name in sorted(without) if draw(st.booleans())}
-    extents = draw(EXTENTS) if "user" in more else ()
-    return World(frozenset(set(USUAL) - without | more), frozenset(joined), extents)
+    """Draw namespaces: of the usual ones most, each of the others seldom; some of those left out are joined instead.
+
+    Each is a choice by itself, so that it shrinks by itself.
+    """
+    how = {name: draw(HOW) for name in USUAL if name != "mount"}
+    more = {name for name in NAMESPACES if name not in USUAL and draw(WHETHER)}
+    own = {"mount", *(name for name, said in how.items() if said == "own"), *more}
+    joined = {name for name, said in how.items() if said == "joined"}
+    extents = draw(EXTENTS) if "user" in own else ()
+    return World(frozenset(own), frozenset(joined), extents)
 
 
 @st.composite
@@ -85,8 +90,8 @@ def _extents(draw: st.DrawFn) -> tuple[tuple[int, int, int], ...]:
     return tuple(found)
 
 
-FEWER = st.sets(st.sampled_from(sorted(set(USUAL) - {"mount"})))
-MORE = st.sets(st.sampled_from(sorted(set(NAMESPACES) - set(USUAL))))
+HOW = st.sampled_from(["own", "own", "own", "own", "left out", "joined"])
+WHETHER = st.sampled_from([False, False, True])
 GAPS = st.integers(0, 1000)
 SIZES = st.lists(st.tuples(st.integers(TTY + 1, IDS), GAPS, GAPS), min_size=1, max_size=3)
 EXTENTS = _extents()
