@@ -205,18 +205,6 @@ def test_scheduler_and_io_priority_are_set_while_there_is_a_right_to() -> None:
     assert calls(wanted, "io-priority") == ["ioprio_set(1, 0, 24576)"]
 
 
-def test_a_sysctl_of_the_whole_machine_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"vm\.swappiness: belongs to no namespace"):
-        made(sysctl={"vm.swappiness": "1"})
-    with pytest.raises(ConfigError, match="needs a namespace of type ipc"):
-        made(sysctl={"kernel.sem": "1"}, namespaces=[{"type": "mount"}, {"type": "uts"}])
-    with pytest.raises(ConfigError, match="not the name and value of one kernel parameter"):
-        made(sysctl={"net.ipv4/../../../kernel/core_pattern": "|/bin/x"})
-    assert calls(made(sysctl={"net.ipv4.ip_forward": "1"}), "sysctl")[0].startswith(
-        'openat(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward"'
-    )
-
-
 def test_a_plan_reads_like_strace() -> None:
     text = explain(made())
     assert "pivot-root: swaps the roots" in text
