@@ -31,19 +31,27 @@ def shim(terminal: bool) -> None:
     """Fork; the child returns to become the program, the parent stays as PID 1, reaps, and ends with the program.
 
     In a `terminal` of its own the program is in the foreground alone: a Ctrl-C that both get would be passed on, too.
+    It does not run before PID 1 is through with all that the launcher waits for: it could freeze that, and so outlive
+    its deadline.
     """
     # The shim stays a copy of the launcher: nobody inside may look into its memory or environment, not even at first.
     libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
     _hide_arguments()
+    waiting, ready = os.pipe()
     program = os.fork()
     if program == 0:
+        os.close(ready)
         libc.prctl(PR.SET_PDEATHSIG.value, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)  # not inherited
         if terminal:
             _take_foreground()
+        os.read(waiting, 1)  # the end, when the other end is closed
+        os.close(waiting)
         return
-    os.close(CHANNEL)
+    os.close(waiting)
     for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _signal(program, number))
+    os.close(CHANNEL)  # not before: the launcher takes it for the sign that signals can be passed on
+    os.close(ready)
     while True:
         pid, status = os.wait()
         if pid == program:
@@ -79,9 +87,9 @@ def wait(pid: int, pidfd: int, deadline: float | None, cgroups: Sequence[Path] =
     """Wait for a container's first process and return its exit status as shells do.
 
     `deadline` is in seconds from now; when it is over the process is killed and the status is 124. Then it is left to
-    the end of the cell to reap it: a process that is frozen does not die before that thaws it. For the same reason the
-    first process of a PID namespace does not end while another one is frozen in one of its `cgroups`, those of version
-    1; nothing tells when that is so, so it is looked for from time to time.
+    the end of the cell to reap it: a process that is frozen does not die before that thaws it. In the `cgroups` of
+    version 1 nothing that is frozen dies, whoever kills it, nor does the first process of a PID namespace end while
+    another one is; nothing tells when that is so, so it is looked for from time to time.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
@@ -91,7 +99,7 @@ def wait(pid: int, pidfd: int, deadline: float | None, cgroups: Sequence[Path] =
         pause = min(left, GLANCE) if frozen else left
         if poll.poll(None if pause == math.inf else pause * 1000):
             return exit_status(os.waitpid(pid, 0)[1])
-        if frozen and members.is_exiting(pid):
+        if frozen and members.is_dying(pid):
             for cgroup in frozen:
                 members.thaw(cgroup)
     kill(pidfd)
