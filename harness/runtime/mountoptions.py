@@ -3,6 +3,7 @@
 import os.path
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
@@ -110,21 +111,30 @@ def destination(mount: Config) -> str:
     return "/" + os.path.normpath(path).lstrip("/")
 
 
+def above(place: str) -> set[str]:
+    """Return the directories in which a place is."""
+    return set(map(str, PurePosixPath(place).parents))
+
+
 def below(place: str, paths: Iterable[str]) -> bool:
     """Return whether a place is one of some paths, or below one."""
     return any(f"{place}/".startswith(os.path.normpath(path).rstrip("/") + "/") for path in paths)
 
 
-def propagates_later(config: Config, index: int) -> bool:
-    """Return whether a mount cannot be what it says before it is attached, because a shared one of the config is above.
+def propagating_later(config: Config) -> set[int]:
+    """Return which mounts cannot be what they say before they are attached: those below a shared one of the config.
 
     There everything that is attached becomes shared, and what is unbindable cannot be: mount_namespaces(7).
     """
-    mount = config["mounts"][index]
-    if parse(mount).propagation in (MS(0), MS.SHARED):
-        return False
-    shared = [destination(other) for other in config["mounts"][:index] if parse(other).propagation == MS.SHARED]
-    return below(os.path.dirname(destination(mount)), shared)
+    found: set[int] = set()
+    shared: set[str] = set()
+    for index, mount in enumerate(config.get("mounts", [])):
+        propagation = parse(mount).propagation
+        if propagation == MS.SHARED:
+            shared.add(destination(mount))
+        elif propagation and not shared.isdisjoint(above(destination(mount))):
+            found.add(index)
+    return found
 
 
 def parse(mount: Config) -> Options:

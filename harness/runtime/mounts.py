@@ -13,7 +13,7 @@ from dataclasses import replace
 from harness.runtime import devices, mountsources
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
-from harness.runtime.mountoptions import PROPAGATION, Options, below, destination, parse, propagates_later
+from harness.runtime.mountoptions import PROPAGATION, Options, above, below, destination, parse, propagating_later
 from harness.runtime.mountsources import attributes, set_attributes, tune
 from harness.runtime.step import Call, Host, Packed, Saved, Step
 from harness.runtime.syscalls import (
@@ -165,7 +165,7 @@ def attach(config: Config, host: Host) -> list[Step]:
     """Put every mount in its place, in the order of the config, which the runtime-spec demands."""
     steps = []
     made: dict[str, list[str]] = {}  # each directory that is there, and those that were made in it
-    dev, kept = devices.own(config), mountsources.kept(config)
+    dev, kept, late = devices.own(config), mountsources.kept(config), propagating_later(config)
     for index, (mount, taken) in enumerate(zip(config.get("mounts", []), mountsources.handles(config), strict=True)):
         options = parse(mount)
         place = destination(mount)
@@ -186,7 +186,7 @@ def attach(config: Config, host: Host) -> list[Step]:
                 calls = _place(place, is_file, made) + _move(taken, place)
             if index not in kept:
                 calls += (Call("close", (Saved(taken),)),)
-            if propagates_later(config, index):
+            if index in late:
                 calls += _propagate(place, options)
         _cover(place, made)
         steps.append(Step(name, why, calls))
@@ -282,13 +282,15 @@ def _restore_propagation(config: Config) -> tuple[Call, ...]:
 
     What a mask or a later mount has come to lie over can neither be reached nor seen any more.
     """
-    calls: tuple[Call, ...] = ()
-    masked = config["linux"].get("maskedPaths", [])
-    for index, mount in enumerate(config.get("mounts", [])):
-        later = [destination(other) for other in config["mounts"][index + 1 :] if not parse(other).remount]
-        if parse(mount).propagation and not below(destination(mount), [*masked, *later]):
-            calls += _propagate(destination(mount), parse(mount))
-    return calls
+    covered = set(map(os.path.normpath, config["linux"].get("maskedPaths", [])))
+    reachable = []
+    for mount in reversed(config.get("mounts", [])):
+        place, options = destination(mount), parse(mount)
+        if options.propagation and covered.isdisjoint({place, *above(place)}):
+            reachable.append((place, options))
+        if not options.remount:
+            covered.add(place)
+    return tuple(call for place, options in reversed(reachable) for call in _propagate(place, options))
 
 
 def _propagate(place: str, options: Options) -> tuple[Call, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from harness.runtime import cgroup, devices, idmap, terminal
 from harness.runtime.config import Config, joined, namespaces
 from harness.runtime.errors import ConfigError
-from harness.runtime.mountoptions import Options, parse, propagates_later
+from harness.runtime.mountoptions import Options, parse, propagating_later
 from harness.runtime.step import Call, Filled, Host, Packed, Record, Saved, Step
 from harness.runtime.syscalls import (
     AT,
@@ -54,7 +54,8 @@ def open_idmapped(config: Config, host: Host) -> list[Step]:
     for as long as it takes.
     """
     steps = []
-    for mount, name in zip(config.get("mounts", []), handles(config), strict=True):
+    late = propagating_later(config)
+    for index, (mount, name) in enumerate(zip(config.get("mounts", []), handles(config), strict=True)):
         options = parse(mount)
         if not options.idmap:
             continue
@@ -77,7 +78,7 @@ def open_idmapped(config: Config, host: Host) -> list[Step]:
             Call("openat", (AT_FDCWD, namespace, O.CLOEXEC), saves="user-namespace"),
             _take(mount["source"], options, "taken"),
             Call("mount_setattr", (taken, "", deep | AT.EMPTY_PATH, attributes, attributes.size)),
-            *tune("taken", options, propagates_later(config, index)),
+            *tune("taken", options, propagates_later=index in late),
             Call("close", (Saved("user-namespace"),)),
             Call("fcntl", (taken, F_DUPFD_CLOEXEC, LOWEST_FREE), saves=name),
             Call("close", (taken,)),
@@ -109,13 +110,16 @@ def check_idmap(config: Config, host: Host, mount: Config) -> None:
 def open_sources(config: Config, host: Host) -> list[Step]:
     """Take or make, as detached mounts, what the container gets to see, but what has been opened before the child."""
     steps = []
-    for mount, name in zip(config.get("mounts", []), handles(config), strict=True):
+    late = propagating_later(config)
+    for index, (mount, name) in enumerate(zip(config.get("mounts", []), handles(config), strict=True)):
         options = parse(mount)
         if options.remount or options.idmap:
             continue
-        later = propagates_later(config, index)
         if options.bind:
-            calls: tuple[Call, ...] = (_take(mount["source"], options, name), *tune(name, options, later))
+            calls: tuple[Call, ...] = (
+                _take(mount["source"], options, name),
+                *tune(name, options, propagates_later=index in late),
+            )
             why = "a mount of the host's, to be attached later: open_tree(2)"
         elif mount["type"] == "cgroup":
             calls = _cgroups(config, host, options)
@@ -123,9 +127,8 @@ def open_sources(config: Config, host: Host) -> list[Step]:
                 "as the container's cgroup namespace has it, or else bound, its own cgroup alone: cgroup_namespaces(7)"
             )
         else:
-            calls = make(mount["type"], mount.get("source", mount["type"]), options.data, name) + tune(
-                name, options, later
-            )
+            made = make(mount["type"], mount.get("source", mount["type"]), options.data, name)
+            calls = (*made, *tune(name, options, propagates_later=index in late))
             why = "while paths are the host's, and a full procfs and sysfs in sight: fsmount(2), mount_namespaces(7)"
         steps.append(Step(f"open:{mount['destination']}", why, calls))
     return steps

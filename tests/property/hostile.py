@@ -11,8 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.unit.wrong_values import OF_NO_KIND
-from tests.unit.wrong_values import TEXTS as WRONG_TEXTS
+from harness.wrong_values import OF_NO_KIND
+from harness.wrong_values import TEXTS as WRONG_TEXTS
 
 MANY = 300  # times that something stands there which was meant to stand there once
 DEEP = 100  # levels, more than any reader goes down, and less than Hypothesis

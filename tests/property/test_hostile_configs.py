@@ -18,8 +18,8 @@ from harness.runtime.kinds import Kind, OneOf, Whole
 from harness.runtime.plan import explain, plan
 from harness.runtime.spec import example as spec
 from harness.runtime.step import Hierarchy, Host
+from harness.wrong_values import parts_of, place
 from tests.property.hostile import assert_lines, in_time, mutated
-from tests.unit.wrong_values import parts_of, place
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
