@@ -30,7 +30,7 @@ from harness.runtime.syscalls import AT_FDCWD, CLONE, MOVE_MOUNT, O
 
 NAMESPACES = {CLONE.NEWNET: "net", CLONE.NEWIPC: "ipc"}
 STEPS = ("loopback", "device-links")
-FILESYSTEMS = ("tmpfs", "devpts", "mqueue", "sysfs")  # not proc, which is the PID namespace's
+FILESYSTEMS = {"tmpfs", "devpts", "mqueue", "sysfs"}  # not proc and cgroup, which are those of other namespaces
 
 
 class Pool:
@@ -131,8 +131,9 @@ def _may_be_ready(step: Step) -> bool:
     names = [call.name for call in step.calls]
     if step.name == "devices":  # those in directories are not made where a mount may come between
         return "openat2" not in names
-    opens = names[:1] == ["fsopen"] and step.calls[0].arguments[0] in FILESYSTEMS
-    return step.name in STEPS or (step.name.startswith("open:") and opens)
+    made = {call.arguments[0] for call in step.calls if call.name == "fsopen"}
+    opens = step.name.startswith("open:") and bool(made) and "open_tree" not in names
+    return step.name in STEPS or (opens and made <= FILESYSTEMS)
 
 
 def _in_dev(plan: Plan, ready: list[Step]) -> list[Step]:

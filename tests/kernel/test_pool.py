@@ -200,3 +200,13 @@ def test_only_what_does_not_depend_on_the_moment_is_made_beforehand() -> None:
         assert [step.name for step in rest.steps if step.name.startswith("mount:/dev")] == ["mount:/dev"]
     assert not (CLONE.NEWNET | CLONE.NEWIPC) & rest.flags
     assert {CLONE.NEWNS, CLONE.NEWPID, CLONE.NEWUTS} <= set(rest.flags)
+
+
+def test_it_sees_no_cgroups_but_its_own(tmp_path: Path) -> None:
+    """What shows a namespace of the container's is not made by somebody who is not in that."""
+    directory, config = bundle(tmp_path, "busybox", "find", "/sys/fs/cgroup")
+    config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
+    with pooled(directory, config) as container:
+        from_pool, on_demand = output_of(filled(container)), output_of(container)
+    assert sorted(from_pool.split()) == sorted(on_demand.split())
+    assert "cgroup.procs" in from_pool
