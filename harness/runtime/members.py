@@ -35,14 +35,17 @@ def processes(cgroup: Path) -> list[int]:
     return [pid for pid in pids if pid]  # 0 is one that has no number in our PID namespace, and to kill(2) all of us
 
 
-def is_exiting(pid: int) -> bool:
-    """Return whether the last thread of a process is on its way out: PF_EXITING, proc_pid_stat(5)."""
+def is_dying(pid: int) -> bool:
+    """Return whether a process is on its way out: its last thread is, or SIGKILL waits for it until it is thawed.
+
+    PF_EXITING and the pending signals, proc_pid_stat(5).
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False
-    flags, threads = int(fields[6]), int(fields[17])
-    return bool(flags & PF_EXITING) and threads == 1
+    flags, threads, pending = int(fields[6]), int(fields[17]), int(fields[28])
+    return bool(flags & PF_EXITING and threads == 1) or bool(pending >> (signal.SIGKILL - 1) & 1)
 
 
 def freeze(cgroup: Path) -> bool:

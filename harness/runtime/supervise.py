@@ -79,9 +79,9 @@ def wait(pid: int, pidfd: int, deadline: float | None, cgroups: Sequence[Path] =
     """Wait for a container's first process and return its exit status as shells do.
 
     `deadline` is in seconds from now; when it is over the process is killed and the status is 124. Then it is left to
-    the end of the cell to reap it: a process that is frozen does not die before that thaws it. For the same reason the
-    first process of a PID namespace does not end while another one is frozen in one of its `cgroups`, those of version
-    1; nothing tells when that is so, so it is looked for from time to time.
+    the end of the cell to reap it: a process that is frozen does not die before that thaws it. In the `cgroups` of
+    version 1 nothing that is frozen dies, whoever kills it, nor does the first process of a PID namespace end while
+    another one is; nothing tells when that is so, so it is looked for from time to time.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
@@ -91,7 +91,7 @@ def wait(pid: int, pidfd: int, deadline: float | None, cgroups: Sequence[Path] =
         pause = min(left, GLANCE) if frozen else left
         if poll.poll(None if pause == math.inf else pause * 1000):
             return exit_status(os.waitpid(pid, 0)[1])
-        if frozen and members.is_exiting(pid):
+        if frozen and members.is_dying(pid):
             for cgroup in frozen:
                 members.thaw(cgroup)
     kill(pidfd)
