@@ -65,9 +65,10 @@ def run(
     """Run a container to its end and return its exit status as shells do; 124 when the deadline (seconds) was over.
 
     What the program's terminal shows, where it has one, is copied to the streams, and input to it. With `pass_signals`
-    what this process is sent meanwhile goes to the program, as a user in front of it expects. `alter` is applied to the
-    plan: a sabotage, or a test that makes a step fail. Raises BadInput before anything has been done, StartError for a
-    failed start; in every case nothing stays behind.
+    what this process is sent meanwhile goes to the program, as a user in front of it expects; but a start with hooks,
+    which may take long, is interrupted by SIGINT and SIGTERM: SystemExit. `alter` is applied to the plan: a sabotage,
+    or a test that makes a step fail. Raises BadInput before anything has been done, StartError for a failed start; in
+    every case nothing stays behind.
     """
     with prepared(config, bundle, alter) as container:
         return container.run(streams, deadline, pass_signals)
@@ -98,12 +99,15 @@ class Prepared:
             with PassedOn() as passed_on:
                 return self._replayed(self.child, streams, deadline, passed_on)
         front = Front(streams)
+        # Around all that is undone: one that ended this process before would leave it to `isoproof doctor --clean`.
+        signals = PassedOn(interrupted="hooks" in self.config) if pass_signals else contextlib.nullcontext()
         try:
-            with contextlib.ExitStack() as undo:
+            with signals as passed_on, contextlib.ExitStack() as undo:
                 plan = replace(self.plan, meetings=self._meetings(front) | self.plan.meetings)
                 cell = undo.enter_context(start(plan, streams))
-                if pass_signals:  # not before, for a start with hooks may have to be interrupted
-                    undo.enter_context(PassedOn()).to(cell.pidfd)
+                if passed_on:
+                    undo.callback(passed_on.keep)
+                    passed_on.to(cell.pidfd)
                 return _attended(cell, front, deadline)
         finally:
             front.close()
@@ -322,7 +326,8 @@ def _attend(plan: Plan, pid: int, channel: int) -> None:
                 raise StartError(text, text.partition(":")[0])
             elif said.startswith(rendezvous.RAISED):
                 text = said.removeprefix(rendezvous.RAISED).decode(errors="replace")
-                cause = "a PID 1 that reaps takes a second process, by fork(2)" if plan.shim else "no call of the plan"
+                shims = "a PID 1 that reaps takes a second process, by fork(2)"
+                cause = shims if plan.shim else "no call of the plan"
                 raise StartError(f"start the program: {text}; {cause}", "start")
             elif said:
                 at, index, number = FAILURE.unpack(said)

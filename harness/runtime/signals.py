@@ -30,10 +30,13 @@ class PassedOn:
 
     What nobody has got comes back when the context is left. A program that runs as PID 1 does not get a signal for
     which it has no handler, SIGINT and SIGTERM included; so the second of these two kills it.
+
+    What may take long before there is a process, as hooks do, is `interrupted` by one of the two instead: SystemExit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interrupted: bool = False) -> None:
         self._pidfd = -1
+        self._interrupted = interrupted
         self._kept: list[int] = []
         self._final = 0
 
@@ -50,6 +53,7 @@ class PassedOn:
     def to(self, pidfd: int) -> None:
         """Pass on what has come, and all that comes from now on."""
         self._pidfd = pidfd
+        self._interrupted = False
         while self._kept:
             self._send(self._kept.pop(0))
 
@@ -58,10 +62,12 @@ class PassedOn:
         self._pidfd = -1
 
     def _handle(self, number: int, _frame: object) -> None:
-        if self._pidfd < 0:
-            self._kept.append(number)
-        else:
+        if self._pidfd >= 0:
             self._send(number)
+        elif self._interrupted and number in FINAL:
+            raise SystemExit(128 + number)
+        else:
+            self._kept.append(number)
 
     def _send(self, number: int) -> None:
         self._final += number in FINAL

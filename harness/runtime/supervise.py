@@ -41,9 +41,9 @@ def shim(terminal: bool) -> None:
         if terminal:
             _take_foreground()
         return
-    os.close(CHANNEL)
     for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _signal(program, number))
+    os.close(CHANNEL)  # not before: the launcher takes it for the sign that signals can be passed on
     while True:
         pid, status = os.wait()
         if pid == program:
