@@ -326,7 +326,7 @@ def _attend(plan: Plan, pid: int, channel: int) -> None:
                 raise StartError(text, text.partition(":")[0])
             elif said.startswith(rendezvous.RAISED):
                 text = said.removeprefix(rendezvous.RAISED).decode(errors="replace")
-                shims = "a PID 1 that reaps takes a second process, by fork(2)"
+                shims = "a PID 1 that reaps takes a second process and a pipe, by fork(2) and pipe2(2)"
                 cause = shims if plan.shim else "no call of the plan"
                 raise StartError(f"start the program: {text}; {cause}", "start")
             elif said:

@@ -31,19 +31,27 @@ def shim(terminal: bool) -> None:
     """Fork; the child returns to become the program, the parent stays as PID 1, reaps, and ends with the program.
 
     In a `terminal` of its own the program is in the foreground alone: a Ctrl-C that both get would be passed on, too.
+    It does not run before PID 1 is through with all that the launcher waits for: it could freeze that, and so outlive
+    its deadline.
     """
     # The shim stays a copy of the launcher: nobody inside may look into its memory or environment, not even at first.
     libc.prctl(PR.SET_DUMPABLE.value, ctypes.c_ulong(0), 0, 0, 0)
     _hide_arguments()
+    waiting, ready = os.pipe()
     program = os.fork()
     if program == 0:
+        os.close(ready)
         libc.prctl(PR.SET_PDEATHSIG.value, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)  # not inherited
         if terminal:
             _take_foreground()
+        os.read(waiting, 1)  # the end, when the other end is closed
+        os.close(waiting)
         return
+    os.close(waiting)
     for number in PASSED_ON:
         signal.signal(number, lambda number, _frame: _signal(program, number))
     os.close(CHANNEL)  # not before: the launcher takes it for the sign that signals can be passed on
+    os.close(ready)
     while True:
         pid, status = os.wait()
         if pid == program:

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +12,7 @@ import pytest
 
 from harness.runtime import folders, inspect, leftovers, members, supervise
 from harness.runtime.config import Config, read
-from harness.runtime.launch import Prepared, prepared
+from harness.runtime.launch import Prepared, prepared, run
 from tests.kernel.bundles import bundle, snapshot
 
 pytestmark = pytest.mark.usefixtures("needs_namespaces", "needs_root")
@@ -91,6 +92,29 @@ def test_its_deadline_is_kept(tmp_path: Path, version: int) -> None:
     with prepared(config, directory) as container:
         launcher, _ = frozen(container, version, deadline=0.5)
         assert ends(launcher) == supervise.DEADLINE_STATUS
+
+
+def test_a_program_that_freezes_its_first_process_at_once_does_not_outlive_its_deadline(
+    tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has handlers to set before its launcher takes the container for started."""
+    original = signal.signal
+
+    def slow(*arguments: object) -> object:
+        time.sleep(0.05)
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(signal, "signal", slow)
+    file, text = {1: ("freezer.state", "FROZEN"), 2: ("cgroup.freeze", "1")}[version]
+    freeze = f"f=$(busybox find /sys/fs/cgroup -name {file}); echo {text} > $f; sleep 600"
+    directory, config = bundle(tmp_path / "bundle", "sh", "-c", freeze, annotations={"isoproof.init": "true"})
+    config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"]})
+    null = os.open("/dev/null", os.O_RDWR)
+    launcher = os.fork()
+    if launcher == 0:
+        os._exit(run(read(config), directory, (null, null, null), 0.5))
+    os.close(null)
+    assert ends(launcher) == supervise.DEADLINE_STATUS
 
 
 def test_it_is_cleared_up_after_a_killed_launcher(tmp_path: Path, version: int) -> None:
