@@ -129,10 +129,12 @@ def remove() -> Iterator[str]:
                 descriptors.callback(os.close, descriptor)
                 if _lock(descriptor):
                     dead.append((path, _read(descriptor)))
-        for path, record in dead:
+        dead.sort(key=lambda found: _depth(found[1]), reverse=True)
+        own = {path: [*_removed_cgroups(record)] for path, record in dead if record}
+        for path, record in dead:  # what is around one may have been around others, whose own cgroups are gone by now
             yield f"{path}: the launcher has ended"
             left = False
-            for line in _removed(record) if record else ():
+            for line in (*own[path], *_removed_around(record)) if record else ():
                 left = left or line.startswith("left")
                 yield f"  {line}"
             if not left:
@@ -141,7 +143,8 @@ def remove() -> Iterator[str]:
 
 def take_back(text: bytes) -> None:
     """Undo what a record is about, by whoever has made it all."""
-    for _ in _removed(Record(**json.loads(text))):
+    record = Record(**json.loads(text))
+    for _ in (*_removed_cgroups(record), *_removed_around(record)):
         pass
 
 
@@ -171,11 +174,20 @@ def _read(descriptor: int) -> Record | None:
         return None
 
 
-def _removed(record: Record) -> Iterator[str]:
-    """Undo what a launcher would have undone, in its order."""
+def _depth(record: Record | None) -> int:
+    """Return how deep the innermost of the cgroups is that had to be made around a container's own."""
+    return max((path.count("/") for path in record.above), default=0) if record else 0
+
+
+def _removed_cgroups(record: Record) -> Iterator[str]:
+    """Remove what was the container's alone, in the order in which its launcher would have."""
     cgroups = [Path(path) for path in record.cgroups if os.path.isdir(path)]
     for cgroup in reversed(cgroups):
         yield from _removed_cgroup(cgroup, cgroups)
+
+
+def _removed_around(record: Record) -> Iterator[str]:
+    """Undo the rest of what its launcher would have undone, in its order."""
     for path in reversed(record.above):
         if os.path.isdir(path):
             yield _removed_directory(path)

@@ -12,7 +12,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -357,3 +357,20 @@ def test_without_a_folder_a_container_starts_all_the_same(tmp_path: Path, monkey
     monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "is/not/there")])
     with leftovers.recorded("name", leftovers.Record("/nowhere", [], [], [])):
         assert list(leftovers.remove()) == []
+
+
+def test_what_is_around_the_leftovers_of_others_goes_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever record comes first: the cgroup around them all is that of the first container, or of one below it."""
+    monkeypatch.setattr(folders, "folders", lambda: [str(tmp_path / "records")])
+    around, inner = tmp_path / "around", tmp_path / "around/inner"
+    for cgroup in ("first", "second", "inner/third"):
+        (around / cgroup).mkdir(parents=True)
+    for name, own, above in (("1", "first", [around]), ("2", "second", []), ("3", "inner/third", [inner])):
+        record = leftovers.Record("/nowhere", [], [str(around / own)], list(map(str, above)))
+        kept = folders.create(f"{name}.json", json.dumps(asdict(record)).encode())
+        assert kept
+        os.close(kept[1])
+    said = list(leftovers.remove())
+    assert not [line for line in said if line.strip().startswith("left")]
+    assert not around.exists()
+    assert os.listdir(tmp_path / "records") == []
