@@ -123,8 +123,8 @@ class Outer:
             undo.callback(os.close, self._launcher)
             undo.callback(self._end)
             self._patience = PATIENCE + (UNPACKING if image else 0.0)
-            self._send({"kit": str(kit), "image": asdict(image) if image else None})
             self._undo = undo.pop_all()
+        self._send({"kit": str(kit), "image": asdict(image) if image else None})  # which closes one that has ended
 
     def run(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
         """Have the host role do one run and return its answer (see `harness.host`).

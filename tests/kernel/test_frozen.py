@@ -125,6 +125,7 @@ def test_it_is_cleared_up_after_a_killed_launcher(tmp_path: Path, version: int) 
         with prepared(config, directory) as container:
             launched, _ = frozen(container, version)
             os.kill(launched, signal.SIGKILL)
+            os.waitpid(launched, 0)
             os.kill(os.getpid(), signal.SIGKILL)  # which has the record, too
     assert ends(launcher) == -signal.SIGKILL
     said = [line.strip() for line in leftovers.remove()]

@@ -318,14 +318,14 @@ class RootsLives(Lives):
     """Root's containers."""
 
     kinds = KINDS
-    share = 0.5
+    share = 0.4
 
 
 class UsersLives(Lives):
     """An ordinary user's, who has no cgroups where they are of version 1, and none that he was not given elsewhere."""
 
     kinds = USERS_KINDS
-    share = 0.3
+    share = 0.2
 
 
 def settings_of(machine: type[Lives]) -> settings:
