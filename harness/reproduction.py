@@ -1,0 +1,216 @@
+"""A difference as files that show it again: a bundle for any OCI runtime, and a scenario for `pytest --runtime`.
+
+The bundle runs the probes that have seen it; all bundles of a folder share one root, with the probe kit in it. The
+scenario expects the facts of which the difference is made, as the runtime that is right has shown them.
+"""
+
+import copy
+import json
+import keyword
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from harness import agreement, expression, outcomes
+from harness.errors import BadInput
+from harness.language import Container
+from harness.outcomes import END, Difference, Group
+from harness.rootfs import build_kit, command, make_rootfs
+from harness.runtime.config import Config
+from harness.shapes import KIT
+from harness.shapes import config as config_of
+from harness.yamlfile import Plain, core
+
+NONCE = "0" * 32  # nobody waits for the lines of a bundle
+ROOT = "rootfs"
+SABOTAGE = "skip-ns=uts"
+SIDES = ("inside", "host")
+LONGEST = 1000  # characters of an expected value
+
+Answer = dict[str, Any]
+Place = tuple[str | int, ...]
+
+
+class Shown(NamedTuple):
+    """A difference with the smallest config that shows it, and what the host role answered for it on each runtime."""
+
+    group: Group
+    difference: Difference
+    config: Config
+    answers: dict[str, Answer]
+
+    @property
+    def right(self) -> str:
+        """The runtime that the others are to be like: the first that shows what was asked for."""
+        others = [name for name in self.difference.shown if name != self.group.runtime]
+        return next((name for name in others if name not in self.difference.deviating), self.group.runtime)
+
+    @property
+    def wrong(self) -> str:
+        """The runtime that is not like it: the one that stands apart, or if that is right the first."""
+        return self.group.runtime if self.group.runtime != self.right else next(iter(self.difference.shown))
+
+
+class Files(NamedTuple):
+    """Where a difference is written: the folder of its bundle, and its scenario."""
+
+    bundle: Path
+    scenario: Path
+
+
+def write(directory: Path, name: str, shown: Shown) -> Files:
+    """Write bundle and scenario of a difference below a folder, over those of that name, and return where they are."""
+    files = Files(directory / name, directory / "scenarios" / f"{name}.yaml")  # where pytest takes a file for one
+    try:
+        files.bundle.mkdir(parents=True, exist_ok=True)
+        files.scenario.parent.mkdir(exist_ok=True)
+        _provide_root(directory / ROOT)
+        (files.bundle / "config.json").write_text(json.dumps(bundle(shown.config), indent=2) + "\n")
+        files.scenario.write_text(scenario(name, shown))
+    except OSError as error:
+        raise BadInput(f"write {error.filename}: {error.strerror}; --reports DIR names another folder") from None
+    return files
+
+
+def _provide_root(root: Path) -> None:
+    """Make the root of all bundles: the mount points of a container, and the kit of this moment."""
+    root.mkdir(exist_ok=True)
+    make_rootfs(root, {})
+    kit = root / KIT.strip("/")
+    if not (kit / "probes").exists():
+        shutil.copytree(build_kit(), kit, symlinks=True, dirs_exist_ok=True)
+
+
+def bundle(config: Config) -> Config:
+    """Return the config for a bundle beside the shared root, where the kit is part of the tree and no mount."""
+    awaited = {entry.get("during") for entry in agreement.host_observations(config).values()}
+    observe = [
+        {"name": name, "probe": entry["probe"], "arguments": entry.get("args") or {}, "deadline": entry.get("deadline")}
+        for name, entry in agreement.observations(config).items()
+        if name not in awaited  # for there is no host that would let it go on
+    ]
+    result = copy.deepcopy(config)
+    result["root"]["path"] = f"../{ROOT}"
+    result["process"]["args"] = command(json.dumps({"nonce": NONCE, "observe": observe}))
+    result["mounts"] = [mount for mount in result["mounts"] if mount["destination"] != KIT]
+    return result
+
+
+def scenario(name: str, shown: Shown) -> str:
+    """Return the text of a scenario with one check, which holds on the runtime that is right."""
+    expect = expectations(shown) or ["start.ran"]
+    sides = (agreement.observations(shown.config), agreement.host_observations(shown.config))
+    named = {name.split(".")[1] for text in expect for name in expression.names(text)}
+    observe = {name: _observe(entry) for side in sides for name, entry in side.items() if name in named}
+    text = {
+        "title": "Found by isoproof fuzz: one config, on which runtimes differ",
+        "container": {"oci": beyond_default(shown.config)},
+        "observe": observe,
+        "checks": {
+            name: {
+                "claim": f"{shown.group.path} is the same on {shown.wrong} as on {shown.right}",
+                "expect": expect,
+                "sabotage": SABOTAGE,
+                "severity": "hygiene",
+            }
+        },
+    }
+    return yaml.dump(text, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _observe(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an observation as a scenario asks for it."""
+    return {key: entry[key] for key in ("probe", "args", "during", "deadline") if entry.get(key)}
+
+
+def beyond_default(config: Config) -> Config:
+    """Return what a config has that an ordinary container of a scenario has not, as a merge patch."""
+    beyond: Config = patch(config_of([Container()], os.geteuid(), os.getegid()), config)
+    return beyond
+
+
+def expectations(shown: Shown) -> list[str]:
+    """Return the expressions that hold on the runtime that is right and not on the other, if there are any.
+
+    They are about the facts of which the difference is made: put one by one in the place of those on the other side,
+    they make it appear.
+    """
+    if shown.group.path == END:
+        return ["start.status == 0"]
+    good = shown.answers[shown.right]
+    bad = shown.answers[shown.wrong]
+    found = []
+    for side in SIDES:
+        for name in good.get(side, {}):
+            here, there = (answer.get(side, {}).get(name, {}).get("facts", {}) for answer in (good, bad))
+            for place, value, other in _unlike(here, there):
+                text = f"{side}.{name}{_spelled(place)} == {value!r}"
+                if place and len(text) < LONGEST and _matters(shown, good, (side, name, "facts", *place), other):
+                    found.append(text)
+    return found
+
+
+def _matters(shown: Shown, answer: Answer, place: Place, value: Any) -> bool:
+    """Return whether another value at a place in an answer makes the difference."""
+    changed = copy.deepcopy(answer)
+    target: Any = changed
+    for key in place[:-1]:
+        target = target[key]
+    target[place[-1]] = value
+    seen, then = (agreement.seen(each, shown.config) for each in (answer, changed))
+    return any(outcomes.kind(path, keys) == shown.group.path for path, keys in outcomes.unlike(seen, then))
+
+
+def _unlike(here: Any, there: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
+    """Yield the places at which two facts differ, as deep as they are built alike, with both values."""
+    if isinstance(here, dict) and isinstance(there, dict) and here.keys() == there.keys():
+        for key in here:
+            yield from _unlike(here[key], there[key], (*place, key))
+    elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
+        for index, (left, right) in enumerate(zip(here, there, strict=True)):
+            yield from _unlike(left, right, (*place, index))
+    elif here != there:
+        yield place, here, there
+
+
+def _spelled(place: Place) -> str:
+    """Return how an expression goes to a place: `.limits[0]["soft limit"]`."""
+    return "".join(
+        f".{key}" if isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) else f"[{key!r}]"
+        for key in place
+    )
+
+
+def patch(source: Any, target: Any) -> Any:
+    """Return the merge patch (RFC 7386) that makes one value of another."""
+    if not isinstance(source, dict) or not isinstance(target, dict):
+        return copy.deepcopy(target)
+    removed = {key: None for key in source if key not in target}
+    return removed | {
+        key: patch(source[key], value) if key in source else copy.deepcopy(value)
+        for key, value in target.items()
+        if key not in source or source[key] != value
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes YAML that our reader takes for the same values: it knows other numbers than YAML 1.1 does."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        """Return that a value which stands in several places is written in each of them."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        plain = core(Plain(text)) == text
+    except ValueError:
+        plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
