@@ -83,7 +83,7 @@ def search(configs: "SearchStrategy[Config]", compare: Compare, examples: int, s
         found.add(config, compare(config))
         return False
 
-    def shows(group: Group, config: Config) -> bool:
+    def is_shown(group: Group, config: Config) -> bool:
         tell(f"looking for the smallest config that shows {one_line(group.path)[:50]}")
         if group not in compare(config).differences:
             return False
@@ -93,7 +93,7 @@ def search(configs: "SearchStrategy[Config]", compare: Compare, examples: int, s
     try:
         smallest(configs, count, examples, seed)
         for group in found.times:
-            if config := smallest(configs, partial(shows, group), examples, seed):
+            if config := smallest(configs, partial(is_shown, group), examples, seed):
                 found.smallest[group] = config
     except KeyboardInterrupt:
         found.interrupted = True
@@ -133,22 +133,18 @@ class Runtimes:
         """Compare the outcomes of a config."""
         key = _written(config)
         if key not in self._known:
-            self._known[key] = comparison(config, {name: self._outcome(name, config)[0] for name in self.names})
+            self._known[key] = comparison(config, {name: self._outcome(name, config) for name in self.names})
         return self._known[key]
 
-    def anew(self, config: Config) -> tuple[Comparison, dict[str, Answer]]:
-        """Compare them once more, in a sandbox that nobody has used, and return the answers, too."""
+    def anew(self, config: Config) -> dict[str, Answer]:
+        """Run a config once more on those that can be asked, in a sandbox that nobody has used; return the answers."""
         self.close()
-        made = {name: self._outcome(name, config) for name in self.names}
-        return comparison(config, {name: one for name, (one, _) in made.items()}), {
-            name: answer for name, (_, answer) in made.items()
-        }
+        return {name: self._answer(name, config) for name in self.names if not backends.load(name).unsupported(config)}
 
-    def _outcome(self, name: str, config: Config) -> tuple[Outcome, Answer]:
+    def _outcome(self, name: str, config: Config) -> Outcome:
         if lacking := backends.load(name).unsupported(config):
-            return Outcome("not asked", "; ".join(lacking)), {}
-        answer = self._answer(name, config)
-        return outcomes.outcome(answer, config), answer
+            return Outcome("not asked", "; ".join(lacking))
+        return outcomes.outcome(self._answer(name, config), config)
 
     def _answer(self, name: str, config: Config) -> Answer:
         """Have a container made; a sandbox that gives no answer is what came of it, and the next run has another."""
@@ -201,10 +197,9 @@ def run(names: list[str], examples: int, seed: int, directory: Path) -> int:
         for group, name in zip(found.smallest, _names(found.smallest), strict=True):
             config = found.smallest[group]
             difference = runtimes.compare(config).differences[group]
-            again, answers = runtimes.anew(config)
-            shown = reproduction.Shown(group, difference, config, answers)
+            shown = reproduction.Shown(group, difference, config, (runtimes.anew(config), runtimes.anew(config)))
             files = reproduction.write(directory, name, shown)
-            for line in told(shown, found, files, repeats=group in again.differences):
+            for line in told(shown, found, files):
                 print(line)
     if found.interrupted and not found.smallest:
         raise KeyboardInterrupt
@@ -232,7 +227,7 @@ def summary(names: list[str], found: Found) -> Iterator[str]:
     yield f"{number} difference{'s' if number > 1 else ''}" if number else "no difference"
 
 
-def told(shown: reproduction.Shown, found: Found, files: reproduction.Files, repeats: bool) -> Iterator[str]:
+def told(shown: reproduction.Shown, found: Found, files: reproduction.Files) -> Iterator[str]:
     """A difference for people: what it is about, what each runtime shows, and how to see it again."""
     group, difference = shown.group, shown.difference
     yield ""
@@ -243,10 +238,16 @@ def told(shown: reproduction.Shown, found: Found, files: reproduction.Files, rep
         yield f"  {label:<{width}}  {_short(value)}{'  (not as asked)' if name in difference.deviating else ''}"
     beyond = reproduction.beyond_default(shown.config)
     yield f"  config  {_short(json.dumps(beyond)) if beyond else 'the default one'}"
-    if not repeats:
-        yield "  in a fresh sandbox it did not come again"
+    if not all(shows(group, shown.config, answers) for answers in shown.answers):
+        yield "  it does not come each time"
     yield f"  bundle  {files.bundle}"
     yield f"  again   pytest {files.scenario} {_words(list(difference.shown))}"
+
+
+def shows(group: Group, config: Config, answers: dict[str, Answer]) -> bool:
+    """Return whether answers for a config show a difference."""
+    came = {name: outcomes.outcome(answer, config) for name, answer in answers.items()}
+    return group in comparison(config, came).differences
 
 
 def _names(groups: Iterable[Group]) -> Iterator[str]:

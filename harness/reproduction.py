@@ -29,19 +29,21 @@ NONCE = "0" * 32  # nobody waits for the lines of a bundle
 ROOT = "rootfs"
 SABOTAGE = "skip-ns=uts"
 SIDES = ("inside", "host")
-LONGEST = 1000  # characters of an expected value
 
 Answer = dict[str, Any]
 Place = tuple[str | int, ...]
 
 
 class Shown(NamedTuple):
-    """A difference with the smallest config that shows it, and what the host role answered for it on each runtime."""
+    """A difference with the smallest config that shows it, and what the host role answered for it on each runtime.
+
+    That is there twice, for what is never the same, such as the number of a namespace, shows nothing.
+    """
 
     group: Group
     difference: Difference
     config: Config
-    answers: dict[str, Answer]
+    answers: tuple[dict[str, Answer], dict[str, Answer]]
 
     @property
     def right(self) -> str:
@@ -141,34 +143,56 @@ def expectations(shown: Shown) -> list[str]:
     """
     if shown.group.path == END:
         return ["start.status == 0"]
-    good = shown.answers[shown.right]
-    bad = shown.answers[shown.wrong]
+    first, second = shown.answers
+    good, bad = first.get(shown.right, {}), first.get(shown.wrong, {})
+    right, wrong = [_facts(good), _facts(second.get(shown.right, {}))], _facts(bad)
     found = []
-    for side in SIDES:
-        for name in good.get(side, {}):
-            here, there = (answer.get(side, {}).get(name, {}).get("facts", {}) for answer in (good, bad))
-            for place, value, other in _unlike(here, there):
-                text = f"{side}.{name}{_spelled(place)} == {value!r}"
-                if place and len(text) < LONGEST and _matters(shown, good, (side, name, "facts", *place), other):
-                    found.append(text)
+    for place, value, other in _unlike(right[0], wrong):
+        if len(place) > 2 and _matters(shown, good, place, other):
+            tried = _candidates(place, value)
+            found += [text for text in tried if all(_holds(text, one) for one in right) and not _holds(text, wrong)][:1]
     return found
 
 
+def _facts(answer: Answer) -> Answer:
+    """Return the facts of an answer by side and observation, as expressions name them."""
+    return {
+        side: {name: made["facts"] for name, made in answer.get(side, {}).items() if "facts" in made} for side in SIDES
+    }
+
+
+def _candidates(place: Place, value: Any) -> list[str]:
+    """Return what may be expected of a fact: what it was, or inside, where that is never the same, whether it is the host's."""
+    side, *rest = place
+    fact = _spelled(tuple(rest))
+    return [f"{side}{fact} == {value!r}"] + [
+        f"inside{fact} {sign} host{fact}" for sign in ("==", "!=") if side == "inside"
+    ]
+
+
+def _holds(text: str, scope: Answer) -> bool:
+    try:
+        return bool(expression.evaluate(text, scope))
+    except expression.EvaluationError:
+        return False
+
+
 def _matters(shown: Shown, answer: Answer, place: Place, value: Any) -> bool:
-    """Return whether another value at a place in an answer makes the difference."""
+    """Return whether another value of a fact makes the difference."""
     changed = copy.deepcopy(answer)
-    target: Any = changed
-    for key in place[:-1]:
+    side, name, *keys, last = place
+    target: Any = changed[side][name]["facts"]
+    for key in keys:
         target = target[key]
-    target[place[-1]] = value
+    target[last] = value
     seen, then = (agreement.seen(each, shown.config) for each in (answer, changed))
     return any(outcomes.kind(path, keys) == shown.group.path for path, keys in outcomes.unlike(seen, then))
 
 
 def _unlike(here: Any, there: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
     """Yield the places at which two facts differ, as deep as they are built alike, with both values."""
-    if isinstance(here, dict) and isinstance(there, dict) and here.keys() == there.keys():
-        for key in here:
+    if isinstance(here, dict) and isinstance(there, dict) and (here.keys() == there.keys() or len(place) < 2):
+        for key in [key for key in here if key in there]:
             yield from _unlike(here[key], there[key], (*place, key))
     elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
         for index, (left, right) in enumerate(zip(here, there, strict=True)):
