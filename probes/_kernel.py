@@ -74,6 +74,8 @@ KINDS = {
     0: "anonymous",  # of the kernel's own, without a type: an eventfd, a listener
 }
 
+MACHINES_OF_32_BITS = {"i686": "x86_64", "armv7l": "aarch64", "armv8l": "aarch64"}
+
 # Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
 # fmt: off
 SYSCALLS_BY_MACHINE = {
@@ -121,10 +123,15 @@ def syscall_number(name: str) -> int:
         return int(name)
     if name in SYSCALLS:
         return SYSCALLS[name]
-    machine = os.uname().machine
-    if machine not in ("x86_64", "aarch64"):
-        raise RuntimeError(f"find number of {name}: no table for {machine}; add one to probes/_kernel.py")
-    return SYSCALLS_BY_MACHINE[name][machine == "aarch64"]
+    if machine() not in ("x86_64", "aarch64"):
+        raise RuntimeError(f"find number of {name}: no table for {machine()}; add one to probes/_kernel.py")
+    return SYSCALLS_BY_MACHINE[name][machine() == "aarch64"]
+
+
+def machine() -> str:
+    """The machine that this program is made for; in the domain LINUX32 uname(2) names a lesser one: personality(2)."""
+    name = os.uname().machine
+    return MACHINES_OF_32_BITS.get(name, name)
 
 
 def syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> int:
