@@ -29,7 +29,7 @@ from harness.runtime.config import Config
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-DEADLINE = 30.0  # seconds for a container with all its probes
+DEADLINE = 20.0  # seconds for a container with all its probes
 PART = 400  # characters of a value or of a config that are printed
 HOW = ("ran", "refused", "failed", "not asked")
 
@@ -74,17 +74,31 @@ class Found:
             self.smallest[group] = config
 
 
-def search(configs: "SearchStrategy[Config]", compare: Compare, examples: int, seed: int, tell: Tell) -> Found:
-    """Compare the runtimes over some configs, then shrink what was found; SIGINT ends it with what there is then."""
+def search(
+    configs: "SearchStrategy[Config]",
+    compare: Compare,
+    examples: int,
+    seed: int,
+    announce: Callable[[Group], None],
+    progress: Tell,
+) -> Found:
+    """Compare the runtimes over some configs, then shrink what was found; SIGINT ends it with what there is then.
+
+    Each difference is announced when it comes for the first time.
+    """
     found = Found()
 
     def count(config: Config) -> bool:
-        tell(f"{found.examples} of {examples} examples, {len(found.times)} differences")
-        found.add(config, compare(config))
+        progress(f"{found.examples} of {examples} configs compared")
+        comparison = compare(config)
+        for group in comparison.differences:
+            if group not in found.times:
+                announce(group)
+        found.add(config, comparison)
         return False
 
     def is_shown(group: Group, config: Config) -> bool:
-        tell(f"looking for the smallest config that shows {one_line(group.path)[:50]}")
+        progress(f"looking for the smallest config that shows {group.path[:50]}")
         if group not in compare(config).differences:
             return False
         found.keep(group, config)
@@ -135,6 +149,11 @@ class Runtimes:
         if key not in self._known:
             self._known[key] = comparison(config, {name: self._outcome(name, config) for name in self.names})
         return self._known[key]
+
+    def comparable(self, config: Config) -> bool:
+        """Return whether the first and another can be asked for a config: a comparison takes two."""
+        first, *others = (not backends.load(name).unsupported(config) for name in self.names)
+        return first and any(others)
 
     def anew(self, config: Config) -> dict[str, Answer]:
         """Run a config once more on those that can be asked, in a sandbox that nobody has used; return the answers."""
@@ -189,8 +208,13 @@ def run(names: list[str], examples: int, seed: int, directory: Path) -> int:
     print(f"seed {seed}: isoproof fuzz {_words(names)} --examples {examples} --seed {seed}", flush=True)
     runtimes = Runtimes(names)
     progress = Progress(sys.stderr)
+
+    def announce(group: Group) -> None:
+        progress.close()
+        print(f"found: {group.path} on {group.runtime}", flush=True)
+
     with contextlib.closing(runtimes):
-        found = search(configs(), runtimes.compare, examples, seed, progress)
+        found = search(configs().filter(runtimes.comparable), runtimes.compare, examples, seed, announce, progress)
         progress.close()
         for line in summary(names, found):
             print(line)

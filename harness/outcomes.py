@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from harness import agreement
-from harness.observation import escaped
+from harness.results import one_line
 from harness.runtime.config import Config
 
 Answer = Mapping[str, Any]
@@ -64,18 +64,18 @@ def outcome(answer: Answer, config: Config) -> Outcome:
     start = answer.get("start", {})
     if not start.get("ran"):
         unheard = answer.get("inside", {}).get("init", {}).get("error")
-        words = escaped(str(start.get("message") or answer.get("error") or unheard or NOTHING))
+        words = one_line(start.get("message") or answer.get("error") or unheard or NOTHING)
         return Outcome("refused" if start.get("refused") else "failed", words)
     return Outcome("ran", seen={**agreement.seen(dict(answer), config), END: _end(answer)})
 
 
 def _end(answer: Answer) -> str:
     """Return how a container that ran has ended: what is amiss, or its status."""
-    amiss: list[str] = [answer["error"]] if answer.get("error") else []
+    amiss = [answer["error"]] if answer.get("error") else []
     amiss += [f"{name}: {made['error']}" for name, made in answer["inside"].items() if "error" in made]
     if survivors := answer["container"].get("survivors"):
         amiss.append(f"processes left behind: {survivors}")
-    return escaped("; ".join(amiss)) or f"status {answer['start']['status']}"
+    return one_line("; ".join(amiss)) or f"status {answer['start']['status']}"
 
 
 def differences(outcomes: Mapping[str, Outcome], asked: Mapping[str, Any]) -> dict[Group, Difference]:
@@ -135,4 +135,4 @@ def _cause(words: str) -> str:
     """Return a runtime's words without what is different in each config: what is quoted, paths and numbers."""
     words = re.sub(r"""\\?"[^"]*"|'[^']*'|`[^`]*`""", "…", words)
     words = re.sub(r"(?<![\w.])/[\w./-]*", "/…", words)
-    return re.sub(r"-?\d+", "N", words)
+    return re.sub(r"-?\d+(\.\d+)*", "N", words)

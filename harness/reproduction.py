@@ -105,9 +105,10 @@ def bundle(config: Config) -> Config:
 def scenario(name: str, shown: Shown) -> str:
     """Return the text of a scenario with one check, which holds on the runtime that is right."""
     expect = expectations(shown) or ["start.ran"]
-    sides = (agreement.observations(shown.config), agreement.host_observations(shown.config))
+    entries = agreement.observations(shown.config) | agreement.host_observations(shown.config)
     named = {name.split(".")[1] for text in expect for name in expression.names(text)}
-    observe = {name: _observe(entry) for side in sides for name, entry in side.items() if name in named}
+    named |= {entries[name]["during"] for name in named & entries.keys() if entries[name].get("during")}
+    observe = {name: _observe(entry) for name, entry in entries.items() if name in named}
     text = {
         "title": "Found by isoproof fuzz: one config, on which runtimes differ",
         "container": {"oci": beyond_default(shown.config)},
@@ -162,7 +163,7 @@ def _facts(answer: Answer) -> Answer:
 
 
 def _candidates(place: Place, value: Any) -> list[str]:
-    """Return what may be expected of a fact: what it was, or inside, where that is never the same, whether it is the host's."""
+    """Return what may be expected of a fact: its value, or for one that is never the same whether it is the host's."""
     side, *rest = place
     fact = _spelled(tuple(rest))
     return [f"{side}{fact} == {value!r}"] + [

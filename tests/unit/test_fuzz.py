@@ -1,21 +1,25 @@
 """Differential testing with runtimes that are functions: what differs is found, shrunk, told apart and counted."""
 
 import copy
+import sys
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
-from harness import allowed, fuzz
+from harness import allowed, cli, fuzz, reproduction
 from harness.allowed import Allowed
 from harness.fuzz import Comparison, Found
-from harness.outcomes import Group, Outcome
+from harness.outcomes import Difference, Group, Outcome
 from harness.runtime.config import Config
 from harness.shapes import default
 
 SEED = 5
 EXAMPLES = 60
+SILENT = (lambda _group: None, lambda _text: None)
 Runtime = Callable[[Config], Outcome]
 
 
@@ -55,7 +59,7 @@ def timid(config: Config) -> Outcome:
 
 
 def found(**runtimes: Runtime) -> Found:
-    return fuzz.search(configs(), comparing(**runtimes), EXAMPLES, SEED, lambda _text: None)
+    return fuzz.search(configs(), comparing(**runtimes), EXAMPLES, SEED, *SILENT)
 
 
 def comparing(**runtimes: Runtime) -> fuzz.Compare:
@@ -82,6 +86,22 @@ def test_each_difference_is_shrunk_by_itself() -> None:
     simplest["process"]["user"]["umask"] = 0o100
     assert result.smallest[mask] == simplest
     assert 0 < result.times[name] < result.times[mask] <= EXAMPLES
+
+
+def test_each_difference_is_announced_once_and_at_once() -> None:
+    made: list[Config] = []
+    announced: list[tuple[int, str]] = []
+
+    def compare(config: Config) -> Comparison:
+        made.append(config)
+        return comparing(one=faithful, other=forgetful)(config)
+
+    fuzz.search(configs(), compare, EXAMPLES, SEED, lambda group: announced.append((len(made), group.path)), SILENT[1])
+    first = {
+        path: next(at for at, config in enumerate(made, 1) if Group(path, "other") in compare(config).differences)
+        for path in ("hostname", "process.user.umask")
+    }
+    assert sorted(announced) == sorted((at, path) for path, at in first.items())
 
 
 def test_the_same_seed_finds_the_same() -> None:
@@ -150,7 +170,7 @@ def test_sigint_ends_a_search_with_what_was_found_until_then(runs: int) -> None:
             raise KeyboardInterrupt
         return compare(config)
 
-    result = fuzz.search(configs(), interrupted, EXAMPLES, SEED, lambda _text: None)
+    result = fuzz.search(configs(), interrupted, EXAMPLES, SEED, *SILENT)
     assert result.interrupted
     assert result.examples == min(runs - 1, EXAMPLES)
     assert len(made) == runs
@@ -159,3 +179,83 @@ def test_sigint_ends_a_search_with_what_was_found_until_then(runs: int) -> None:
         shown = [one for one in made[:-1] if group in compare(one).differences]
         assert len(str(config)) == min(len(str(one)) for one in shown)
     assert set(result.smallest) == {Group("hostname", "other"), Group("process.user.umask", "other")}
+
+
+def test_runtimes_that_cannot_be_compared_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for runtimes, complaint in (
+        (["null"], "fuzz: it takes two runtimes that are not the same: --runtime A --runtime B"),
+        (["null", "null"], "fuzz: it takes two runtimes that are not the same: --runtime A --runtime B"),
+        (["null", "nul"], "unknown runtime 'nul'; known are "),
+        (["null", "runc:/nowhere"], "runtime runc:/nowhere: no program at /nowhere"),
+    ):
+        assert cli.main(["fuzz", *(word for name in runtimes for word in ("--runtime", name))]) == 2
+        told = capsys.readouterr()
+        assert told.err.startswith(f"isoproof: {complaint}")
+        assert told.err.count("\n") == 1
+        assert told.out == ""
+
+
+@pytest.mark.parametrize("words", [[], ["--runtime", "null", "--examples", "0"], ["--runtime", "null", "--seed", "x"]])
+def test_wrong_words_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["fuzz", *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_without_hypothesis_it_says_how_to_install_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    monkeypatch.delitem(sys.modules, "harness.strategies", raising=False)
+    monkeypatch.setattr(fuzz, "_require", lambda _names: None)
+    assert cli.main(["fuzz", "--runtime", "null", "--runtime", "builtin"]) == 2
+    assert capsys.readouterr().err == "isoproof: fuzz: Hypothesis is not installed: pip install isoproof[fuzz]\n"
+
+
+def test_the_seed_is_told_first_and_another_each_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def search(_configs: Any, _compare: Any, _examples: int, seed: int, *_: Any) -> Found:
+        seeds.append(seed)
+        return Found()
+
+    monkeypatch.setattr(fuzz, "search", search)
+    monkeypatch.setattr(fuzz, "_require", lambda _names: None)
+    words = ["fuzz", "--runtime", "null", "--runtime", "builtin", "--examples", "7"]
+    for more in ([], [], ["--seed", "12"]):
+        assert cli.main([*words, *more]) == 0
+        first = capsys.readouterr().out.splitlines()[0]
+        assert first == f"seed {seeds[-1]}: isoproof {' '.join(words)} --seed {seeds[-1]}"
+    assert seeds[0] != seeds[1]
+    assert seeds[2] == 12
+
+
+def test_what_was_found_is_told() -> None:
+    group = Group("hostname", "other")
+    config = default(0, 0) | {"hostname": "b"}
+    answers: dict[str, dict[str, Any]] = {"one": {}, "other": {}}
+    shown = reproduction.Shown(group, Difference({"one": "b", "other": "\x1b"}, "b"), config, (answers, answers))
+    files = reproduction.Files(Path("found/a"), Path("found/scenarios/a.yaml"))
+    counted = Found(examples=9, times=Counter({group: 2}))
+    told = list(fuzz.told(shown, counted, files))
+    assert told[:5] == [
+        "",
+        "hostname on other: in 2 of 9 configs",
+        "  asked  b",
+        "  one    b",
+        r"  other  \x1b  (not as asked)",
+    ]
+    assert '"hostname": "b"' in told[5]
+    assert told[6:] == [
+        "  it does not come each time",
+        "  bundle  found/a",
+        "  again   pytest found/scenarios/a.yaml --runtime one --runtime other",
+    ]
+
+
+def test_groups_of_one_name_have_files_of_their_own() -> None:
+    groups = [Group("a b", "one"), Group("a-b", "one"), Group("c", "one"), Group("a.b", "one")]
+    assert list(fuzz._names(groups)) == ["a-b-one", "a-b-one-2", "c-one", "a-b-one-3"]

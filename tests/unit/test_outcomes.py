@@ -48,7 +48,7 @@ def test_what_is_amiss_at_the_end_is_told(parts: dict[str, Any], told: str) -> N
 @pytest.mark.parametrize(
     ("said", "came"),
     [
-        (did_not_run(True, "no\n"), Outcome("refused", r"no\n")),
+        (did_not_run(True, "no\n"), Outcome("refused", "no")),
         (did_not_run(False, "oh no"), Outcome("failed", "oh no")),
         (did_not_run(False, ""), Outcome("failed", "the probe reported nothing")),
         ({"error": "it did not answer in time"}, Outcome("failed", "it did not answer in time")),
