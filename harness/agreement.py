@@ -86,7 +86,7 @@ def seen(answer: Facts, config: Config) -> Facts:
     for claim in CLAIMS:
         try:
             values[claim.path] = claim.seen(facts, config)
-        except KeyError as error:
+        except (LookupError, TypeError, AttributeError, StopIteration) as error:  # hostile facts may be of any form
             values[claim.path] = f"not seen: {error}"
     return values
 

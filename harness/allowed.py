@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from harness.runtime.config import Config
+from harness.runtime.config import Config, own
 
 Shown = dict[str, Any]
 
@@ -23,7 +23,24 @@ class Allowed(NamedTuple):
     when: Callable[[Config, Shown], bool] = always
 
 
-ALLOWED: tuple[Allowed, ...] = ()
+def without_pid_namespace(config: Config, _shown: Shown) -> bool:
+    """Return whether a config leaves the container in the launcher's PID namespace, or joins another one."""
+    return "pid" not in own(config)
+
+
+ALLOWED = (
+    Allowed(
+        "annotations.*",  # where `harness.agreement` has the number of the program
+        'config-linux.md "Namespaces"',
+        "without a PID namespace of its own a container's processes have the next numbers of another",
+        without_pid_namespace,
+    ),
+    Allowed(
+        "start refused: *cannot use unified on cgroup v*",
+        'config-linux.md "Unified"',
+        "unified is for version 2 of cgroups, and a runtime that uses version 1 cannot convert it",
+    ),
+)
 
 
 def allowance(path: str, config: Config, shown: Shown) -> Allowed | None:

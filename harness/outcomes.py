@@ -108,7 +108,15 @@ def unlike(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[tuple[
 
 
 def _unlike(here: Any, there: Any) -> Iterator[Keys]:
-    """Yield the keys of all that differs in two mappings of mappings, as deep as both have it."""
+    """Yield the keys of all that differs in two mappings of mappings, as deep as both have it.
+
+    Behind those of lists stands whether the other has more in it, or less: one thing that is always there does not hide
+    another that is missing.
+    """
+    if isinstance(here, list) and isinstance(there, list):
+        more, less = (any(item not in other for item in one) for one, other in ((there, here), (here, there)))
+        yield ({(True, True): "(others)", (True, False): "(more)", (False, True): "(less)"}.get((more, less), "(order)"),)
+        return
     if not isinstance(here, dict) or not isinstance(there, dict):
         yield ()
         return

@@ -59,6 +59,13 @@ def test_a_refusal_is_told_from_a_crash_and_a_hang(said: dict[str, Any], came: O
     assert outcomes.outcome(said, CONFIG) == came
 
 
+@pytest.mark.parametrize("mounts", [{"mounts": []}, {"mounts": [1]}, {"mounts": None}, {"mounts": ["a"]}, {}])
+def test_facts_that_nobody_expects_are_told_as_not_seen(mounts: dict[str, Any]) -> None:
+    """They come out of a container: a runtime that makes nonsense of one shall not end the comparison."""
+    came = outcomes.outcome(answer(inside={"init": {"facts": {}}, "mounts": {"facts": mounts}}), CONFIG)
+    assert came.seen["root.readonly"].startswith("not seen: ")
+
+
 def ran(**seen: Any) -> Outcome:
     return Outcome("ran", seen=seen)
 
@@ -92,6 +99,17 @@ def test_parts_of_a_field_are_differences_by_themselves() -> None:
     assert found[Group("mounts.*.ro", "two")] == Difference({"one": True, "two": False}, True)
     assert found[Group("mounts.*", "two")] == Difference({"one": "no mount", "two": {"ro": True}}, "no mount")
     assert found[Group("rest.x", "two")] == Difference({"one": 1, "two": None}, UNSAID)
+
+
+@pytest.mark.parametrize(
+    ("there", "how"),
+    [(["a", "b", "c"], "(more)"), (["a"], "(less)"), (["a", "c"], "(others)"), (["b", "a"], "(order)")],
+)
+def test_what_is_always_there_does_not_hide_what_is_missing(there: list[str], how: str) -> None:
+    """The variable HOME, which some runtimes add to what was asked for."""
+    variables = ["a", "b"]
+    found = outcomes.differences({"one": ran(env=variables), "two": ran(env=there)}, {"env": variables})
+    assert found == {Group(f"env.{how}", "two"): Difference({"one": variables, "two": there}, variables)}
 
 
 def test_how_a_container_ends_is_compared_and_asked_for() -> None:
