@@ -260,8 +260,8 @@ def told(shown: reproduction.Shown, found: Found, files: reproduction.Files) -> 
     width = max(len(label) for label, _, _ in rows)
     for label, value, name in rows:
         yield f"  {label:<{width}}  {_short(value)}{'  (not as asked)' if name in difference.deviating else ''}"
-    beyond = reproduction.beyond_default(shown.config)
-    yield f"  config  {_short(json.dumps(beyond)) if beyond else 'the default one'}"
+    for line in reproduction.described(shown.config):
+        yield f"  config  {_short(line)}"
     if not all(shows(group, shown.config, answers) for answers in shown.answers):
         yield "  it does not come each time"
     yield f"  bundle  {files.bundle}"

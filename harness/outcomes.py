@@ -115,7 +115,9 @@ def _unlike(here: Any, there: Any) -> Iterator[Keys]:
     """
     if isinstance(here, list) and isinstance(there, list):
         more, less = (any(item not in other for item in one) for one, other in ((there, here), (here, there)))
-        yield ({(True, True): "(others)", (True, False): "(more)", (False, True): "(less)"}.get((more, less), "(order)"),)
+        yield (
+            {(True, True): "(others)", (True, False): "(more)", (False, True): "(less)"}.get((more, less), "(order)"),
+        )
         return
     if not isinstance(here, dict) or not isinstance(there, dict):
         yield ()

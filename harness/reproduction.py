@@ -29,6 +29,7 @@ NONCE = "0" * 32  # nobody waits for the lines of a bundle
 ROOT = "rootfs"
 SABOTAGE = "skip-ns=uts"
 SIDES = ("inside", "host")
+ABSENT = object()  # instead of a value where the other side has a key more
 
 Answer = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -132,8 +133,28 @@ def _observe(entry: dict[str, Any]) -> dict[str, Any]:
 
 def beyond_default(config: Config) -> Config:
     """Return what a config has that an ordinary container of a scenario has not, as a merge patch."""
-    beyond: Config = patch(config_of([Container()], os.geteuid(), os.getegid()), config)
+    beyond: Config = patch(_ordinary(), config)
     return beyond
+
+
+def described(config: Config) -> Iterator[str]:
+    """Yield the same for people, a line for each part, and of lists only what they have more and less."""
+    yield from _described("", _ordinary(), config) if config != _ordinary() else ["the default one"]
+
+
+def _described(path: str, usual: Any, value: Any) -> Iterator[str]:
+    if isinstance(usual, dict) and isinstance(value, dict):
+        for key in [key for key in dict.fromkeys([*usual, *value]) if usual.get(key) != value.get(key)]:
+            yield from _described(f"{path}.{key}" if path else key, usual.get(key), value.get(key))
+    elif isinstance(usual, list) and isinstance(value, list):
+        yield from (f"{path} without {json.dumps(item)}" for item in usual if item not in value)
+        yield from (f"{path} and {json.dumps(item)}" for item in value if item not in usual)
+    else:
+        yield f"{path}: {'left out' if value is None else json.dumps(value)}"
+
+
+def _ordinary() -> Config:
+    return config_of([Container()], os.geteuid(), os.getegid())
 
 
 def expectations(shown: Shown) -> list[str]:
@@ -166,6 +187,8 @@ def _candidates(place: Place, value: Any) -> list[str]:
     """Return what may be expected of a fact: its value, or for one that is never the same whether it is the host's."""
     side, *rest = place
     fact = _spelled(tuple(rest))
+    if value is ABSENT:
+        return [f"{rest[-1]!r} not in {side}{_spelled(tuple(rest[:-1]))}"]
     return [f"{side}{fact} == {value!r}"] + [
         f"inside{fact} {sign} host{fact}" for sign in ("==", "!=") if side == "inside"
     ]
@@ -182,19 +205,28 @@ def _matters(shown: Shown, answer: Answer, place: Place, value: Any) -> bool:
     """Return whether another value of a fact makes the difference."""
     changed = copy.deepcopy(answer)
     side, name, *keys, last = place
-    target: Any = changed[side][name]["facts"]
+    target: Any = changed[str(side)][name]["facts"]
     for key in keys:
         target = target[key]
-    target[last] = value
+    if value is ABSENT:
+        del target[last]
+    else:
+        target[last] = value
     seen, then = (agreement.seen(each, shown.config) for each in (answer, changed))
-    return any(outcomes.kind(path, keys) == shown.group.path for path, keys in outcomes.unlike(seen, then))
+    changes = [outcomes.kind(path, keys) for path, keys in outcomes.unlike(seen, then)]
+    return _field(shown.group.path) in map(_field, changes)
+
+
+def _field(path: str) -> str:
+    """Return a path without what is said of a list: one item less of it may make the difference that more is in it."""
+    return path.partition(".(")[0]
 
 
 def _unlike(here: Any, there: Any, place: Place = ()) -> Iterator[tuple[Place, Any, Any]]:
-    """Yield the places at which two facts differ, as deep as they are built alike, with both values."""
-    if isinstance(here, dict) and isinstance(there, dict) and (here.keys() == there.keys() or len(place) < 2):
-        for key in [key for key in here if key in there]:
-            yield from _unlike(here[key], there[key], (*place, key))
+    """Yield the places at which two facts differ, as deep as they are built alike, with both values, or ABSENT."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        for key in dict.fromkeys([*here, *there]):
+            yield from _unlike(here.get(key, ABSENT), there.get(key, ABSENT), (*place, key))
     elif isinstance(here, list) and isinstance(there, list) and len(here) == len(there):
         for index, (left, right) in enumerate(zip(here, there, strict=True)):
             yield from _unlike(left, right, (*place, index))

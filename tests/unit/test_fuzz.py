@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from harness import allowed, cli, fuzz, reproduction
+from harness import allowed, cli, fuzz, reproduction, shapes
 from harness.allowed import Allowed
 from harness.fuzz import Comparison, Found
+from harness.language import Container
 from harness.outcomes import Difference, Group, Outcome
 from harness.runtime.config import Config
 from harness.shapes import default
@@ -235,7 +236,8 @@ def test_the_seed_is_told_first_and_another_each_time(
 
 def test_what_was_found_is_told() -> None:
     group = Group("hostname", "other")
-    config = default(0, 0) | {"hostname": "b"}
+    config = shapes.config([Container()], 0, 0) | {"hostname": "b"}
+    config["process"]["umask"] = 1
     answers: dict[str, dict[str, Any]] = {"one": {}, "other": {}}
     shown = reproduction.Shown(group, Difference({"one": "b", "other": "\x1b"}, "b"), config, (answers, answers))
     files = reproduction.Files(Path("found/a"), Path("found/scenarios/a.yaml"))
@@ -248,8 +250,8 @@ def test_what_was_found_is_told() -> None:
         "  one    b",
         r"  other  \x1b  (not as asked)",
     ]
-    assert '"hostname": "b"' in told[5]
-    assert told[6:] == [
+    assert told[5:7] == ['  config  hostname: "b"', "  config  process.umask: 1"]
+    assert told[7:] == [
         "  it does not come each time",
         "  bundle  found/a",
         "  again   pytest found/scenarios/a.yaml --runtime one --runtime other",

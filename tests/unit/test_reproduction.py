@@ -15,9 +15,10 @@ from harness.language import Container
 from harness.outcomes import END, UNSAID, Difference, Group
 from harness.reproduction import Shown
 from harness.runtime.config import Config, read
-from harness.shapes import KIT, config
+from harness.shapes import KIT, config, merged
 
 KINDS = ("mnt", "net", "pid", "uts", "ipc", "cgroup", "user", "time")
+LIMIT = {"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}
 NAME = "hostname-two"
 CONFIG = config([Container()], 0, 0)
 CONFIG["hostname"] = "yes"
@@ -35,7 +36,8 @@ def answer(**identity: Any) -> dict[str, Any]:
 
 def shown(path: str = "hostname", runtime: str = "two", asked: Any = "yes", **answers: dict[str, Any]) -> Shown:
     answers = answers or {"one": answer(), "two": answer(hostname="no", domainname="other")}
-    values = {name: agreement.seen(one, CONFIG).get(path) for name, one in answers.items()}
+    field = path.partition(".(")[0]
+    values = {name: agreement.seen(one, CONFIG).get(field) for name, one in answers.items()}
     return Shown(Group(path, runtime), Difference(values, asked), CONFIG, (answers, answers))
 
 
@@ -43,8 +45,13 @@ def test_the_expectations_are_about_the_facts_that_make_the_difference_alone() -
     assert reproduction.expectations(shown()) == ["inside.identity.hostname == 'yes'"]
     several = shown("process.user.uid", asked=0, one=answer(), two=answer(uid=1, suid=1, hostname="no"))
     assert reproduction.expectations(several) == ["inside.identity.uid == 0", "inside.identity.suid == 0"]
-    groups = shown("process.user.additionalGids[]", asked=[4, 27], one=answer(), two=answer(groups=[4, 28]))
+    path = "process.user.additionalGids[]"
+    groups = shown(f"{path}.(others)", asked=[4, 27], one=answer(), two=answer(groups=[4, 28]))
     assert reproduction.expectations(groups) == ["inside.identity.groups[1] == 27"]
+    less = shown(f"{path}.(less)", asked=[4, 27], one=answer(), two=answer(groups=[4]))
+    assert reproduction.expectations(less) == ["inside.identity.groups == [4, 27]"]
+    order = shown(f"{path}.(order)", asked=[4, 27], one=answer(), two=answer(groups=[27, 4]))
+    assert reproduction.expectations(order) == ["inside.identity.groups[0] == 4", "inside.identity.groups[1] == 27"]
 
 
 def test_the_runtime_that_shows_what_was_asked_for_is_right() -> None:
@@ -118,6 +125,48 @@ def test_what_the_host_sees_of_the_container_may_be_what_differs(monkeypatch: py
     monkeypatch.setattr(agreement, "seen", seen)
     limits = shown("linux.resources.pids.limit", asked="64", one=of("64"), two=of("max"))
     assert reproduction.expectations(limits) == ["host.cgroups.files['pids.max'] == '64'"]
+
+
+def test_a_fact_that_only_one_side_has_is_expected_to_be_there_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And others of its kind, which only the other has, do not hide a value that differs."""
+
+    def of(**files: int) -> dict[str, Any]:
+        seen = answer()
+        seen["inside"]["devices"] = {"facts": {"entries": {f"/dev/{name}": mode for name, mode in files.items()}}}
+        return seen
+
+    def seen(names: str) -> None:
+        def entries(one: dict[str, Any], _config: Config) -> dict[str, Any]:
+            found = one["inside"]["devices"]["facts"]["entries"]
+            return {"linux.devices": [found.get(f"/dev/{name}") for name in names]}
+
+        monkeypatch.setattr(agreement, "seen", entries)
+
+    seen("a")
+    other = shown("linux.devices.(others)", asked=[1], one=of(a=1, b=1), two=of(a=2, c=1))
+    assert reproduction.expectations(other) == ["inside.devices.entries['/dev/a'] == 1"]
+    missing = shown("linux.devices.(others)", asked=[1], one=of(a=1), two=of(b=1))
+    assert reproduction.expectations(missing) == ["inside.devices.entries['/dev/a'] == 1"]
+    more = shown("linux.devices.(others)", asked=[None], one=of(b=1), two=of(a=1))
+    assert reproduction.expectations(more) == ["'/dev/a' not in inside.devices.entries"]
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        ({}, ["the default one"]),
+        ({"hostname": "a", "root": {"readonly": None}}, ["root.readonly: left out", 'hostname: "a"']),
+        (
+            {"process": {"rlimits": []}},
+            ['process.rlimits without {"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}'],
+        ),
+        ({"process": {"rlimits": [LIMIT, {"type": "RLIMIT_AS"}]}}, ['process.rlimits and {"type": "RLIMIT_AS"}']),
+        ({"linux": {"sysctl": {"a": "1"}}}, ['linux.sysctl: {"a": "1"}']),
+    ],
+)
+def test_a_config_is_told_by_what_it_has_beyond_the_usual(change: dict[str, Any], lines: list[str]) -> None:
+    usual = config([Container()], os.geteuid(), os.getegid())
+    assert list(reproduction.described(merged(usual, change))) == lines
 
 
 def test_the_scenario_observes_the_host_where_it_is_compared_with(
