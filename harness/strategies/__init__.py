@@ -8,6 +8,7 @@ the kit or /proc. All that is left out of a random config is as in the default o
 shrinks.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -91,13 +92,19 @@ def configs(draw: st.DrawFn) -> Config:
         config["linux"] |= {"uidMappings": world.mappings(), "gidMappings": world.mappings()}
     if "uts" not in world.own:
         del config["hostname"]
-    usual = [part for part in PARTS if part not in RARE]
-    chosen = draw(st.lists(st.sampled_from(usual), unique=True, max_size=MOST))
+    # Each part is drawn with its value, or what is behind one in the list would be another as soon as that is taken out.
+    usual = _with_values([part for part in PARTS if part not in RARE], world)
+    chosen = draw(st.lists(usual, unique_by=lambda pair: pair[0], max_size=MOST))
     if draw(st.integers(0, 30)) == 30:
-        chosen.append(draw(st.sampled_from(RARE)))
-    for part in chosen:
-        _put(config, part, draw(_drawn(part, world)))
+        chosen.append(draw(_with_values(RARE, world)))
+    for part, value in chosen:
+        _put(config, part, value)
     return config
+
+
+def _with_values(parts: Sequence[str], world: World) -> Strategy:
+    """Return parts of a config with what stands there, as pairs."""
+    return st.sampled_from(parts).flatmap(lambda part: st.tuples(st.just(part), _drawn(part, world)))
 
 
 def _put(config: Config, part: str, value: Any) -> None:

@@ -1,0 +1,37 @@
+"""What Hypothesis makes of a config that shows something is that, and nothing beside it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from harness import fuzz, reproduction
+from harness.runtime.config import Config
+from harness.strategies import configs
+
+EXAMPLES = 300
+
+
+def has_fifo(config: Config) -> bool:
+    return any(device["type"] == "p" for device in config["linux"].get("devices", []))
+
+
+def has_limit(config: Config) -> bool:
+    memory = config["linux"].get("resources", {}).get("memory", {})
+    return bool(memory.get("limit", -1) > 0)
+
+
+def is_batch(config: Config) -> bool:
+    scheduler = config["process"].get("scheduler", {})
+    return bool(scheduler.get("policy") == "SCHED_BATCH")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("condition", "part"),
+    [(has_fifo, "linux.devices: "), (has_limit, "linux.resources: "), (is_batch, "process.scheduler: ")],
+)
+def test_a_config_shrinks_to_the_part_that_matters(condition: Callable[[Config], bool], part: str, seed: int) -> None:
+    smallest = fuzz.smallest(configs(), condition, EXAMPLES, seed)
+    assert smallest
+    (line,) = reproduction.described(smallest)
+    assert line.startswith(part)
