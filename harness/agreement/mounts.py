@@ -39,7 +39,8 @@ def observations(config: Config) -> Facts:
 
 
 def _place(mount: Config) -> str:
-    return "/" + posixpath.normpath(mount["destination"]).lstrip("/")
+    path: str = mount["destination"]
+    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def _options(mount: Config) -> list[str]:
@@ -65,7 +66,8 @@ def _mounts(config: Config) -> Facts:
     for mount in config["mounts"]:
         place = _place(mount)
         if "remount" in _options(mount):
-            found.get(place, {}).update(_flags(mount))
+            again = {"propagation": _propagation(mount, config)} if _says_propagation(mount) else {}
+            found.get(place, {}).update(_flags(mount) | again)
         elif not _below(place, linux.get("maskedPaths", [])):
             found[place] = _flags(mount) if _is_bind(mount) else _new(mount)
             found[place]["propagation"] = _propagation(mount, config)
@@ -100,6 +102,10 @@ def _propagation(mount: Config, config: Config) -> str:
             return option.removeprefix("r").replace("slave", "private")
     everywhere: str = config["linux"].get("rootfsPropagation", "")
     return everywhere[1:].replace("slave", "private") if everywhere.startswith("r") else "private"
+
+
+def _says_propagation(mount: Config) -> bool:
+    return any(option.removeprefix("r") in PROPAGATIONS for option in _options(mount))
 
 
 def _data(options: list[str]) -> Facts:

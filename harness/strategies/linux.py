@@ -98,7 +98,7 @@ def _cables(draw: st.DrawFn, world: World) -> list[Config]:
     found = []
     for number in range(draw(st.integers(0, 2)) if "network" in world.own else 0):
         cable: Config = {"name": f"cell{number}", "hostName": f"host{number}"}
-        network = draw(st.sampled_from(["", f"10.9.{number}.", f"fd00:{number}::"]))
+        network = draw(st.sampled_from(["", f"10.9.{number}.", f"fd00:9:{number + 1}::"]))
         if network:
             prefix = draw(st.sampled_from([24, 30] if "." in network else [64, 112]))
             cable["address"] = f"{network}2/{prefix}"
