@@ -92,7 +92,7 @@ def configs(draw: st.DrawFn) -> Config:
         config["linux"] |= {"uidMappings": world.mappings(), "gidMappings": world.mappings()}
     if "uts" not in world.own:
         del config["hostname"]
-    # Each part is drawn with its value, or what is behind one in the list would be another as soon as that is taken out.
+    # Each part is drawn with its value, or what comes behind one would be another as soon as that is taken out.
     usual = _with_values([part for part in PARTS if part not in RARE], world)
     chosen = draw(st.lists(usual, unique_by=lambda pair: pair[0], max_size=MOST))
     if draw(st.integers(0, 30)) == 30:

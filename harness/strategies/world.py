@@ -13,6 +13,8 @@ from harness.runtime.spec import NAMESPACES as USUAL
 from harness.shapes import FIRST_ID, IDS
 from harness.strategies.values import Strategy
 
+HOW = ("own", "own", "own", "own", "left out", "joined")
+WHETHER = (False, False, True)
 TTY = 5  # the group of terminals, which the devpts of the default config names
 
 
@@ -55,12 +57,16 @@ Rule = Callable[[World], Strategy]
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Draw namespaces: the usual ones but for a few, and perhaps more; some of the few are joined instead."""
-    without = draw(st.sets(st.sampled_from(sorted(set(USUAL) - {"mount"}))))
-    more = draw(st.sets(st.sampled_from(sorted(set(NAMESPACES) - set(USUAL)))))
-    joined = draw(st.sets(st.sampled_from(sorted(without)))) if without else set()
-    extents = draw(_extents()) if "user" in more else ()
-    return World(frozenset(set(USUAL) - without | more), frozenset(joined), extents)
+    """Draw namespaces: of the usual ones most, each of the others seldom; some of those left out are joined instead.
+
+    Each is a choice by itself, so that it shrinks by itself.
+    """
+    how = {name: draw(st.sampled_from(HOW)) for name in USUAL if name != "mount"}
+    more = {name for name in NAMESPACES if name not in USUAL and draw(st.sampled_from(WHETHER))}
+    own = {"mount", *(name for name, said in how.items() if said == "own"), *more}
+    joined = {name for name, said in how.items() if said == "joined"}
+    extents = draw(_extents()) if "user" in own else ()
+    return World(frozenset(own), frozenset(joined), extents)
 
 
 @st.composite
