@@ -27,7 +27,10 @@ from harness.yamlfile import Plain, core
 
 NONCE = "0" * 32  # nobody waits for the lines of a bundle
 ROOT = "rootfs"
-SABOTAGE = "skip-ns=uts"
+SABOTAGE = "skip-ns=uts"  # a check must name one, and which it is nobody knows yet
+HEAD = """\
+# By isoproof fuzz. Before this is a check of yours: say what is claimed and why, and name the sabotage that breaks it.
+"""
 SIDES = ("inside", "host")
 ABSENT = object()  # instead of a value where the other side has a key more
 
@@ -111,7 +114,7 @@ def scenario(name: str, shown: Shown) -> str:
     named |= {entries[name]["during"] for name in named & entries.keys() if entries[name].get("during")}
     observe = {name: _observe(entry) for name, entry in entries.items() if name in named}
     text = {
-        "title": "Found by isoproof fuzz: one config, on which runtimes differ",
+        "title": "A config that runtimes make different containers of",
         "container": {"oci": beyond_default(shown.config)},
         "observe": observe,
         "checks": {
@@ -123,7 +126,7 @@ def scenario(name: str, shown: Shown) -> str:
             }
         },
     }
-    return yaml.dump(text, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return HEAD + yaml.dump(text, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _observe(entry: dict[str, Any]) -> dict[str, Any]:
