@@ -68,8 +68,10 @@ def seen(answer: Facts, config: Config) -> Facts:
     for claim in CLAIMS:
         try:
             values[claim.path] = claim.seen(facts, config)
-        except (LookupError, TypeError, AttributeError, StopIteration) as error:  # hostile facts may be of any form
+        except KeyError as error:
             values[claim.path] = f"not seen: {told.get(error.args[0], {}).get('error', error)}"
+        except (IndexError, TypeError, AttributeError, StopIteration) as error:  # hostile facts may be of any form
+            values[claim.path] = f"not seen: the facts are of another form: {error}"
     return values
 
 
