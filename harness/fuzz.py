@@ -122,7 +122,6 @@ def smallest(
 
     settings = hypothesis.settings(
         max_examples=examples,
-        derandomize=False,  # as it is by default where the variable CI is set
         database=None,
         deadline=None,
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],

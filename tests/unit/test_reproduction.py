@@ -107,6 +107,9 @@ def test_what_is_never_the_same_is_compared_with_the_host() -> None:
         later["one"][side]["namespaces"]["facts"]["uts"] = 19
     again = shared._replace(answers=(answers, later))
     assert reproduction.expectations(again) == ["inside.namespaces.uts == host.namespaces.uts"]
+    again.answers[0]["two"]["host"] = {"namespaces": {"facts": host | {"uts": 6}}}
+    assert reproduction.expectations(again) == []
+    again.answers[0]["two"]["host"] = {"namespaces": {"facts": host}}
     own = again._replace(difference=Difference(values, values["two"]))
     assert (own.right, own.wrong) == ("two", "one")
     later["two"]["inside"]["namespaces"]["facts"]["uts"] = 16
@@ -172,12 +175,12 @@ def test_a_config_is_told_by_what_it_has_beyond_the_usual(change: dict[str, Any]
 def test_the_scenario_observes_the_host_where_it_is_compared_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = "inside.namespaces.uts == host.namespaces.uts"
-    monkeypatch.setattr(reproduction, "expectations", lambda _shown: [text])
+    texts = ["inside.namespaces.uts == host.namespaces.uts", "host.cgroups.path == '/'"]
+    monkeypatch.setattr(reproduction, "expectations", lambda _shown: texts)
     path = tmp_path / "a.yaml"
     path.write_text(reproduction.scenario("a", shown()))
     (check,) = scenario.load(path).checks
-    assert [list(check.inside), list(check.host)] == [["namespaces"], ["namespaces"]]
+    assert (sorted(check.inside), sorted(check.host)) == (["namespaces", "stay"], ["cgroups", "namespaces"])
 
 
 def test_a_place_is_spelled_as_an_expression_reads_it() -> None:
@@ -204,6 +207,7 @@ def test_bundles_share_a_root_with_the_kit_in_it(tmp_path: Path, monkeypatch: py
     kit = tmp_path / "kit"
     (kit / "probes").mkdir(parents=True)
     (kit / "probes" / "__main__.pyc").write_text("new")
+    (kit / "loader").symlink_to("probes")
     monkeypatch.setattr(reproduction, "build_kit", lambda: kit)
     for name in ("one", "other"):
         files = reproduction.write(tmp_path / "found", name, shown())
