@@ -19,8 +19,36 @@ CLAIMS: tuple[Claim, ...] = (*process.CLAIMS, *mounts.CLAIMS, *linux.CLAIMS, *re
 # Fields, or sections of them, of which nothing is claimed here, each with the reason.
 UNJUDGED = {
     "ociVersion": "it is about the config, and asks for nothing",
-    "root.path": "the host role chooses it, and what is in it is the probes' kit alone",
-    "process.args[]": "that a probe reports with the nonce of the run is the proof",
+    "root.path": "the host role chooses it, and there is nothing in it to be known by",
+    "process.args[]": "they have the probes run: that one reports with the nonce of the run is the proof",
+    "process.capabilities.effective[]": "execve(2) works it out from the other sets",
+    "process.scheduler.priority": "of realtime, which no cgroup here has time for: RT_GROUP_SCHED",
+    "process.scheduler.flags[]": "RESET_ON_FORK is gone in a probe, which is forked; the others are about realtime",
+    "process.scheduler.runtime": "of realtime",
+    "process.scheduler.deadline": "of realtime",
+    "process.scheduler.period": "of realtime",
+    "process.execCPUAffinity": "it is about an exec, and there is none yet",
+    "process.apparmorProfile": "it takes a kernel with AppArmor; tests/unit/test_labels.py",
+    "process.selinuxLabel": "it takes a kernel with SELinux; tests/unit/test_labels.py",
+    "process.landlock": "only use tells what a domain denies: tests/kernel/test_landlock.py",
+    "mounts[].uidMappings[].size": "what is bound belongs to root alone",
+    "mounts[].gidMappings[].size": "what is bound belongs to root alone",
+    "linux.namespaces[].path": "whatever is joined is claimed to be the launcher's",
+    "linux.personality.flags[]": "there are none yet",
+    "linux.netDevices": "the sandbox has no interface to lend: tests/kernel/test_netdevices.py",
+    "linux.veth[].gateway": "a route is judged by where it leads: tests/kernel/test_network.py",
+    "linux.veth[].hostName": "it is seen on the host: tests/kernel/test_network.py",
+    "linux.veth[].hostAddress": "it is seen on the host: tests/kernel/test_network.py",
+    "linux.resources.devices": "tests/property/test_devicefilter.py holds what is written to what the rules say",
+    "linux.resources.memory.checkBeforeUpdate": "it is about updates",
+    "linux.resources.memory.useHierarchy": "there is no other way any more",
+    "linux.resources.blockIO.weight": "it takes the BFQ scheduler",
+    "linux.resources.blockIO.weightDevice": "it takes the BFQ scheduler",
+    "linux.resources.hugepageLimits": "it takes the controller hugetlb",
+    "linux.resources.network": "it takes the controllers net_cls and net_prio",
+    "linux.resources.rdma": "it takes the controller rdma",
+    "linux.seccomp": "that there is a filter is claimed, what it lets through is not: tests/property/test_seccomp.py",
+    "hooks": "one that fails has the start refused; that they were run is seen on the host: tests/kernel/test_hooks.py",
 }
 
 
@@ -38,7 +66,9 @@ def observations(config: Config) -> dict[str, Facts]:
 
 def host_observations(config: Config) -> dict[str, Facts]:
     """Return those that are to be made on the host, before the start and meanwhile."""
-    return _whole({**linux.host_observations(config), **resources.host_observations(config)})
+    return _whole(
+        {**mounts.host_observations(config), **linux.host_observations(config), **resources.host_observations(config)}
+    )
 
 
 def _whole(wanted: Facts) -> dict[str, Facts]:

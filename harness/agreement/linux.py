@@ -135,7 +135,7 @@ CLAIMS = (
     Claim("linux.memoryPolicy", _memory_policy, fact("attributes", "memory_policy")),
     Claim("linux.devices", _devices, _devices_seen),
     Claim(
-        "linux.seccomp.defaultAction",
+        "linux.seccomp",
         lambda config: [2 if "seccomp" in config["linux"] else 0],
         fact("init", "seccomp"),
     ),

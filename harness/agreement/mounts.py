@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.agreement.claim import Claim, Facts
 from harness.runtime.config import Config
+from harness.shapes import KIT
 
 # Each option that says something of a mount, and what it says; with an r in front it says so of those below it, too.
 FLAGS = {
@@ -33,9 +34,15 @@ def observations(config: Config) -> Facts:
     wanted: Facts = {"mounts": {}}
     if config["linux"].get("maskedPaths"):
         wanted["masks"] = {"args": {"paths": config["linux"]["maskedPaths"]}}
-    for place in _owned(config):
-        wanted[f"owner of {place}"] = {"probe": "location", "args": {"path": place}}
+    for place in {**_owned(config), **_bound(config)}:
+        wanted[f"at {place}"] = {"probe": "location", "args": {"path": place}}
     return wanted
+
+
+def host_observations(config: Config) -> Facts:
+    """Return those that they need on the host."""
+    sources = sorted(set(_bound(config).values()))
+    return {f"at {source}": {"probe": "location", "args": {"path": source}} for source in sources}
 
 
 def _place(mount: Config) -> str:
@@ -81,7 +88,8 @@ def _new(mount: Config) -> Facts:
     """Return what a new file system must be: of all flags those that are asked for."""
     if mount["type"] == "cgroup":  # of version 1 that is many, below a tmpfs
         return _flags(mount)
-    return {"type": mount["type"], **NEW, **_flags(mount), **_data(_options(mount))}
+    source = {"source": mount["source"]} if "source" in mount else {}
+    return {"type": mount["type"], **source, **NEW, **_flags(mount), **_data(_options(mount))}
 
 
 def _flags(mount: Config) -> Facts:
@@ -145,7 +153,7 @@ def _known(mount: Facts) -> Facts:
     data = (
         {"mode": 0o1777} | _data(mount["super_options"]) if mount["type"] == "tmpfs" else _data(mount["super_options"])
     )
-    return found | {"type": mount["type"], "propagation": _tag(mount)} | data
+    return found | {"type": mount["type"], "source": mount["source"], "propagation": _tag(mount)} | data
 
 
 def _tag(mount: Facts) -> str:
@@ -184,8 +192,35 @@ def _inside(config: Config, kind: str, host_id: int | None) -> int:
 
 
 def _owned_seen(facts: Facts, config: Config) -> Facts:
-    places = {place: facts[f"owner of {place}"] for place in _owned(config)}
+    places = {place: facts[f"at {place}"] for place in _owned(config)}
     return {place: [found["uid"], found["gid"]] for place, found in places.items()}
+
+
+def _bound(config: Config) -> Facts:
+    """Return by place which tree or file of the host's is bound there, but for the kit, without which nothing is seen.
+
+    Where something else comes to lie over it, it is not to be seen.
+    """
+    found: Facts = {}
+    for mount in config["mounts"]:
+        place = _place(mount)
+        if _is_bind(mount) and place != KIT:
+            found[place] = mount["source"]
+        elif "remount" not in _options(mount):
+            found = {other: source for other, source in found.items() if not _below(other, [place])}
+    return {
+        place: source for place, source in found.items() if not _below(place, config["linux"].get("maskedPaths", []))
+    }
+
+
+def _bound_seen(facts: Facts, config: Config) -> Facts:
+    """Return the sources that are where they should be, and in the place of others what is there instead."""
+    found: Facts = {}
+    for place, source in _bound(config).items():
+        here, there = facts[f"at {place}"], facts[f"host.at {source}"]
+        same = (here["device"], here["inode"]) == (there["device"], there["inode"])
+        found[place] = source if same else {key: here[key] for key in ("errno", "device", "inode")}
+    return found
 
 
 def _root(facts: Facts) -> Facts:
@@ -237,6 +272,7 @@ CLAIMS = (
         lambda facts, _config: _tag(_root(facts)),
     ),
     Claim("mounts", _mounts, _mounts_seen),
+    Claim("mounts[].source", _bound, _bound_seen),
     Claim("mounts[].uidMappings", _owned, _owned_seen),
     Claim("linux.maskedPaths[]", _masked, _masked_seen),
     Claim("linux.readonlyPaths[]", _readonly, _readonly_seen),

@@ -86,11 +86,9 @@ def _console_size(config: Config) -> Any:
     return [size["height"], size["width"]] if size and process.get("terminal") else NOTHING
 
 
-def _number(config: Config) -> Any:
-    """Return the program's number: the first in its own PID namespace, or the second, under a PID 1 that reaps."""
-    if "pid" not in own(config):
-        return NOTHING
-    return 2 if config.get("annotations", {}).get("isoproof.init") == "true" else 1
+def _is_first(config: Config) -> bool:
+    """Return whether the program is PID 1: in a PID namespace of its own, unless it is under one that reaps."""
+    return "pid" in own(config) and config.get("annotations", {}).get("isoproof.init") != "true"
 
 
 CLAIMS = (
@@ -122,5 +120,5 @@ CLAIMS = (
     Claim("process.oomScoreAdj", _of_process("oomScoreAdj"), fact("attributes", "oom_score_adj")),
     Claim("process.scheduler", _scheduler, _scheduler_seen),
     Claim("process.ioPriority", _io_priority, fact("attributes", "io_priority")),
-    Claim("annotations.*", _number, fact("init", "pid")),
+    Claim("annotations.*", _is_first, lambda facts, _config: facts["init"]["pid"] == 1),
 )
