@@ -148,7 +148,7 @@ def test_what_the_specification_allows_is_counted_and_left_out(monkeypatch: pyte
     assert not result.allowed
 
 
-@pytest.mark.parametrize("runs", [20, 2 * EXAMPLES])
+@pytest.mark.parametrize("runs", [20, EXAMPLES + 20])
 def test_sigint_ends_a_search_with_what_was_found_until_then(runs: int) -> None:
     """While examples are counted, and while one is shrunk: then with the shortest config that showed the difference."""
     compare = comparing(one=faithful, other=forgetful)
