@@ -175,12 +175,12 @@ def test_a_config_is_told_by_what_it_has_beyond_the_usual(change: dict[str, Any]
 def test_the_scenario_observes_the_host_where_it_is_compared_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = ["inside.namespaces.uts == host.namespaces.uts", "host.cgroups.path == '/'"]
+    texts = ["inside.namespaces.uts == host.namespaces.uts", "host.cgroup.path == '/'"]
     monkeypatch.setattr(reproduction, "expectations", lambda _shown: texts)
     path = tmp_path / "a.yaml"
     path.write_text(reproduction.scenario("a", shown()))
     (check,) = scenario.load(path).checks
-    assert (sorted(check.inside), sorted(check.host)) == (["namespaces", "stay"], ["cgroups", "namespaces"])
+    assert (sorted(check.inside), sorted(check.host)) == (["namespaces", "stay"], ["cgroup", "namespaces"])
 
 
 def test_a_place_is_spelled_as_an_expression_reads_it() -> None:
