@@ -8,7 +8,6 @@ the kit or /proc. All that is left out of a random config is as in the default o
 shrinks.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -45,6 +44,7 @@ RARE = (
     "process.landlock",
     "process.selinuxLabel",
 )
+RARITY = 6  # how much more often others are drawn
 MOST = 8  # parts of a config that are not as in the default one
 WORDS = ("tmpfs", "bind", "ro", "5", "memory.high", "read")  # texts that mean something in one field or another
 
@@ -56,10 +56,12 @@ def _part(path: str) -> str:
     return ".".join(words[:depth]).partition("[")[0]
 
 
-PARTS = [part for part in dict.fromkeys(_part(field.path) for field in FIELDS) if part not in DRAWN_FIRST]
+def parts() -> list[str]:
+    """Return the parts of a config that may be drawn, in the order of the table."""
+    return [part for part in dict.fromkeys(_part(field.path) for field in FIELDS) if part not in DRAWN_FIRST]
 
 
-def _drawn(path: str, world: World) -> Strategy:
+def drawn(path: str, world: World) -> Strategy:
     """Return values of what stands at a path of the table: by its rule, by its kind, or by what is below it."""
     if path in RULES:
         return RULES[path](world)
@@ -67,11 +69,11 @@ def _drawn(path: str, world: World) -> Strategy:
         return values(KINDS[path])
     below = sorted({_step(path, field.path) for field in FIELDS} - {""})
     if below == ["[]"]:
-        item = _drawn(f"{path}[]", world)
+        item = drawn(f"{path}[]", world)
         return st.just([]) if item.is_empty else st.lists(item, max_size=3)
     if below == ["*"]:
-        return st.dictionaries(NAMES, _drawn(f"{path}.*", world), max_size=2)
-    return st.fixed_dictionaries({}, optional={key: _drawn(f"{path}.{key}", world) for key in below})
+        return st.dictionaries(NAMES, drawn(f"{path}.*", world), max_size=2)
+    return st.fixed_dictionaries({}, optional={key: drawn(f"{path}.{key}", world) for key in below})
 
 
 def _step(above: str, path: str) -> str:
@@ -92,19 +94,17 @@ def configs(draw: st.DrawFn) -> Config:
         config["linux"] |= {"uidMappings": world.mappings(), "gidMappings": world.mappings()}
     if "uts" not in world.own:
         del config["hostname"]
-    # Each part is drawn with its value, or what comes behind one would be another as soon as that is taken out.
-    usual = _with_values([part for part in PARTS if part not in RARE], world)
-    chosen = draw(st.lists(usual, unique_by=lambda pair: pair[0], max_size=MOST))
-    if draw(st.integers(0, 30)) == 30:
-        chosen.append(draw(_with_values(RARE, world)))
-    for part, value in chosen:
+    for part, value in draw(st.lists(_changes(world), unique_by=lambda change: change[0], max_size=MOST)):
         _put(config, part, value)
     return config
 
 
-def _with_values(parts: Sequence[str], world: World) -> Strategy:
-    """Return parts of a config with what stands there, as pairs."""
-    return st.sampled_from(parts).flatmap(lambda part: st.tuples(st.just(part), _drawn(part, world)))
+@st.composite
+def _changes(draw: st.DrawFn, world: World) -> tuple[str, Any]:
+    """Draw a part and what stands there: one after the other, so that they go together when a config is shrunk."""
+    usual = [part for part in parts() if part not in RARE]
+    part = draw(st.sampled_from(usual * RARITY + list(RARE)))
+    return part, draw(drawn(part, world))
 
 
 def _put(config: Config, part: str, value: Any) -> None:

@@ -18,6 +18,7 @@ DATA = {
     "tmpfs": ("size=1m", "size=65536", "nr_inodes=100", "mode=755", "mode=1777"),
     "proc": ("hidepid=2", "hidepid=1", "subset=pid"),
     "mqueue": (),
+    "sysfs": (),
     "devpts": ("max=9", "mode=600", "ptmxmode=666"),
     "overlay": ("lowerdir=/usr:/etc",),
 }
@@ -51,15 +52,18 @@ def _mounts(draw: st.DrawFn, world: World) -> list[Config]:
         else:
             found.append(draw(_mount(place, world)))
     if draw(st.booleans()):
+        found.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
+    if draw(st.booleans()):
         options = draw(_options([*FLAGS, *([] if world.mapped else LESS)]))
         found.append({"destination": "/dev/shm", "options": ["remount", *options]})
-    return found
+    spellings = st.sampled_from(["{}", "{}/", "/{}", "/.{}", "/tmp/..{}"])
+    return [mount | {"destination": draw(spellings).format(mount["destination"])} for mount in found]
 
 
 @st.composite
 def _mount(draw: st.DrawFn, place: str, world: World) -> Config:
     own = [kind for kind in DATA if not world.mapped or OWNERS.get(kind, "mount") in world.own]
-    kind = draw(st.sampled_from([*own, "bind"]))
+    kind = draw(st.sampled_from([*own, "bind", "bind", "bind"]))
     if kind == "bind":
         return draw(_bind(place, world))
     data = draw(st.lists(st.sampled_from(DATA[kind]), max_size=2, unique_by=_key)) if DATA[kind] else []

@@ -98,17 +98,14 @@ def _landlock(_world: World) -> Strategy:
 
 def _hooks(_world: World) -> Strategy:
     """Return hooks that come to a good end: true(1) of the host's, and inside the loader, which looks at a program."""
-    hook = st.fixed_dictionaries(
-        {"path": st.just("/bin/true")},
-        optional={
-            "args": st.lists(TEXTS, max_size=2),
-            "env": st.lists(values(Assignment()), max_size=2),
-            "timeout": st.integers(5, 99),
-        },
+    more = {"env": st.lists(values(Assignment()), max_size=2), "timeout": st.integers(5, 99)}
+    true = st.fixed_dictionaries({"path": st.just("/bin/true")}, optional={"args": st.lists(TEXTS, max_size=2), **more})
+    words = ["loader", "--verify", f"{KIT}/bin/python"]
+    look = st.fixed_dictionaries({"path": st.just(f"{KIT}/lib/loader"), "args": st.just(words)}, optional=more)
+    hooks = {point: look if point == "startContainer" else true for point in HOOKS}
+    return st.fixed_dictionaries(
+        {}, optional={point: st.lists(hook, min_size=1, max_size=2) for point, hook in hooks.items()}
     )
-    look = {"path": f"{KIT}/lib/loader", "args": ["loader", "--verify", f"{KIT}/bin/python"]}
-    of_host = {point: st.lists(hook, min_size=1, max_size=2) for point in HOOKS if point != "startContainer"}
-    return st.fixed_dictionaries({}, optional={**of_host, "startContainer": st.just([look])})
 
 
 RULES: dict[str, Rule] = {

@@ -15,6 +15,7 @@ from harness.strategies.values import Strategy
 
 HOW = ("own", "own", "own", "own", "left out", "joined")
 WHETHER = (False, False, True)
+LAST_ID = 2**32 - 2
 TTY = 5  # the group of terminals, which the devpts of the default config names
 
 
@@ -37,8 +38,16 @@ class World:
     def ids(self) -> Strategy:
         """Return the ids that there are inside, root the simplest."""
         if not self.mapped:
-            return st.integers(0, 2**32 - 2)
-        return st.one_of(*(st.integers(first, first + size - 1) for first, _outside, size in self.extents))
+            return st.integers(0, LAST_ID)
+        return st.integers(0, sum(size for _first, _outside, size in self.extents) - 1).map(self._mapped)
+
+    def _mapped(self, number: int) -> int:
+        """Return an id by its number among those that are mapped: so it shrinks as one does where none are."""
+        for first, _outside, size in self.extents:
+            if number < size:
+                return first + number
+            number -= size
+        raise ValueError(number)
 
     def mappings(self) -> list[Config]:
         """Return the id maps as a config has them, those of users and of groups alike."""

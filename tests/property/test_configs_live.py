@@ -1,8 +1,10 @@
 """Any config, on the kernel: what is seen inside is what was asked for, or the start was refused before it began.
 
-A thousand configs: make property ARGS="tests/property/test_configs_live.py -k seen --hypothesis-profile thousand"
+A thousand of them: pytest tests/property/test_configs_live.py -k seen --hypothesis-profile thousand
 """
 
+import contextlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,9 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, note, settings
+from hypothesis import strategies as st
 
-from harness import agreement, outer
+from harness import agreement, outer, shapes
+from harness.errors import HarnessError
+from harness.language import Container
 from harness.runtime.config import Config
 from harness.strategies import configs
 
@@ -20,32 +25,48 @@ pytestmark = pytest.mark.usefixtures("needs_namespaces", "needs_root")
 
 Facts = dict[str, Any]
 DEADLINE = 60.0  # seconds for a run
-EXECUTORS = ("builtin", "builtin:forked")
+LOOK = {"probe": "host_snapshot", "args": {"rootfs": f"{outer.WORK}/none"}}
 # What `harness.runtime.causes` says of a step that the kernel has refused: its name, its call, the errno.
 REFUSED_STEP = re.compile(r"[a-z-]+(:\S*)?: \w+\(.*: E[A-Z0-9]+ \(", re.DOTALL)
-LIVE = settings(max_examples=max(settings().max_examples // 3, 30))
+PAIRS = settings(max_examples=settings().max_examples // 2)
+FEW = settings(max_examples=settings().max_examples // 3)
+
+
+def usual(**changes: Any) -> Config:
+    """The default config with a merge patch."""
+    config: Config = shapes.merged(shapes.config([Container()], 0, 0), changes)
+    return config
 
 
 class Host:
-    """An outer sandbox that is looked at after every run, for what is left of it."""
+    """An outer sandbox that is looked at after every run, for what is left of it; where it fails there is another."""
 
-    def __init__(self, sandbox: outer.Outer) -> None:
-        self._sandbox = sandbox
-        self._before = self._left(self._run({"runtime": "null", "config": NO_CONTAINER, "inside": {}}))
+    def __init__(self) -> None:
+        self._undo = contextlib.ExitStack()
+        self._start()
+
+    def _start(self) -> None:
+        self._sandbox = self._undo.enter_context(outer.start())
+        nothing = {"runtime": "null", "config": {"process": {"args": [shapes.COMMAND]}}, "inside": {}}
+        self._before = self._left(self._sandbox.run(nothing | {"host_after": {"left": LOOK}}, DEADLINE))
+
+    def close(self) -> None:
+        self._undo.close()
 
     def run(self, runtime: str, config: Config) -> Facts:
-        """Run a config and return the answer of the host role, after which nothing may be left."""
-        answer = self._run(agreement.request(runtime, config))
-        assert "start" in answer, answer["error"]
-        assert answer["error"] is None
+        """Run a config and return what was seen, or why it was refused; after that nothing may be left."""
+        try:
+            answer = self._sandbox.run(agreement.request(runtime, config) | {"host_after": {"left": LOOK}}, DEADLINE)
+        except HarnessError:
+            self._undo.close()
+            self._start()
+            raise
+        assert answer.get("error") is None, answer["error"]
         left = {kind: Counter(seen) - Counter(self._before[kind]) for kind, seen in self._left(answer).items()}
         assert not any(left.values()), left
         assert answer["container"]["survivors"] == 0
-        return answer
-
-    def _run(self, request: Facts) -> Facts:
-        look = {"probe": "host_snapshot", "args": {"rootfs": f"{outer.WORK}/none"}}
-        return self._sandbox.run(request | {"host_after": {"left": look}}, DEADLINE)
+        start = answer["start"]
+        return agreement.seen(answer, config) if start["ran"] else {key: start[key] for key in ("refused", "message")}
 
     @staticmethod
     def _left(answer: Facts) -> dict[str, list[str]]:
@@ -54,38 +75,38 @@ class Host:
         return {kind: [name for name in names if f"{outer.WORK}/run-" not in name] for kind, names in facts.items()}
 
 
-NO_CONTAINER: Config = {"process": {"args": ["container.command"]}}
-
-
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[list[Host]]:
-    with outer.start() as one, outer.start() as other:
-        yield [Host(one), Host(other)]
+def hosts() -> Iterator[tuple[Host, Host]]:
+    one, other = Host(), Host()
+    yield one, other
+    one.close()
+    other.close()
 
 
-def outcome(answer: Facts, config: Config) -> Facts:
-    """What came of a config: what was seen, or why there was nothing to be seen."""
-    start = answer["start"]
-    return agreement.seen(answer, config) if start["ran"] else {"refused": start["message"]}
-
-
-@LIVE
-@given(config=configs())
-def test_what_is_seen_is_what_was_asked_for(config: Config, hosts: list[Host]) -> None:
-    answer = hosts[0].run("builtin", config)
-    found = outcome(answer, config)
-    event("refused" if "refused" in found else "ran")
-    if "refused" in found:
-        assert answer["start"]["refused"], found["refused"]
-        assert not REFUSED_STEP.match(found["refused"]), found["refused"]
-    else:
-        assert agreement.differences(agreement.asked(config), found) == []
-
-
-@LIVE
-@given(config=configs())
-def test_both_executors_come_to_the_same(config: Config, hosts: list[Host]) -> None:
+def together(hosts: tuple[Host, Host], runs: list[tuple[str, Config]]) -> list[Facts]:
+    """Make two runs at once: one alone leaves half of the machine idle."""
+    for _runtime, config in runs:
+        note(f"the default config, and {json.dumps(shapes.patch(usual(), config))}")
     with ThreadPoolExecutor(2) as threads:
-        answers = list(threads.map(lambda pair: pair[0].run(pair[1], config), zip(hosts, EXECUTORS, strict=True)))
-    replayed, forked = (outcome(answer, config) for answer in answers)
+        return list(threads.map(lambda host, run: host.run(*run), hosts, runs))
+
+
+@PAIRS
+@given(pair=st.tuples(configs(), configs()))
+@example(pair=(usual(linux={"personality": {"domain": "LINUX32"}}), usual()))
+def test_what_is_seen_is_what_was_asked_for(pair: tuple[Config, Config], hosts: tuple[Host, Host]) -> None:
+    for config, found in zip(pair, together(hosts, [("builtin", config) for config in pair]), strict=True):
+        if "refused" in found:
+            event("refused")
+            assert found["refused"], found["message"]
+            assert not REFUSED_STEP.match(found["message"]), found["message"]
+        else:
+            event("ran")
+            assert agreement.differences(agreement.asked(config), found) == []
+
+
+@FEW
+@given(config=configs())
+def test_both_executors_come_to_the_same(config: Config, hosts: tuple[Host, Host]) -> None:
+    replayed, forked = together(hosts, [("builtin", config), ("builtin:forked", config)])
     assert replayed == forked

@@ -9,7 +9,7 @@ import pytest
 from harness import agreement
 from harness.agreement import CLAIMS, UNJUDGED, asked, differences, seen
 from harness.runtime.config import Config, read
-from harness.runtime.fields import FIELDS, KINDS, NAMESPACES
+from harness.runtime.fields import BRANCHES, FIELDS, KINDS, NAMESPACES
 from harness.runtime.kinds import Flag, Kind, Letters, Network, NumberList, OneOf, Whole
 from harness.runtime.spec import example
 
@@ -123,7 +123,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     for key, item in pairs:
         dot = "." if path else ""
         names = [f"{path}[]"] if isinstance(key, int) else [f"{path}{dot}{key}", f"{path}{dot}*"]
-        inner = next((name for name in names if name in KINDS), names[0])
+        inner = next(name for name in names if name in KINDS or name in BRANCHES)
         if inner in KINDS:
             yield inner, value, key
         else:
