@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import reproduction, scenario, shapes
@@ -25,6 +25,7 @@ def test_a_patch_makes_one_value_of_another(source: dict[str, Any], target: dict
     assert shapes.merged(source, reproduction.patch(source, target)) == target
 
 
+@settings(max_examples=25)  # each is written and read again
 @given(configs())
 def test_the_scenario_of_a_config_asks_for_that_config(config: Config) -> None:
     shown = reproduction.Shown(Group("start failed: no", "a"), Difference({"a": "", "b": ""}, UNSAID), config, ({}, {}))
