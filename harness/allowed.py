@@ -28,12 +28,24 @@ def without_pid_namespace(config: Config, _shown: Shown) -> bool:
     return "pid" not in own(config)
 
 
+def remounted(config: Config, shown: Shown) -> bool:
+    """Return whether a config changes a mount by another, and what differs is a flag."""
+    flags = all(isinstance(value, bool) for value in shown.values())
+    return flags and any("remount" in mount.get("options", []) for mount in config["mounts"])
+
+
 ALLOWED = (
     Allowed(
         "annotations.*",  # where `harness.agreement` has the number of the program
         'config-linux.md "Namespaces"',
         "without a PID namespace of its own a container's processes have the next numbers of another",
         without_pid_namespace,
+    ),
+    Allowed(
+        "mounts.*",
+        'config.md "Linux mount options"',
+        "whether a remount keeps the flags that it does not name is not said, and mount(8) does where no source is given",
+        remounted,
     ),
     Allowed(
         "start refused: *cannot use unified on cgroup v*",

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from harness import agreement
 from harness.results import one_line
 from harness.runtime.config import Config
+from harness.runtime.fields import KINDS
 
 Answer = Mapping[str, Any]
 Keys = tuple[str, ...]
@@ -18,6 +19,7 @@ Keys = tuple[str, ...]
 UNSAID = "(the config does not say)"
 END = "end"  # what is seen of the end of a container that ran, beside the fields
 ENDED = "status 0"
+MAPS = [path.partition(".*")[0] for path in KINDS if ".*" in path]  # the names in them are the config's own
 LONGEST_NAME = 60  # characters; more than one group may have the same then
 NOTHING = "it has ended without a word"
 
@@ -142,7 +144,9 @@ def kind(path: str, keys: Keys) -> str:
 
 
 def _cause(words: str) -> str:
-    """Return a runtime's words without what is different in each config: what is quoted, paths and numbers."""
+    """Return a runtime's words without what is different in each config: what is quoted, names, paths and numbers."""
+    for field in MAPS:
+        words = re.sub(rf"{re.escape(field)}\.[^\s:]+", f"{field}.*", words)
     words = re.sub(r"""\\?"[^"]*"|'[^']*'|`[^`]*`""", "…", words)
     words = re.sub(r"(?<![\w.])/[\w./-]*", "/…", words)
     return re.sub(r"-?\d+(\.\d+)*", "N", words)

@@ -184,9 +184,12 @@ def test_what_a_runtime_says_of_itself_decides_what_it_is_asked_for(monkeypatch:
     backend = Oci(backends.Options("oci", "/bin/true"))
     asked = config(namespaces=[{"type": "pid"}, {"type": "time"}])
     assert backend.unsupported(asked) == ["a namespace of type time (it says that it knows pid, uts)"]
+    lent = config(namespaces=[], netDevices={"eth0": {}})
+    assert backend.unsupported(lent) == []
     silent = Oci(backends.Options("oci", "/bin/true"))
     answers["features"] = "unknown command features"
     assert silent.unsupported(asked) == []
+    assert silent.unsupported(lent) == ["linux.netDevices (without a word that it knows the field it passes over it)"]
 
 
 @pytest.mark.parametrize(

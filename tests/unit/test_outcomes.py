@@ -151,6 +151,7 @@ def test_a_runtime_that_cannot_be_asked_is_compared_with_nobody() -> None:
         ('mounting "a" to /a/b at 1: no', 'mounting "b\'" to /c at -20: no'),
         ("open '/a': ENOENT (no)", "open 'b c': ENOENT (no)"),
         (r"config \"a\" no", r"config \"b\" no"),
+        ("config.json: linux.netDevices.a: no such", "config.json: linux.netDevices.b.c: no such"),
         ("it has not ended in 0.5 s", "it has not ended in 20 s"),
     ],
 )

@@ -1,0 +1,45 @@
+"""What the runtime-spec allows to differ is allowed where it says so, and not beside it."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from harness.allowed import ALLOWED, allowance
+from harness.runtime.config import Config
+from harness.shapes import default
+
+USUAL = default(0, 0)
+SHARED = copy.deepcopy(USUAL)
+SHARED["linux"]["namespaces"] = [entry for entry in USUAL["linux"]["namespaces"] if entry["type"] != "pid"]
+REMOUNTED = USUAL | {"mounts": [*USUAL["mounts"], {"destination": "/dev/shm", "options": ["remount"]}]}
+NUMBERS = {"a": 4, "b": 5}
+FLAGS = {"a": True, "b": False}
+
+
+@pytest.mark.parametrize(
+    ("path", "config", "shown", "section"),
+    [
+        ("annotations.*", SHARED, NUMBERS, 'config-linux.md "Namespaces"'),
+        ("annotations.*", USUAL, NUMBERS, None),
+        ("process.user.uid", SHARED, NUMBERS, None),
+        ("mounts.*.nosuid", REMOUNTED, FLAGS, 'config.md "Linux mount options"'),
+        ("mounts.*.nosuid", USUAL, FLAGS, None),
+        ("mounts.*.type", REMOUNTED, {"a": "tmpfs", "b": "proc"}, None),
+        ("mounts.*", REMOUNTED, {"a": "no mount", "b": {"ro": True}}, None),
+        ("start refused: config: cannot use unified on cgroup vN", USUAL, {}, 'config-linux.md "Unified"'),
+        ("start refused: config: cannot use it", USUAL, {}, None),
+    ],
+)
+def test_a_difference_is_allowed_by_its_section(
+    path: str, config: Config, shown: dict[str, Any], section: str | None
+) -> None:
+    found = allowance(path, config, shown)
+    assert (found and found.section) == section
+
+
+def test_each_is_a_sentence_with_its_section() -> None:
+    for allowed in ALLOWED:
+        assert allowed.section.startswith("config")
+        assert allowed.sentence[0].islower()
+        assert not allowed.sentence.endswith(".")
