@@ -44,7 +44,7 @@ ALLOWED = (
     Allowed(
         "mounts.*",
         'config.md "Linux mount options"',
-        "whether a remount keeps the flags that it does not name is not said, and mount(8) does where no source is given",
+        "whether a remount keeps flags that it does not name is not said; mount(8) does where no source is given",
         remounted,
     ),
     Allowed(
