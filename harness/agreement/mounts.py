@@ -32,8 +32,9 @@ OVERFLOW = 65534  # what an id that is not mapped looks like
 def observations(config: Config) -> Facts:
     """Return the observations that these claims need inside, without what is usual."""
     wanted: Facts = {"mounts": {}}
-    if config["linux"].get("maskedPaths"):
-        wanted["masks"] = {"args": {"paths": config["linux"]["maskedPaths"]}}
+    paths = sorted({*_masked(config), *_readonly(config)})
+    if paths:
+        wanted["masks"] = {"args": {"paths": paths}}
     for place in {**_owned(config), **_bound(config)}:
         wanted[f"at {place}"] = {"probe": "location", "args": {"path": place}}
     return wanted
@@ -239,7 +240,8 @@ def _readonly(config: Config) -> list[str]:
 def _readonly_seen(facts: Facts, config: Config) -> list[str]:
     """Return those of the paths that are mounts which cannot be written, or are not there."""
     tops = {mount["point"]: mount for mount in facts["mounts"]["mounts"]}
-    return [path for path in _readonly(config) if path not in tops or "ro" in tops[path]["options"]]
+    there = facts["masks"]["paths"] if _readonly(config) else {}
+    return [path for path in _readonly(config) if path not in there or "ro" in tops.get(path, {}).get("options", [])]
 
 
 def _masked(config: Config) -> list[str]:

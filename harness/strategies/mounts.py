@@ -47,7 +47,7 @@ def _mounts(draw: st.DrawFn, world: World) -> list[Config]:
     for index, (place, mount, room) in enumerate(placed):
         roomy = any(other.startswith(f"{place}/") for other, _mount, _room in placed[index + 1 :])
         found.append(room if roomy else mount)
-    if draw(st.booleans()):
+    if draw(st.booleans()) and not (world.mapped and "cgroup" not in world.own):
         found.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
     if draw(st.booleans()):
         options = draw(_options([*FLAGS, *([] if world.mapped else LESS)]))

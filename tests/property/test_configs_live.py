@@ -53,10 +53,11 @@ class Host:
     def close(self) -> None:
         self._undo.close()
 
-    def run(self, runtime: str, config: Config) -> Facts:
+    def run(self, runtime: str, config: Config, *knobs: str) -> Facts:
         """Run a config and return what was seen, or why it was refused; after that nothing may be left."""
+        request = agreement.request(runtime, config) | {"host_after": {"left": LOOK}, "sabotage": [*knobs]}
         try:
-            answer = self._sandbox.run(agreement.request(runtime, config) | {"host_after": {"left": LOOK}}, DEADLINE)
+            answer = self._sandbox.run(request, DEADLINE)
         except HarnessError:
             self._undo.close()
             self._start()
@@ -110,3 +111,40 @@ def test_what_is_seen_is_what_was_asked_for(pair: tuple[Config, Config], hosts: 
 def test_both_executors_come_to_the_same(config: Config, hosts: tuple[Host, Host]) -> None:
     replayed, forked = together(hosts, [("builtin", config), ("builtin:forked", config)])
     assert replayed == forked
+
+
+@pytest.mark.parametrize(
+    ("knob", "changes", "path"),
+    [
+        ("no-sethostname", {}, "hostname"),
+        ("env-passthrough", {}, "process.env[]"),
+        ("skip-ns=ipc", {}, "linux.namespaces"),
+        ("skip-ro-root", {}, "root.readonly"),
+        ("drop-flag=nosuid@/dev/shm", {}, "mounts"),
+        ("skip-mount=/dev/mqueue", {}, "mounts"),
+        ("no-masks", {"linux": {"readonlyPaths": []}}, "linux.maskedPaths[]"),
+        ("skip-ro-paths", {}, "linux.readonlyPaths[]"),
+        ("extra-cap=SYS_CHROOT@bnd", {}, "process.capabilities"),
+        ("no-nnp", {}, "process.noNewPrivileges"),
+        ("inherit-rlimits", {}, "process.rlimits"),
+        ("inherit-oom", {"process": {"oomScoreAdj": 500}}, "process.oomScoreAdj"),
+        ("skip-limit=pids", {"linux": {"resources": {"pids": {"limit": 99}}}}, "linux.resources"),
+        ("skip-join=pids", {"linux": {"resources": {"pids": {"limit": 99}}}}, "linux.resources"),
+        ("skip-seccomp", {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}, "linux.seccomp"),
+        ("skip-sysctl=kernel.shmmni", {"linux": {"sysctl": {"kernel.shmmni": "99"}}}, "linux.sysctl.*"),
+    ],
+)
+@pytest.mark.parametrize("runtime", ["builtin", "builtin:forked"])
+def test_what_is_broken_is_seen(knob: str, changes: Config, path: str, runtime: str, hosts: tuple[Host, Host]) -> None:
+    config = usual(**changes)
+    found = hosts[0].run(runtime, config, knob)
+    assert [each for each, _wanted, _seen in agreement.differences(agreement.asked(config), found)] == [path]
+
+
+def test_what_is_left_is_seen() -> None:
+    host = Host()
+    try:
+        with pytest.raises(AssertionError, match="isoproof-left"):
+            host.run("builtin", usual(linux={"cgroupsPath": "isoproof-left"}), "skip-teardown=cgroup")
+    finally:
+        host.close()

@@ -21,14 +21,9 @@ def has_limit(config: Config) -> bool:
     return bool(memory.get("limit", -1) > 0)
 
 
-def is_batch(config: Config) -> bool:
-    scheduler = config["process"].get("scheduler", {})
-    return bool(scheduler.get("policy") == "SCHED_BATCH")
-
-
 @pytest.mark.parametrize(
     ("condition", "part"),
-    [(has_fifo, "linux.devices: "), (has_limit, "linux.resources: "), (is_batch, "process.scheduler: ")],
+    [(has_fifo, "linux.devices: "), (has_limit, "linux.resources: ")],
 )
 def test_a_config_shrinks_to_the_part_that_matters(condition: Callable[[Config], bool], part: str) -> None:
     smallest = fuzz.smallest(configs(), condition, EXAMPLES, SEED)

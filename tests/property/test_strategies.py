@@ -71,7 +71,7 @@ def paths_in(part: str) -> set[str]:
     """The paths of the table that stand in what is drawn for a part."""
     met: set[str] = set()
 
-    @settings(max_examples=80, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples=400 if part == "mounts" else 80, derandomize=True, phases=[Phase.generate])
     @given(drawn(part, ANYWHERE))
     def meet(value: Any) -> None:
         for word in reversed(part.split(".")):
