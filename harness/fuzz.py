@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,62 +73,71 @@ class Found:
             self.smallest[group] = config
 
 
-def search(
-    configs: "SearchStrategy[Config]",
-    compare: Compare,
-    examples: int,
-    seed: int,
-    announce: Callable[[Group], None],
-    progress: Tell,
-) -> Found:
-    """Compare the runtimes over some configs, then shrink what was found; SIGINT ends it with what there is then.
+@dataclass(frozen=True)
+class Search:
+    """Some random configs, the same ones whenever they are drawn, and what compares the runtimes over one of them.
 
-    Each difference is announced when it comes for the first time.
+    SIGINT ends what it does, with what has been found until then.
     """
-    found = Found()
 
-    def count(config: Config) -> bool:
-        progress(f"{found.examples} of {examples} configs compared")
-        comparison = compare(config)
-        for group in comparison.differences:
-            if group not in found.times:
-                announce(group)
-        found.add(config, comparison)
-        return False
+    configs: "SearchStrategy[Config]"
+    compare: Compare
+    examples: int
+    seed: int
 
-    def is_shown(group: Group, config: Config) -> bool:
-        progress(f"looking for the smallest config that shows {group.path[:50]}")
-        if group not in compare(config).differences:
+    def count(self, announce: Callable[[Group], None], progress: Tell) -> Found:
+        """Compare the runtimes over all configs; each difference is announced when it comes for the first time."""
+        found = Found()
+
+        def note(config: Config) -> bool:
+            progress(f"{found.examples} of {self.examples} configs compared")
+            comparison = self.compare(config)
+            for group in comparison.differences:
+                if group not in found.times:
+                    announce(group)
+            found.add(config, comparison)
             return False
-        found.keep(group, config)
-        return True
 
-    try:
-        smallest(configs, count, examples, seed)
-        for group in found.times:
-            if config := smallest(configs, partial(is_shown, group), examples, seed):
+        with _until_interrupted(found):
+            self.smallest(note)
+        return found
+
+    def shrink(self, group: Group, found: Found, progress: Tell) -> None:
+        """Replace the config that shows a difference by the smallest, or by the shortest that is found in time."""
+
+        def is_shown(config: Config) -> bool:
+            progress(f"looking for the smallest config that shows {group.path[:50]}")
+            if group not in self.compare(config).differences:
+                return False
+            found.keep(group, config)
+            return True
+
+        with _until_interrupted(found):
+            if config := self.smallest(is_shown):
                 found.smallest[group] = config
+
+    def smallest(self, condition: Callable[[Config], bool]) -> Config | None:
+        """Return the smallest config that meets a condition, by Hypothesis, or None where none of them does."""
+        import hypothesis
+
+        settings = hypothesis.settings(
+            max_examples=self.examples,
+            database=None,
+            deadline=None,
+            phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        )
+        try:
+            return hypothesis.find(self.configs, condition, settings=settings, random=Random(self.seed))
+        except hypothesis.errors.NoSuchExample:
+            return None
+
+
+@contextlib.contextmanager
+def _until_interrupted(found: Found) -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt:
         found.interrupted = True
-    return found
-
-
-def smallest(
-    configs: "SearchStrategy[Config]", condition: Callable[[Config], bool], examples: int, seed: int
-) -> Config | None:
-    """Return the smallest config that meets a condition, by Hypothesis, or None where none of the examples does."""
-    import hypothesis
-
-    settings = hypothesis.settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
-    )
-    try:
-        return hypothesis.find(configs, condition, settings=settings, random=Random(seed))
-    except hypothesis.errors.NoSuchExample:
-        return None
 
 
 class Runtimes:
@@ -212,18 +220,22 @@ def run(names: list[str], examples: int, seed: int, directory: Path) -> int:
         progress.close()
         print(f"found: {group.path} on {group.runtime}", flush=True)
 
+    search = Search(configs().filter(runtimes.comparable), runtimes.compare, examples, seed)
     with contextlib.closing(runtimes):
-        found = search(configs().filter(runtimes.comparable), runtimes.compare, examples, seed, announce, progress)
+        found = search.count(announce, progress)
         progress.close()
         for line in summary(names, found):
-            print(line)
-        for group, name in zip(found.smallest, _names(found.smallest), strict=True):
+            print(line, flush=True)
+        for group, name in zip(found.times, _names(found.times), strict=True):
+            if not found.interrupted:
+                search.shrink(group, found, progress)
+                progress.close()
             config = found.smallest[group]
             difference = runtimes.compare(config).differences[group]
             shown = reproduction.Shown(group, difference, config, (runtimes.anew(config), runtimes.anew(config)))
             files = reproduction.write(directory, name, shown)
             for line in told(shown, found, files):
-                print(line)
+                print(line, flush=True)
     if found.interrupted and not found.smallest:
         raise KeyboardInterrupt
     return int(bool(found.smallest))
@@ -246,7 +258,7 @@ def summary(names: list[str], found: Found) -> Iterator[str]:
         yield f"  {name} {backends.version(name)}: {', '.join(counts)}"
     for each, times in found.allowed.most_common():
         yield f"  {times} times allowed: {each.path}: {each.sentence} (runtime-spec {each.section})"
-    number = len(found.smallest)
+    number = len(found.times)
     yield f"{number} difference{'s' if number > 1 else ''}" if number else "no difference"
 
 

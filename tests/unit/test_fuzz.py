@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness import allowed, cli, fuzz, reproduction, shapes
 from harness.allowed import Allowed
-from harness.fuzz import Comparison, Found
+from harness.fuzz import Comparison, Found, Search
 from harness.language import Container
 from harness.outcomes import Difference, Group, Outcome
 from harness.runtime.config import Config
@@ -20,7 +20,6 @@ from harness.shapes import default
 
 SEED = 5
 EXAMPLES = 60
-SILENT = (lambda _group: None, lambda _text: None)
 Runtime = Callable[[Config], Outcome]
 
 
@@ -60,7 +59,17 @@ def timid(config: Config) -> Outcome:
 
 
 def found(**runtimes: Runtime) -> Found:
-    return fuzz.search(configs(), comparing(**runtimes), EXAMPLES, SEED, *SILENT)
+    return found_by(comparing(**runtimes))
+
+
+def found_by(compare: fuzz.Compare) -> Found:
+    """What is counted, and shrunk until somebody interrupts it."""
+    search = Search(configs(), compare, EXAMPLES, SEED)
+    result = search.count(lambda _group: None, lambda _text: None)
+    for group in result.times:
+        if not result.interrupted:
+            search.shrink(group, result, lambda _text: None)
+    return result
 
 
 def comparing(**runtimes: Runtime) -> fuzz.Compare:
@@ -97,7 +106,8 @@ def test_each_difference_is_announced_once_and_at_once() -> None:
         made.append(config)
         return comparing(one=faithful, other=forgetful)(config)
 
-    fuzz.search(configs(), compare, EXAMPLES, SEED, lambda group: announced.append((len(made), group.path)), SILENT[1])
+    search = Search(configs(), compare, EXAMPLES, SEED)
+    search.count(lambda group: announced.append((len(made), group.path)), lambda _text: None)
     first = {
         path: next(at for at, config in enumerate(made, 1) if Group(path, "other") in compare(config).differences)
         for path in ("hostname", "process.user.umask")
@@ -118,7 +128,7 @@ def test_a_seed_gives_other_configs_than_another() -> None:
             seen.append(config)
             return False
 
-        fuzz.smallest(configs(), note, EXAMPLES, seed)
+        Search(configs(), comparing(), EXAMPLES, seed).smallest(note)
         return seen
 
     assert made(1) == made(1) != made(2)
@@ -160,7 +170,7 @@ def test_sigint_ends_a_search_with_what_was_found_until_then(runs: int) -> None:
             raise KeyboardInterrupt
         return compare(config)
 
-    result = fuzz.search(configs(), interrupted, EXAMPLES, SEED, *SILENT)
+    result = found_by(interrupted)
     assert result.interrupted
     assert result.examples == min(runs - 1, EXAMPLES)
     assert len(made) == runs
@@ -208,11 +218,11 @@ def test_the_seed_is_told_first_and_another_each_time(
 ) -> None:
     seeds: list[int] = []
 
-    def search(_configs: Any, _compare: Any, _examples: int, seed: int, *_: Any) -> Found:
-        seeds.append(seed)
+    def count(search: Search, *_: Any) -> Found:
+        seeds.append(search.seed)
         return Found()
 
-    monkeypatch.setattr(fuzz, "search", search)
+    monkeypatch.setattr(Search, "count", count)
     monkeypatch.setattr(fuzz, "_require", lambda _names: None)
     words = ["fuzz", "--runtime", "null", "--runtime", "builtin", "--examples", "7"]
     for more in ([], [], ["--seed", "12"]):
