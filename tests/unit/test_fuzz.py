@@ -1,9 +1,10 @@
 """Differential testing with runtimes that are functions: what differs is found, shrunk, told apart and counted."""
 
+import contextlib
 import copy
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness import allowed, cli, fuzz, reproduction, shapes
 from harness.allowed import Allowed
-from harness.fuzz import Comparison, Found, Search
+from harness.fuzz import Comparison, Found, Runtimes, Search
 from harness.language import Container
 from harness.outcomes import Difference, Group, Outcome
 from harness.runtime.config import Config
@@ -179,6 +180,87 @@ def test_sigint_ends_a_search_with_what_was_found_until_then(runs: int) -> None:
         shown = [one for one in made[:-1] if group in compare(one).differences]
         assert len(str(config)) == min(len(str(one)) for one in shown)
     assert set(result.smallest) == {Group("hostname", "other"), Group("process.user.umask", "other")}
+
+
+class Sandboxes:
+    """Starts hosts on which every container runs, and writes down what they are asked for."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    @contextlib.contextmanager
+    def start(self) -> Iterator["Sandboxes"]:
+        self.events.append("start")
+        yield self
+        self.events.append("end")
+
+    def run(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+        self.events.append(request["runtime"])
+        start = {"ran": True, "status": 0}
+        return {"start": start, "inside": {"init": {"facts": {}}}, "host": {}, "container": {}, "error": None}
+
+
+@pytest.fixture
+def sandboxes() -> Sandboxes:
+    return Sandboxes()
+
+
+def with_cable() -> Config:
+    """A config that runtimes of runc's kind cannot be asked for."""
+    config = default(0, 0)
+    config["linux"]["veth"] = [{"name": "a", "hostName": "b"}]
+    return config
+
+
+def test_a_config_is_run_once_on_each_runtime_in_one_sandbox(sandboxes: Sandboxes) -> None:
+    runtimes = Runtimes(["builtin", "runc"], sandboxes.start)
+    first, again = runtimes.compare(default(0, 0)), runtimes.compare(default(0, 0))
+    assert first is again
+    runtimes.compare(default(0, 0) | {"hostname": "other"})
+    runtimes.close()
+    assert sandboxes.events == ["start", "builtin", "runc", "builtin", "runc", "end"]
+
+
+def test_a_config_is_run_anew_in_a_sandbox_of_its_own(sandboxes: Sandboxes) -> None:
+    runtimes = Runtimes(["builtin", "runc"], sandboxes.start)
+    runtimes.compare(default(0, 0))
+    assert list(runtimes.anew(default(0, 0))) == ["builtin", "runc"]
+    assert list(runtimes.anew(with_cable())) == ["builtin"]
+    runtimes.close()
+    assert sandboxes.events == [
+        "start",
+        "builtin",
+        "runc",
+        "end",
+        "start",
+        "builtin",
+        "runc",
+        "end",
+        "start",
+        "builtin",
+        "end",
+    ]
+
+
+def test_a_runtime_is_not_asked_for_what_it_has_no_terms_for(sandboxes: Sandboxes) -> None:
+    runtimes = Runtimes(["builtin", "runc", "builtin:forked"], sandboxes.start)
+    assert runtimes.compare(with_cable()).how == {"builtin": "ran", "runc": "not asked", "builtin:forked": "ran"}
+    runtimes.close()
+    assert sandboxes.events == ["start", "builtin", "builtin:forked", "end"]
+
+
+@pytest.mark.parametrize(
+    ("names", "comparable"),
+    [
+        (["builtin", "runc"], False),
+        (["runc", "builtin"], False),
+        (["builtin", "runc", "builtin:forked"], True),
+        (["runc", "builtin", "builtin:forked"], False),
+    ],
+)
+def test_a_comparison_takes_the_first_and_another(names: list[str], comparable: bool) -> None:
+    assert Runtimes(names).comparable(with_cable()) is comparable
+    assert Runtimes(names).comparable(default(0, 0))
 
 
 def test_runtimes_that_cannot_be_compared_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
