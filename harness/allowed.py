@@ -48,6 +48,12 @@ ALLOWED = (
         remounted,
     ),
     Allowed(
+        "start refused: *swappiness*",
+        'config-linux.md "Memory"',
+        "values of swappiness are from 0 to 100, though Linux has taken up to 200 since 5.8",
+        lambda config, _shown: config["linux"]["resources"]["memory"]["swappiness"] > 100,
+    ),
+    Allowed(
         "start refused: *cannot use unified on cgroup v*",
         'config-linux.md "Unified"',
         "unified is for version 2 of cgroups, and a runtime that uses version 1 cannot convert it",

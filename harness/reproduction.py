@@ -8,6 +8,7 @@ import copy
 import json
 import keyword
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +110,8 @@ def bundle(config: Config) -> Config:
 def scenario(name: str, shown: Shown) -> str:
     """Return the text of a scenario with one check, which holds on the runtime that is right."""
     expect = expectations(shown) or ["start.ran"]
-    entries = agreement.observations(shown.config) | agreement.host_observations(shown.config)
+    both = agreement.observations(shown.config) | agreement.host_observations(shown.config)
+    entries = {_identifier(name): entry for name, entry in both.items()}
     named = {name.split(".")[1] for text in expect for name in expression.names(text)}
     named |= {entries[name]["during"] for name in named & entries.keys() if entries[name].get("during")}
     observe = {name: _observe(entry) for name, entry in entries.items() if name in named}
@@ -182,8 +184,14 @@ def expectations(shown: Shown) -> list[str]:
 def _facts(answer: Answer) -> Answer:
     """Return the facts of an answer by side and observation, as expressions name them."""
     return {
-        side: {name: made["facts"] for name, made in answer.get(side, {}).items() if "facts" in made} for side in SIDES
+        side: {_identifier(name): made["facts"] for name, made in answer.get(side, {}).items() if "facts" in made}
+        for side in SIDES
     }
+
+
+def _identifier(name: str) -> str:
+    """Return the name of an observation as an expression can have it."""
+    return re.sub("[^a-z0-9_]", "_", name.lower())
 
 
 def _candidates(place: Place, value: Any) -> list[str]:
@@ -207,8 +215,8 @@ def _holds(text: str, scope: Answer) -> bool:
 def _matters(shown: Shown, answer: Answer, place: Place, value: Any) -> bool:
     """Return whether another value of a fact makes the difference."""
     changed = copy.deepcopy(answer)
-    side, name, *keys, last = place
-    target: Any = changed[str(side)][name]["facts"]
+    side, alias, *keys, last = place
+    target: Any = next(made for name, made in changed[str(side)].items() if _identifier(name) == alias)["facts"]
     for key in keys:
         target = target[key]
     if value is ABSENT:

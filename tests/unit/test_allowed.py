@@ -13,6 +13,9 @@ USUAL = default(0, 0)
 SHARED = copy.deepcopy(USUAL)
 SHARED["linux"]["namespaces"] = [entry for entry in USUAL["linux"]["namespaces"] if entry["type"] != "pid"]
 REMOUNTED = USUAL | {"mounts": [*USUAL["mounts"], {"destination": "/dev/shm", "options": ["remount"]}]}
+SWAPPY, LESS_SWAPPY = (
+    USUAL | {"linux": USUAL["linux"] | {"resources": {"memory": {"swappiness": value}}}} for value in (101, 100)
+)
 NUMBERS = {"a": 4, "b": 5}
 FLAGS = {"a": True, "b": False}
 
@@ -28,6 +31,8 @@ FLAGS = {"a": True, "b": False}
         ("mounts.*.type", REMOUNTED, {"a": "tmpfs", "b": "proc"}, None),
         ("mounts.*", REMOUNTED, {"a": "no mount", "b": {"ro": True}}, None),
         ("start refused: config: cannot use unified on cgroup vN", USUAL, {}, 'config-linux.md "Unified"'),
+        ("start refused: invalid memory swappiness value: N", SWAPPY, {}, 'config-linux.md "Memory"'),
+        ("start refused: invalid memory swappiness value: N", LESS_SWAPPY, {}, None),
         ("start refused: config: cannot use it", USUAL, {}, None),
     ],
 )

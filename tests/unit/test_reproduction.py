@@ -154,6 +154,25 @@ def test_a_fact_that_only_one_side_has_is_expected_to_be_there_or_not(monkeypatc
     assert reproduction.expectations(more) == ["'/dev/a' not in inside.devices.entries"]
 
 
+def test_an_observation_of_another_name_has_one_that_an_expression_can_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a mount are named for its place."""
+    entry = {"probe": "location", "args": {"path": "/Root"}, "deadline": 5.0}
+    monkeypatch.setattr(agreement, "observations", lambda _config: {"at /Root": entry})
+    monkeypatch.setattr(agreement, "host_observations", lambda _config: {})
+    monkeypatch.setattr(agreement, "seen", lambda one, _config: {"mounts": one["inside"]["at /Root"]["facts"]["uid"]})
+
+    def of(uid: int) -> dict[str, Any]:
+        return answer() | {"inside": {"init": {"facts": {}}, "at /Root": {"facts": {"uid": uid}}}}
+
+    found = shown("mounts", asked=0, one=of(0), two=of(1))
+    assert reproduction.expectations(found) == ["inside.at__root.uid == 0"]
+    path = tmp_path / "a.yaml"
+    path.write_text(reproduction.scenario("a", found))
+    assert scenario.load(path).checks[0].inside == {"at__root": entry | {"meanwhile": None}}
+
+
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
