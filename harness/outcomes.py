@@ -18,6 +18,7 @@ Keys = tuple[str, ...]
 
 UNSAID = "(the config does not say)"
 END = "end"  # what is seen of the end of a container that ran, beside the fields
+STARTS = "start"  # begins the path of what is about the start
 ENDED = "status 0"
 MAPS = [path.partition(".*")[0] for path in KINDS if ".*" in path]  # the names in them are the config's own
 LONGEST_NAME = 60  # characters; more than one group may have the same then
@@ -92,7 +93,7 @@ def differences(outcomes: Mapping[str, Outcome], asked: Mapping[str, Any]) -> di
     for name, each in tried.items():
         if each.how == "failed" or (each.how == "refused" and any(one.how != "refused" for one in tried.values())):
             starts = {other: one.words or one.how for other, one in tried.items()}
-            found[Group(f"start {each.how}: {_cause(each.words)}", name)] = Difference(starts, UNSAID)
+            found[Group(f"{STARTS} {each.how}: {_cause(each.words)}", name)] = Difference(starts, UNSAID)
         elif first.how == each.how == "ran":
             ran = {other: one.seen for other, one in tried.items() if one.how == "ran"}
             for path, keys in unlike(first.seen, each.seen):

@@ -19,7 +19,7 @@ import yaml
 from harness import agreement, expression, outcomes
 from harness.errors import BadInput
 from harness.language import Container
-from harness.outcomes import END, Difference, Group
+from harness.outcomes import END, STARTS, Difference, Group
 from harness.rootfs import build_kit, command, make_rootfs
 from harness.runtime.config import Config
 from harness.shapes import KIT
@@ -121,7 +121,7 @@ def scenario(name: str, shown: Shown) -> str:
         "observe": observe,
         "checks": {
             name: {
-                "claim": f"{shown.group.path} is the same on {shown.wrong} as on {shown.right}",
+                "claim": _claim(shown),
                 "expect": expect,
                 "sabotage": SABOTAGE,
                 "severity": "hygiene",
@@ -129,6 +129,12 @@ def scenario(name: str, shown: Shown) -> str:
         },
     }
     return HEAD + yaml.dump(text, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _claim(shown: Shown) -> str:
+    if shown.group.path.startswith(STARTS):
+        return f"The container starts on {shown.wrong} as it does on {shown.right}"
+    return f"{shown.group.path} is the same on {shown.wrong} as on {shown.right}"
 
 
 def _observe(entry: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def test_where_no_fact_makes_the_difference_the_start_is_expected() -> None:
     assert reproduction.expectations(shown("start refused: no", asked=UNSAID, one=answer(), two=refused)) == []
     text = reproduction.scenario(NAME, shown("start refused: no", asked=UNSAID, one=answer(), two=refused))
     assert "- start.ran\n" in text
+    assert "claim: The container starts on two as it does on one\n" in text
     assert reproduction.expectations(shown(END, asked="status 0")) == ["start.status == 0"]
 
 
