@@ -34,6 +34,11 @@ def remounted(config: Config, shown: Shown) -> bool:
     return flags and any("remount" in mount.get("options", []) for mount in config["mounts"])
 
 
+def without_mode(config: Config, _shown: Shown) -> bool:
+    """Return whether a config says nothing of the mode of a device."""
+    return any("fileMode" not in device for device in config["linux"].get("devices", []))
+
+
 ALLOWED = (
     Allowed(
         "annotations.*",  # where `harness.agreement` has the number of the program
@@ -46,6 +51,18 @@ ALLOWED = (
         'config.md "Linux mount options"',
         "whether a remount keeps flags that it does not name is not said; mount(8) does where no source is given",
         remounted,
+    ),
+    Allowed(
+        "linux.devices.*.mode",
+        'config-linux.md "Devices"',
+        "what the mode of a device is where it has no fileMode is not said",
+        without_mode,
+    ),
+    Allowed(
+        "start refused: unknown version specified",  # in the words of crun
+        'config.md "Specification version"',
+        "a config for a later version is not compatible with a runtime that supports an earlier one only",
+        lambda config, _shown: config["ociVersion"] > "1.0.2",
     ),
     Allowed(
         "start refused: *swappiness*",

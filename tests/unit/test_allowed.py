@@ -16,7 +16,12 @@ REMOUNTED = USUAL | {"mounts": [*USUAL["mounts"], {"destination": "/dev/shm", "o
 SWAPPY, LESS_SWAPPY = (
     USUAL | {"linux": USUAL["linux"] | {"resources": {"memory": {"swappiness": value}}}} for value in (101, 100)
 )
+FIFO = {"path": "/dev/a", "type": "p"}
+MODELESS, WITH_MODE = (
+    USUAL | {"linux": USUAL["linux"] | {"devices": [device]}} for device in (FIFO, FIFO | {"fileMode": 0o600})
+)
 NUMBERS = {"a": 4, "b": 5}
+LATER = USUAL | {"ociVersion": "1.1.0"}
 FLAGS = {"a": True, "b": False}
 
 
@@ -33,6 +38,11 @@ FLAGS = {"a": True, "b": False}
         ("start refused: config: cannot use unified on cgroup vN", USUAL, {}, 'config-linux.md "Unified"'),
         ("start refused: invalid memory swappiness value: N", SWAPPY, {}, 'config-linux.md "Memory"'),
         ("start refused: invalid memory swappiness value: N", LESS_SWAPPY, {}, None),
+        ("linux.devices.*.mode", MODELESS, NUMBERS, 'config-linux.md "Devices"'),
+        ("linux.devices.*.mode", WITH_MODE, NUMBERS, None),
+        ("linux.devices.*.uid", MODELESS, NUMBERS, None),
+        ("start refused: unknown version specified", LATER, {}, 'config.md "Specification version"'),
+        ("start refused: unknown version specified", USUAL, {}, None),
         ("start refused: config: cannot use it", USUAL, {}, None),
     ],
 )
