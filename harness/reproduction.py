@@ -214,7 +214,7 @@ def _candidates(place: Place, value: Any) -> list[str]:
 def _holds(text: str, scope: Answer) -> bool:
     try:
         return bool(expression.evaluate(text, scope))
-    except expression.EvaluationError:
+    except (expression.EvaluationError, expression.ExpressionError):  # it is about what is not there, or is too long
         return False
 
 

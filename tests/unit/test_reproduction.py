@@ -54,6 +54,11 @@ def test_the_expectations_are_about_the_facts_that_make_the_difference_alone() -
     assert reproduction.expectations(order) == ["inside.identity.groups[0] == 4", "inside.identity.groups[1] == 27"]
 
 
+def test_a_fact_that_is_too_long_for_an_expression_is_not_expected() -> None:
+    long = shown("hostname", asked="a" * 5000, one=answer(hostname="a" * 5000), two=answer())
+    assert reproduction.expectations(long) == []
+
+
 def test_the_runtime_that_shows_what_was_asked_for_is_right() -> None:
     deviating = shown(one=answer(hostname="no"), two=answer(), three=answer())
     assert (deviating.right, deviating.wrong) == ("three", "two")
