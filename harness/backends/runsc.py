@@ -13,7 +13,14 @@ from harness.runtime.config import namespaces
 from harness.runtime.syscalls import invoke
 
 PASSED_OVER = {
-    *("linux.devices", "linux.sysctl", "mounts.idmapped", "mounts.overlay", "process.apparmorProfile"),
+    *(
+        "linux.devices",
+        "linux.sysctl",
+        "mounts.idmapped",
+        "mounts.overlay",
+        "process.apparmorProfile",
+        "process.scheduler",
+    ),
     "process.oomScoreAdj",  # which it sets for the process in which its kernel is
 }
 PR_SET_CHILD_SUBREAPER = 36
