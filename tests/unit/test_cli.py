@@ -48,7 +48,7 @@ def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "runtimes"]) == 0
     rows = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
     listed = {name: options for name, options, _ in rows}
-    assert (listed["builtin"], listed["runc"]) == ("as-shipped", "/PATH, as-shipped")
+    assert (listed["builtin"], listed["runc"]) == ("as-shipped, forked", "/PATH, as-shipped")
     assert cli.main(["list", "probes"]) == 0
     assert "identity " in capsys.readouterr().out
     assert cli.main(["list", "reports"]) == 0
