@@ -4,6 +4,7 @@ Differences are told apart by what they are about, the path of a field or how th
 known does not hide the next.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -67,9 +68,20 @@ def outcome(answer: Answer, config: Config) -> Outcome:
     start = answer.get("start", {})
     if not start.get("ran"):
         unheard = answer.get("inside", {}).get("init", {}).get("error")
-        words = one_line(start.get("message") or answer.get("error") or unheard or NOTHING)
+        words = _plain(start.get("message") or answer.get("error") or unheard or NOTHING)
         return Outcome("refused" if start.get("refused") else "failed", words)
     return Outcome("ran", seen={**agreement.seen(dict(answer), config), END: _end(answer)})
+
+
+def _plain(message: str) -> str:
+    """Return a message in one line, and of lines that are the entries of a log in JSON what they say."""
+    said = []
+    for line in message.splitlines():
+        try:
+            said.append(json.loads(line)["msg"])
+        except (ValueError, LookupError, TypeError):
+            said.append(line)
+    return one_line(" ".join(map(str, said)))
 
 
 def _end(answer: Answer) -> str:

@@ -9,6 +9,7 @@ from harness.outcomes import END, ENDED, NOTHING, UNSAID, Difference, Group, Out
 from harness.shapes import default
 
 CONFIG = default(0, 0)
+LOG = '{"msg": "oh", "level": "error"}\nno\n["msg"]\n{"a": 1}\n1'
 
 
 def answer(**parts: Any) -> dict[str, Any]:
@@ -49,6 +50,7 @@ def test_what_is_amiss_at_the_end_is_told(parts: dict[str, Any], told: str) -> N
     ("said", "came"),
     [
         (did_not_run(True, "no\n"), Outcome("refused", "no")),
+        (did_not_run(False, LOG), Outcome("failed", 'oh no ["msg"] {"a": 1} 1')),
         (did_not_run(False, "oh no"), Outcome("failed", "oh no")),
         (did_not_run(False, ""), Outcome("failed", "the probe reported nothing")),
         ({"error": "it did not answer in time"}, Outcome("failed", "it did not answer in time")),
