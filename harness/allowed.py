@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from harness.runtime.config import Config, own
+from harness.runtime.config import Config
 
 Shown = dict[str, Any]
 
@@ -23,11 +23,6 @@ class Allowed(NamedTuple):
     when: Callable[[Config, Shown], bool] = always
 
 
-def without_pid_namespace(config: Config, _shown: Shown) -> bool:
-    """Return whether a config leaves the container in the launcher's PID namespace, or joins another one."""
-    return "pid" not in own(config)
-
-
 def remounted(config: Config, shown: Shown) -> bool:
     """Return whether a config changes a mount by another, and what differs is a flag."""
     flags = all(isinstance(value, bool) for value in shown.values())
@@ -40,12 +35,6 @@ def without_mode(config: Config, _shown: Shown) -> bool:
 
 
 ALLOWED = (
-    Allowed(
-        "annotations.*",  # where `harness.agreement` has the number of the program
-        'config-linux.md "Namespaces"',
-        "without a PID namespace of its own a container's processes have the next numbers of another",
-        without_pid_namespace,
-    ),
     Allowed(
         "mounts.*",
         'config.md "Linux mount options"',

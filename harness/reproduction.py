@@ -114,7 +114,7 @@ def scenario(name: str, shown: Shown) -> str:
     entries = {_identifier(name): entry for name, entry in both.items()}
     named = {name.split(".")[1] for text in expect for name in expression.names(text)}
     named |= {entries[name]["during"] for name in named & entries.keys() if entries[name].get("during")}
-    observe = {name: _observe(entry) for name, entry in entries.items() if name in named}
+    observe = {name: _observe(entry) for name, entry in entries.items() if name in named - {"init"}}
     text = {
         "title": "A config that runtimes make different containers of",
         "container": {"oci": beyond_default(shown.config)},
@@ -206,8 +206,10 @@ def _candidates(place: Place, value: Any) -> list[str]:
     fact = _spelled(tuple(rest))
     if value is ABSENT:
         return [f"{rest[-1]!r} not in {side}{_spelled(tuple(rest[:-1]))}"]
-    return [f"{side}{fact} == {value!r}"] + [
-        f"inside{fact} {sign} host{fact}" for sign in ("==", "!=") if side == "inside"
+    hosts = [_spelled(tuple(rest[start:])) for start in range(len(rest) - 1)] if side == "inside" else []
+    return [
+        f"{side}{fact} == {value!r}",
+        *(f"inside{fact} {sign} host{host}" for host in hosts for sign in ("==", "!=")),
     ]
 
 

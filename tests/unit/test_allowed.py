@@ -1,6 +1,5 @@
 """What the runtime-spec allows to differ is allowed where it says so, and not beside it."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -10,8 +9,6 @@ from harness.runtime.config import Config
 from harness.shapes import default
 
 USUAL = default(0, 0)
-SHARED = copy.deepcopy(USUAL)
-SHARED["linux"]["namespaces"] = [entry for entry in USUAL["linux"]["namespaces"] if entry["type"] != "pid"]
 REMOUNTED = USUAL | {"mounts": [*USUAL["mounts"], {"destination": "/dev/shm", "options": ["remount"]}]}
 SWAPPY, LESS_SWAPPY = (
     USUAL | {"linux": USUAL["linux"] | {"resources": {"memory": {"swappiness": value}}}} for value in (101, 100)
@@ -28,9 +25,6 @@ FLAGS = {"a": True, "b": False}
 @pytest.mark.parametrize(
     ("path", "config", "shown", "section"),
     [
-        ("annotations.*", SHARED, NUMBERS, 'config-linux.md "Namespaces"'),
-        ("annotations.*", USUAL, NUMBERS, None),
-        ("process.user.uid", SHARED, NUMBERS, None),
         ("mounts.*.nosuid", REMOUNTED, FLAGS, 'config.md "Linux mount options"'),
         ("mounts.*.nosuid", USUAL, FLAGS, None),
         ("mounts.*.type", REMOUNTED, {"a": "tmpfs", "b": "proc"}, None),

@@ -100,26 +100,26 @@ def test_what_is_never_the_same_is_compared_with_the_host() -> None:
 
     def of(uts: int) -> dict[str, Any]:
         seen = answer()
-        seen["inside"]["namespaces"] = {"facts": dict.fromkeys(KINDS, 5) | {"uts": uts}}
+        seen["inside"]["init"]["facts"]["namespaces"] = dict.fromkeys(KINDS, 5) | {"uts": uts}
         return seen | {"host": {"namespaces": {"facts": host}}}
 
     path = "linux.namespaces.uts"
     values: dict[str, Any] = {"one": "the launcher's", "two": "its own"}
     answers = {"one": of(9), "two": of(6)}
     shared = Shown(Group(path, "two"), Difference(values, values["one"]), CONFIG, (answers, answers))
-    assert reproduction.expectations(shared) == ["inside.namespaces.uts == 9"]
+    assert reproduction.expectations(shared) == ["inside.init.namespaces.uts == 9"]
     later = {name: copy.deepcopy(one) for name, one in answers.items()}
-    for side in ("inside", "host"):
-        later["one"][side]["namespaces"]["facts"]["uts"] = 19
+    later["one"]["inside"]["init"]["facts"]["namespaces"]["uts"] = 19
+    later["one"]["host"]["namespaces"]["facts"]["uts"] = 19
     again = shared._replace(answers=(answers, later))
-    assert reproduction.expectations(again) == ["inside.namespaces.uts == host.namespaces.uts"]
+    assert reproduction.expectations(again) == ["inside.init.namespaces.uts == host.namespaces.uts"]
     again.answers[0]["two"]["host"] = {"namespaces": {"facts": host | {"uts": 6}}}
     assert reproduction.expectations(again) == []
     again.answers[0]["two"]["host"] = {"namespaces": {"facts": host}}
     own = again._replace(difference=Difference(values, values["two"]))
     assert (own.right, own.wrong) == ("two", "one")
-    later["two"]["inside"]["namespaces"]["facts"]["uts"] = 16
-    assert reproduction.expectations(own) == ["inside.namespaces.uts != host.namespaces.uts"]
+    later["two"]["inside"]["init"]["facts"]["namespaces"]["uts"] = 16
+    assert reproduction.expectations(own) == ["inside.init.namespaces.uts != host.namespaces.uts"]
 
 
 def test_what_the_host_sees_of_the_container_may_be_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,12 +200,12 @@ def test_a_config_is_told_by_what_it_has_beyond_the_usual(change: dict[str, Any]
 def test_the_scenario_observes_the_host_where_it_is_compared_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = ["inside.namespaces.uts == host.namespaces.uts", "host.cgroup.path == '/'"]
+    texts = ["inside.init.namespaces.uts == host.namespaces.uts", "host.cgroup.path == '/'"]
     monkeypatch.setattr(reproduction, "expectations", lambda _shown: texts)
     path = tmp_path / "a.yaml"
     path.write_text(reproduction.scenario("a", shown()))
     (check,) = scenario.load(path).checks
-    assert (sorted(check.inside), sorted(check.host)) == (["namespaces", "stay"], ["cgroup", "namespaces"])
+    assert (sorted(check.inside), sorted(check.host)) == (["stay"], ["cgroup", "namespaces"])
 
 
 def test_a_place_is_spelled_as_an_expression_reads_it() -> None:
