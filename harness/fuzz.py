@@ -92,10 +92,10 @@ class Search:
         def note(config: Config) -> bool:
             progress(f"{found.examples} of {self.examples} configs compared")
             comparison = self.compare(config)
-            for group in comparison.differences:
-                if group not in found.times:
-                    announce(group)
-            found.add(config, comparison)
+            new = [group for group in comparison.differences if group not in found.times]
+            found.add(config, comparison)  # first: what is announced is found, whatever interrupts it
+            for group in new:
+                announce(group)
             return False
 
         with _until_interrupted(found):
@@ -255,7 +255,7 @@ def summary(names: list[str], found: Found) -> Iterator[str]:
     yield f"{found.examples} configs compared{' until it was interrupted' if found.interrupted else ''}"
     for name in names:
         counts = [f"{how} {found.how[name, how]}" for how in HOW if found.how[name, how]]
-        yield f"  {name} {backends.version(name)}: {', '.join(counts)}"
+        yield f"  {name} {backends.version(name)}: {', '.join(counts) or 'nothing'}"
     for each, times in found.allowed.most_common():
         yield f"  {times} times allowed: {each.path}: {each.sentence} (runtime-spec {each.section})"
     number = len(found.times)

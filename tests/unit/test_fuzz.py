@@ -116,6 +116,18 @@ def test_each_difference_is_announced_once_and_at_once() -> None:
     assert sorted(announced) == sorted((at, path) for path, at in first.items())
 
 
+def test_what_is_announced_is_found_whatever_interrupts_it() -> None:
+    def announce(_group: Group) -> None:
+        raise KeyboardInterrupt
+
+    result = Search(configs(), comparing(one=faithful, other=forgetful), EXAMPLES, SEED).count(
+        announce, lambda _text: None
+    )
+    assert result.interrupted
+    assert result.times
+    assert result.smallest.keys() == result.times.keys()
+
+
 def test_the_same_seed_finds_the_same() -> None:
     first, again = (found(one=faithful, other=forgetful) for _ in range(2))
     assert first == again
