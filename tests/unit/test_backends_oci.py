@@ -217,6 +217,16 @@ def test_sysctls_that_they_take_for_the_hosts_are_not_asked_for(runtime: str) ->
     assert named == ["kernel.pid_max", "user.max_net_namespaces"]
 
 
+def test_crun_is_not_asked_for_what_is_hidden_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Crun(backends.Options("crun"))
+    wanted = config(resources={"unified": {"memory.high": "max"}})
+    monkeypatch.setattr("harness.backends.crun.refused_points", lambda: ["/cg/unified"])
+    assert backend.unsupported(wanted) == ["linux.resources.unified (version 2 of cgroups is hidden from it here)"]
+    assert backend.unsupported(config()) == []
+    monkeypatch.setattr("harness.backends.crun.refused_points", list)
+    assert backend.unsupported(wanted) == []
+
+
 def test_crun_is_run_where_version_2_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Crun(backends.Options("crun"))
     monkeypatch.setattr("harness.backends.crun.refused_points", lambda: ["/cg/unified"])
