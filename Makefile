@@ -46,7 +46,7 @@ test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ $(ARGS)
 
 property: environment ## hold everything to its rules for whatever is drawn at random: tests/property; SEED=N draws it again
-	$(PYTEST) tests/property --hypothesis-seed=$(SEED) -q $(ARGS) || { echo "again: make property SEED=$(SEED)"; exit 1; }
+	$(PYTEST) tests/property --hypothesis-seed=$(SEED) -q $(ARGS) || { echo 'again: make property SEED=$(SEED) ARGS="$(ARGS)"'; exit 1; }
 
 lint: environment ## run only the linters, the type checker and the rules of the repository
 	$(PYTEST) tests/test_repository.py tests/test_catalogue.py $(ARGS)

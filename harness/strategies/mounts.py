@@ -9,7 +9,7 @@ from harness.strategies.values import NAMES, Strategy
 from harness.strategies.world import Rule, World
 
 # What is there in every root and may be covered. Elsewhere only /tmp is a place that every mapped root may write to.
-DIRECTORIES = ("/root", "/etc", "/dev/shm")
+DIRECTORIES = ("/root", "/etc", "/dev/shm", "/dev/new")
 TREES = ("container.kit", "/usr")  # of the host's, to be bound
 FLAGS = ("ro", "nosuid", "nodev", "noexec", "nosymfollow")
 LESS = ("rw", "suid", "dev", "exec", "symfollow")
