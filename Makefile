@@ -46,7 +46,7 @@ test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ $(ARGS)
 
 property: environment ## hold everything to its rules for whatever is drawn at random: tests/property; SEED=N draws it again
-	$(PYTEST) tests/property --hypothesis-seed=$(SEED) -q $(ARGS) || { echo "again: make property SEED=$(SEED)"; exit 1; }
+	$(PYTEST) tests/property --hypothesis-seed=$(SEED) -q $(ARGS) || { echo 'again: make property SEED=$(SEED) ARGS="$(ARGS)"'; exit 1; }
 
 # atheris is there for some Pythons and machines only; where it is not, that is said, and nothing else happens.
 fuzz-parsers: environment ## look for inputs that break a parser, by atheris: ARGS="yamlfile -max_total_time=600"

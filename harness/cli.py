@@ -6,6 +6,8 @@
     isoproof explain CHECK               what it is about, how it is checked and proven, what to read next
     isoproof report [FILE...]            render results again, in another format, several as one matrix; compare two
     isoproof lint [PATH...]              look for mistakes in scenario files
+    isoproof fuzz --runtime A --runtime B
+                                         random configs on runtimes, and what differs inside
     isoproof doctor [RUNTIME...]         what this machine can do, and what its runtimes can be asked for; --clean
                                          removes what killed launchers have left
 
@@ -109,6 +111,21 @@ def parser() -> Parser:
     report.add_argument("--reports", type=Path, default=RESULTS.parent, metavar="DIR", help="where --matrix writes")
     lint = verb("lint", lint_scenarios, "look for mistakes in scenario files")
     lint.add_argument("paths", type=Path, nargs="*", default=[SCENARIOS], help="files or folders (default: scenarios)")
+    fuzz = verb(
+        "fuzz", compare_runtimes, "run random configs on several runtimes; exit status 1 if anything differs inside"
+    )
+    fuzz.add_argument(
+        "--runtime", action="append", required=True, metavar="NAME", help="twice or more, the first to be compared with"
+    )
+    fuzz.add_argument("--examples", type=whole, default=100, metavar="N", help="how many configs (default: 100)")
+    fuzz.add_argument("--seed", type=int, metavar="S", help="the same again (default: another each time)")
+    fuzz.add_argument(
+        "--reports",
+        type=Path,
+        default=RESULTS.parent / "fuzz",
+        metavar="DIR",
+        help="where differences are written (default: %(default)s)",
+    )
     doctor = verb("doctor", examine, "say what this machine can do, and what its runtimes can be asked for")
     doctor.add_argument(
         "runtimes", nargs="*", metavar="RUNTIME", help="only these (default: all); exit status 1 if one is missing"
@@ -121,6 +138,13 @@ def seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a time")
+    return value
+
+
+def whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of examples")
     return value
 
 
@@ -242,6 +266,15 @@ def lint_scenarios(options: argparse.Namespace) -> int:
         return 2
     print(f"{checks} checks without mistakes")
     return 0
+
+
+def compare_runtimes(options: argparse.Namespace) -> int:
+    import random
+
+    from harness import fuzz
+
+    seed = random.randrange(1 << 32) if options.seed is None else options.seed
+    return fuzz.run(list(dict.fromkeys(options.runtime)), options.examples, seed, options.reports)
 
 
 def examine(options: argparse.Namespace) -> int:

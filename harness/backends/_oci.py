@@ -38,6 +38,8 @@ class Oci(_command.Command):
             lacking.append("network interfaces (it leaves them to hooks; linux.veth is isoproof's own)")
         if linux.get("devices") and os.geteuid() != 0:
             lacking.append("linux.devices (without root a node can only be the host's, at the same path)")
+        if linux.get("netDevices") and not self.features.get("linux", {}).get("netDevices", {}).get("enabled"):
+            lacking.append("linux.netDevices (without a word that it knows the field it passes over it)")
         if "landlock" in config["process"]:
             lacking.append("process.landlock (the runtime-spec has no such field; it is isoproof's own)")
         known = self.features.get("linux", {}).get("namespaces")

@@ -30,7 +30,10 @@ class Crun(Oci):
 
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config crun cannot express, or this user cannot have."""
-        return super().unsupported(config) + _asked.refused_sysctls(config)
+        lacking = super().unsupported(config) + _asked.refused_sysctls(config)
+        if config.get("linux", {}).get("resources", {}).get("unified") and refused_points():
+            lacking.append("linux.resources.unified (version 2 of cgroups is hidden from it here)")
+        return lacking
 
     def around(self) -> Sequence[str]:
         """Return what runs it in a mount namespace without version 2, where it would refuse that.

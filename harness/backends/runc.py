@@ -19,9 +19,6 @@ class Runc(Oci):
     def unsupported(self, config: Config) -> list[str]:
         """Return what of a config runc cannot express, or this user cannot have."""
         lacking = super().unsupported(config) + _asked.refused_sysctls(config)
-        linux = config.get("linux", {})
-        if linux.get("netDevices") and not self.features.get("linux", {}).get("netDevices", {}).get("enabled"):
-            lacking.append("linux.netDevices (before 1.4 it passes over the field without a word)")
         for mount in config["mounts"]:
             if mount["destination"].startswith("/proc/") and mount.get("type") == "bind":
                 lacking.append(

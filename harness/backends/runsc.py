@@ -13,10 +13,18 @@ from harness.runtime.config import namespaces
 from harness.runtime.syscalls import invoke
 
 PASSED_OVER = {
-    *("linux.devices", "linux.sysctl", "mounts.idmapped", "mounts.overlay", "process.apparmorProfile"),
+    *(
+        "linux.devices",
+        "linux.sysctl",
+        "mounts.idmapped",
+        "mounts.overlay",
+        "process.apparmorProfile",
+        "process.scheduler",
+    ),
     "process.oomScoreAdj",  # which it sets for the process in which its kernel is
 }
 PR_SET_CHILD_SUBREAPER = 36
+PROPAGATIONS = ("private", "rprivate", "slave", "rslave")
 REAPING = 0.5  # seconds that a killed container's processes may take to die
 OPTIONS = ("platform", "network", "oci-seccomp")  # of runsc itself: `runsc:platform=kvm`
 
@@ -56,6 +64,8 @@ class Runsc(Oci):
             lacking.append("a time namespace (its kernel has none)")
         if any("rro" in mount.get("options", []) for mount in config["mounts"]):
             lacking.append("the mount option rro")
+        if config.get("linux", {}).get("rootfsPropagation", "private") not in PROPAGATIONS:
+            lacking.append("linux.rootfsPropagation (it takes private and slave)")
         return lacking
 
     def around(self) -> Sequence[str]:

@@ -184,9 +184,12 @@ def test_what_a_runtime_says_of_itself_decides_what_it_is_asked_for(monkeypatch:
     backend = Oci(backends.Options("oci", "/bin/true"))
     asked = config(namespaces=[{"type": "pid"}, {"type": "time"}])
     assert backend.unsupported(asked) == ["a namespace of type time (it says that it knows pid, uts)"]
+    lent = config(namespaces=[], netDevices={"eth0": {}})
+    assert backend.unsupported(lent) == []
     silent = Oci(backends.Options("oci", "/bin/true"))
     answers["features"] = "unknown command features"
     assert silent.unsupported(asked) == []
+    assert silent.unsupported(lent) == ["linux.netDevices (without a word that it knows the field it passes over it)"]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +215,16 @@ def test_sysctls_that_they_take_for_the_hosts_are_not_asked_for(runtime: str) ->
     asked = config(sysctl={"kernel.pid_max": "500", "user.max_net_namespaces": "1", "net.ipv4.ip_default_ttl": "7"})
     named = [reason.split()[2] for reason in backends.load(runtime).unsupported(asked) if "sysctl" in reason]
     assert named == ["kernel.pid_max", "user.max_net_namespaces"]
+
+
+def test_crun_is_not_asked_for_what_is_hidden_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Crun(backends.Options("crun"))
+    wanted = config(resources={"unified": {"memory.high": "max"}})
+    monkeypatch.setattr("harness.backends.crun.refused_points", lambda: ["/cg/unified"])
+    assert backend.unsupported(wanted) == ["linux.resources.unified (version 2 of cgroups is hidden from it here)"]
+    assert backend.unsupported(config()) == []
+    monkeypatch.setattr("harness.backends.crun.refused_points", list)
+    assert backend.unsupported(wanted) == []
 
 
 def test_crun_is_run_where_version_2_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:

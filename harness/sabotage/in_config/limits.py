@@ -23,6 +23,12 @@ def inherit_rlimits(config: Config) -> None:
     del config["process"]["rlimits"]
 
 
+def usual_scheduling(config: Config) -> None:
+    """Schedule the program like any other, on the processors and for the disk."""
+    del config["process"]["scheduler"]
+    del config["process"]["ioPriority"]
+
+
 def skip_devcgroup(config: Config) -> None:
     """Leave every device allowed."""
     config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
