@@ -109,7 +109,7 @@ def _propagations(config: Config) -> dict[str, str]:
     """Return how each mount propagates: as it says, or like the shared one that it is in: mount_namespaces(7).
 
     In the end the root's has been laid over those that say nothing, where it is for all below it. The slave of nobody
-    is private.
+    is private, but to make a slave of what is unbindable leaves it so.
     """
     found: dict[str, str] = {}
     deep: dict[str, str] = {}  # what mounts say of all below them
@@ -118,7 +118,8 @@ def _propagations(config: Config) -> dict[str, str]:
         place, says = _place(mount), _says_propagation(mount)
         above = max((other for other in found if _below(place, [other]) and other != place), key=len, default="")
         if says:
-            found[place] = says.removeprefix("r")
+            stays = says.endswith("slave") and "remount" in _options(mount) and found.get(place) == "unbindable"
+            found[place] = "unbindable" if stays else says.removeprefix("r")
             deep |= {place: found[place]} if says in DEEP else {}
             silent.discard(place)
         elif "remount" not in _options(mount):
@@ -129,6 +130,8 @@ def _propagations(config: Config) -> dict[str, str]:
         for place in silent:
             nearest = max((other for other in deep if _below(place, [other])), key=len, default="")
             found[place] = deep.get(nearest, root[1:])
+    if root == "runbindable":
+        found = {place: root[1:] if kind == "slave" else kind for place, kind in found.items()}
     return {place: kind.replace("slave", "private") for place, kind in found.items()}
 
 

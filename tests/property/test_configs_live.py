@@ -38,6 +38,14 @@ def usual(**changes: Any) -> Config:
     return config
 
 
+def with_mounts(*mounts: tuple[str, list[str]]) -> Config:
+    """The default config with mounts of some types and options, one over the other."""
+    config = usual()
+    for kind, options in mounts:
+        config["mounts"].append({"destination": "/root", "options": options} | ({"type": kind} if kind else {}))
+    return config
+
+
 class Host:
     """An outer sandbox that is looked at after every run, for what is left of it; where it fails there is another."""
 
@@ -95,6 +103,7 @@ def together(hosts: tuple[Host, Host], runs: list[tuple[str, Config]]) -> list[F
 @PAIRS
 @given(pair=st.tuples(configs(), configs()))
 @example(pair=(usual(linux={"personality": {"domain": "LINUX32"}}), usual()))
+@example(pair=(with_mounts(("tmpfs", ["unbindable"]), ("", ["remount", "slave"])), usual()))
 def test_what_is_seen_is_what_was_asked_for(pair: tuple[Config, Config], hosts: tuple[Host, Host]) -> None:
     for config, found in zip(pair, together(hosts, [("builtin", config) for config in pair]), strict=True):
         if "refused" in found:
