@@ -107,6 +107,7 @@ def _find(part: str) -> tuple[ModuleType, FunctionType, list[str]]:
     raise KeyError(part)
 
 
+@functools.cache
 def _knobs(package: ModuleType) -> dict[str, FunctionType]:
     """Return the knobs of a level by the names of their functions."""
     return {
