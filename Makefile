@@ -30,6 +30,7 @@ precision: environment ## besides, turn each sabotage under other checks: those 
 
 # A check that fails is an answer here (exit status 1 of pytest); one without a verdict is not, and report tells it.
 matrix: environment ## run every check on every runtime that is here, as asked and as shipped: reports/matrix.md
+	rm -f $(REPORTS)/isolation.json # or one of before would be told where this run has none
 	$(PYTEST) scenarios/ --runtime all --reports $(REPORTS) -q $(ARGS) || [ $$? -eq 1 ]
 	$(VENV)/bin/isoproof report --matrix $(REPORTS)/isolation.json --reports $(REPORTS)
 

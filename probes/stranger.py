@@ -10,14 +10,14 @@ NOBODY = 65534
 
 
 def observe(bundle: str, rootfs: str) -> dict[str, object]:
-    """Report by path the errno of opening what is in the bundle beside the root, and below XDG_RUNTIME_DIR.
+    """Report by path the errno of opening what is in the bundle beside the root, and where our runtime keeps records.
 
-    None stands for one that could be opened. It is tried with the ids of nobody, and listed with one's own.
+    None stands for one that could be opened. It is tried with the ids of nobody, and listed with one's own. The records
+    are below /run where that can be written to, as it can when a daemon has been given one, and XDG_RUNTIME_DIR else.
     """
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
     paths = [path for path in _below(bundle) if not f"{path}/".startswith(f"{rootfs}/")]
-    if runtime and os.path.isdir(f"{runtime}/isoproof"):
-        paths += [f"{runtime}/isoproof", *_below(f"{runtime}/isoproof")]
+    for folder in filter(os.path.isdir, (f"{parent}/isoproof" for parent in ("/run", os.environ["XDG_RUNTIME_DIR"]))):
+        paths += [folder, *_below(folder)]
     return {"paths": _kernel.in_child(lambda: _opened_by_nobody(paths))}
 
 

@@ -5,6 +5,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import random
 import signal
 import socket
 import struct
@@ -230,6 +231,19 @@ class Tenant(Canary):
 
     def facts(self) -> Facts:
         return {**self.where(self.path), "pid": self.child.pid, "alive": self.child.alive()}
+
+
+class Strangers(Canary):
+    """Two users of the host, `one` and `another`, whom nobody else is likely to be.
+
+    What the kernel counts for a user is counted on the whole machine, also what another run takes there as the same.
+    """
+
+    def place(self) -> None:
+        self.one, self.another = random.sample(range(20_000, 60_000), 2)
+
+    def facts(self) -> Facts:
+        return {"one": self.one, "another": self.another}
 
 
 class MountNamespace(Canary):

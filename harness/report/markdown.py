@@ -7,6 +7,7 @@ own.
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 
 from harness import environment
 from harness.matrix import SUCCESS, Cell, Matrix
@@ -36,7 +37,7 @@ def render(results: Results) -> str:
         _reaches(results),
         _time(results.timing),
     )
-    return _cut("\n".join(line for part in parts for line in part) + "\n", "isolation.json")
+    return _joined(parts, "isolation.json")
 
 
 def render_matrix(matrix: Matrix) -> str:
@@ -49,10 +50,12 @@ def render_matrix(matrix: Matrix) -> str:
         *(_area(matrix, area) for area in matrix.areas),
         _told_reasons(matrix),
     )
-    return _cut("\n".join(line for part in parts for line in part) + "\n", "matrix.json")
+    return _joined(parts, "matrix.json")
 
 
-def _cut(text: str, whole: str) -> str:
+def _joined(parts: Iterable[list[str]], whole: str) -> str:
+    """The lines of all parts, without the empty one after the last; `whole` is the file that has all if it is cut."""
+    text = "\n".join(line for part in parts for line in part).rstrip("\n") + "\n"
     if len(text.encode()) <= LARGEST:
         return text
     cut = text.encode()[:LARGEST].decode(errors="ignore")

@@ -8,6 +8,7 @@ that a knob does not name stays as it is.
 
 import copy
 import difflib
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FunctionType, ModuleType

@@ -69,7 +69,7 @@ def test_the_contract_names_every_kind() -> None:
     assert set(canaries.kinds()) == {
         *("process", "file", "directory", "volume", "submounts", "tcp", "socket", "abstract", "lock"),
         *("interface", "signal", "cgroup", "memory-nest", "burner", "launcher", "log", "pseudoterminal", "disk"),
-        *("tenant", "mount-namespace", "shared-directory", "layers", "inbox", "user-key", "session-key"),
+        *("tenant", "mount-namespace", "strangers", "shared-directory", "layers", "inbox", "user-key", "session-key"),
         *("server", "sibling", "end-of-launcher", "pids-nest", "system-v", "message-queue", "shared-memory"),
         *("file-system", "login", "snare", "cached-file", "freezer", "terminal", "silence"),
     }
