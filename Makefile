@@ -2,7 +2,7 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision matrix bench bench-compare test lint format environment clean
+.PHONY: help verify prove precision matrix bench bench-compare test property lint format environment clean
 
 VENV := .venv
 ARGS :=
@@ -10,6 +10,8 @@ ARGS :=
 REPORTS := reports
 # The stored run with which `make bench-compare` compares.
 BASE := reports/benchmark.json
+# What `make property` draws by: the same number draws the same again.
+SEED := $(strip $(shell od -An -N4 -tu4 /dev/urandom))
 # Tried in this order; the first that is Python 3.11 or later makes the environment.
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11
 
@@ -42,6 +44,9 @@ bench-compare: environment ## measure our own starts again, and say whether they
 
 test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ $(ARGS)
+
+property: environment ## hold everything to its rules for whatever is drawn at random: tests/property; SEED=N draws it again
+	$(PYTEST) tests/property --hypothesis-seed=$(SEED) -q $(ARGS) || { echo "again: make property SEED=$(SEED)"; exit 1; }
 
 lint: environment ## run only the linters, the type checker and the rules of the repository
 	$(PYTEST) tests/test_repository.py tests/test_catalogue.py $(ARGS)

@@ -122,5 +122,18 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
+def patch(original: Config, changed: Config) -> Config:
+    """Return the merge patch that makes the one of the other, as short as it can be."""
+    found: Config = {key: None for key in original if key not in changed}
+    for key, value in changed.items():
+        before = original.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            inner = patch(before, value)
+            found |= {key: inner} if inner else {}
+        elif key not in original or value != before:
+            found[key] = copy.deepcopy(value)
+    return found
+
+
 def _mount(destination: str, kind: str, source: str, *options: str) -> Config:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}

@@ -74,6 +74,8 @@ KINDS = {
     0: "anonymous",  # of the kernel's own, without a type: an eventfd, a listener
 }
 
+MACHINES_OF_32_BITS = {"i686": "x86_64", "armv7l": "aarch64", "armv8l": "aarch64"}
+
 # Numbers below 424 differ: (x86_64, aarch64). From 424 on every architecture has the same.
 # fmt: off
 SYSCALLS_BY_MACHINE = {
@@ -81,7 +83,8 @@ SYSCALLS_BY_MACHINE = {
     "capset": (126, 91), "chdir": (80, 49), "chroot": (161, 51), "clock_adjtime": (305, 266),
     "clock_settime": (227, 112), "clone": (56, 220), "connect": (42, 203), "delete_module": (176, 106),
     "exit": (60, 93), "fanotify_init": (300, 262), "fanotify_mark": (301, 263), "fcntl": (72, 25),
-    "finit_module": (313, 273), "get_robust_list": (274, 100), "getpgid": (121, 155), "getpid": (39, 172),
+    "finit_module": (313, 273), "get_mempolicy": (239, 236), "get_robust_list": (274, 100), "getpgid": (121, 155),
+    "getpid": (39, 172),
     "getpriority": (140, 141), "getsid": (124, 156), "getsockopt": (55, 209), "init_module": (175, 105),
     "inotify_init1": (294, 26), "ioctl": (16, 29), "ioprio_get": (252, 31), "ioprio_set": (251, 30),
     "kcmp": (312, 272), "kexec_file_load": (320, 294), "kexec_load": (246, 104), "keyctl": (250, 219),
@@ -121,10 +124,15 @@ def syscall_number(name: str) -> int:
         return int(name)
     if name in SYSCALLS:
         return SYSCALLS[name]
-    machine = os.uname().machine
-    if machine not in ("x86_64", "aarch64"):
-        raise RuntimeError(f"find number of {name}: no table for {machine}; add one to probes/_kernel.py")
-    return SYSCALLS_BY_MACHINE[name][machine == "aarch64"]
+    if machine() not in ("x86_64", "aarch64"):
+        raise RuntimeError(f"find number of {name}: no table for {machine()}; add one to probes/_kernel.py")
+    return SYSCALLS_BY_MACHINE[name][machine() == "aarch64"]
+
+
+def machine() -> str:
+    """The machine that this program is made for; in the domain LINUX32 uname(2) names a lesser one: personality(2)."""
+    name = os.uname().machine
+    return MACHINES_OF_32_BITS.get(name, name)
 
 
 def syscall(name: str, *arguments: int | str | bytes | bytearray | None) -> int:

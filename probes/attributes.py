@@ -7,6 +7,7 @@ import os
 import _kernel
 
 PR_GET_DUMPABLE = 3
+MOST_NODES = 1024  # that any kernel can have: CONFIG_NODES_SHIFT
 # In the order of their numbers: getrlimit(2).
 RLIMITS = ("CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME").split()
 
@@ -14,8 +15,9 @@ RLIMITS = ("CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDI
 def observe(pid: int | None = None) -> dict[str, object]:
     """Report the attributes of this process, or on the host those of another one.
 
-    Names follow proc_pid_status(5) and proc_pid_stat(5). A limit is a pair of soft and hard, 2**64 - 1 for none. What
-    cannot be read is null, and `dumpable` is only known of oneself.
+    Names follow proc_pid_status(5) and proc_pid_stat(5). A limit is a pair of soft and hard, 2**64 - 1 for none;
+    `memory_policy` is the mode with its flags, and the nodes: get_mempolicy(2). What cannot be read is null; that and
+    `dumpable` are only known of oneself.
     """
     process = "self" if pid is None else str(pid)
     status = _kernel.parse_status(_kernel.read_text(f"/proc/{process}/status"))
@@ -36,6 +38,7 @@ def observe(pid: int | None = None) -> dict[str, object]:
         "huge_pages": _number(status.get("THP_enabled", "")),
         "oom_score_adj": _number(_kernel.read_text(f"/proc/{process}/oom_score_adj")),
         "dumpable": _kernel.syscall("prctl", PR_GET_DUMPABLE, 0, 0, 0, 0) if pid is None else None,
+        "memory_policy": _memory_policy() if pid is None else None,
         "tracer": _number(status.get("TracerPid", "")),
         "terminal": int(stat[4]) if stat else None,
         "descriptors": sorted(map(int, _kernel.entries(f"/proc/{process}/fd"))),
@@ -58,3 +61,11 @@ def _rlimits(pid: int) -> dict[str, list[int]]:
 
 def _number(text: str, base: int = 10) -> int | None:
     return int(text, base) if text.strip() else None
+
+
+def _memory_policy() -> list[object] | None:
+    mode, nodes = bytearray(4), bytearray(MOST_NODES // 8)
+    if _kernel.attempt_syscall("get_mempolicy", mode, nodes, MOST_NODES, None, 0)["errno"] is not None:
+        return None
+    mask = int.from_bytes(nodes, "little")
+    return [int.from_bytes(mode, "little"), [node for node in range(MOST_NODES) if mask >> node & 1]]

@@ -31,13 +31,14 @@ COUNTERS = {
 }
 
 
-def observe(pid: int) -> dict[str, object]:
+def observe(pid: int, files: list[str] | None = None) -> dict[str, object]:
     """Report, of the process `pid`, `paths` and `directories`, and the counters of memory, pids and cpu.
 
     `paths` maps each hierarchy to the cgroup, as /proc/PID/cgroup names it here, and `own` does the same for
     the process that asks; `joined` lists the hierarchies in which the two differ. A number that cannot be
     read is null; a limit may be "max". cgroups(7). `devices` has the `rules` of version 1, as devices.list shows
-    them, or on version 2 how many `programs` judge a use of a device, those of the cgroups above included.
+    them, or on version 2 how many `programs` judge a use of a device, those of the cgroups above included. `files` has
+    the text of each of the `files` asked for that is there; the controller is a file's name up to the first dot.
     """
     paths = _paths(f"/proc/{pid}/cgroup")
     own = _paths("/proc/self/cgroup")
@@ -55,6 +56,8 @@ def observe(pid: int) -> dict[str, object]:
             **{name: _number(directory, files[version == 2]) for name, files in counters.items()},
         }
     facts["devices"] = _devices(*_directory("devices", paths, mounts))
+    texts = {file: _kernel.read(f"{_directory(file.split('.')[0], paths, mounts)[1]}/{file}") for file in files or []}
+    facts["files"] = {file: text for file, text in texts.items() if isinstance(text, str)}
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Tells what a path leads to: the device and inode number behind it, and the path without symbolic links."""
+"""Tells what a path leads to: the device and inode number behind it, its owner, and the path without symbolic links."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import _kernel
 
 
 def observe(path: str) -> dict[str, object]:
-    """Report `device`, `inode`, `real` (the path without links) and `is_mount`, or the `errno` of stat(2)."""
-    facts: dict[str, object] = {"errno": None, "device": None, "inode": None, "real": None, "is_mount": False}
+    """Report `device`, `inode`, `uid`, `gid`, `real` (the path without links) and `is_mount`, or `errno` of stat(2)."""
+    facts: dict[str, object] = dict.fromkeys(("errno", "device", "inode", "uid", "gid", "real")) | {"is_mount": False}
     try:
         status = os.stat(path)
     except OSError as error:
@@ -18,6 +18,8 @@ def observe(path: str) -> dict[str, object]:
     return facts | {
         "device": status.st_dev,
         "inode": status.st_ino,
+        "uid": status.st_uid,
+        "gid": status.st_gid,
         "real": real,
         "is_mount": real in _kernel.mount_points(),
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import _kernel
 
 NOWHERE = "/nonexistent"
@@ -39,7 +37,7 @@ def observe() -> dict[str, object]:
 
 
 def _has_ports() -> bool:
-    return os.uname().machine == "x86_64"
+    return _kernel.machine() == "x86_64"
 
 
 def _attempt(name: str, *arguments: int | str | None) -> dict[str, object]:

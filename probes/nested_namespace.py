@@ -26,7 +26,7 @@ def observe() -> dict[str, object]:
         "unshare": _outcome(lambda: _kernel.attempt_syscall("unshare", _kernel.CLONE_NEWUSER)),
         "clone": _outcome(_clone),
         "clone3": _outcome(_clone3),
-        "int80": _outcome(_int80) if os.uname().machine == "x86_64" else "absent",
+        "int80": _outcome(_int80) if _kernel.machine() == "x86_64" else "absent",
     }
 
 

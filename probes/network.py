@@ -3,8 +3,9 @@
 `names` by if_nameindex(3), `links` by rtnetlink(7), `sysfs` and `devices` from /sys/class/net and
 /proc/net/dev (null where these are missing). `tcp`, `udp` (local ports) and `unix` (paths) are from
 /proc/net, `inodes` the sockets listed there, `diag` those that sock_diag(7) lists, without the probe's
-own. `routes` are interfaces with a route, `arp` the neighbours' addresses. `cookie` is the network
-namespace's own number (SO_NETNS_COOKIE, socket(7)), which needs no /proc.
+own. `addresses` are those of each interface with their prefixes, but for loopback and link-local ones. `routes` are
+interfaces with a route, `arp` the neighbours' addresses. `cookie` is the network namespace's own number
+(SO_NETNS_COOKIE, socket(7)), which needs no /proc.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import _kernel
 
 SO_NETNS_COOKIE = 71
 NETLINK_SOCK_DIAG = 4
-RTM_GETLINK, SOCK_DIAG_BY_FAMILY = 18, 20
+RTM_GETLINK, RTM_GETADDR, SOCK_DIAG_BY_FAMILY = 18, 22, 20
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-IFLA_IFNAME = 3
+IFLA_IFNAME, IFA_ADDRESS, RT_SCOPE_UNIVERSE = 3, 1, 0
 IPPROTO_TCP, IPPROTO_UDP = 6, 17
 EVERY_STATE = 0xFFFF_FFFF
 
@@ -32,6 +33,7 @@ def observe() -> dict[str, object]:
         "cookie": _cookie(),
         "names": sorted(name for _, name in socket.if_nameindex()),
         "links": _links(),
+        "addresses": _addresses(),
         "sysfs": _sysfs(),
         "devices": sorted(line.split(":")[0].strip() for line in _lines("dev")[1:]),
         "tcp": sorted({_port(fields) for fields in [*_table("tcp"), *_table("tcp6")]}),
@@ -79,13 +81,28 @@ def _links() -> list[str]:
     return sorted(_name(message[16:]) for message in _dump(socket.NETLINK_ROUTE, RTM_GETLINK, interface))
 
 
+def _addresses() -> dict[str, list[str]]:
+    names = dict(socket.if_nameindex())
+    found: dict[str, list[str]] = {}
+    for message in _dump(socket.NETLINK_ROUTE, RTM_GETADDR, bytes(8)):  # struct ifaddrmsg
+        family, prefix, _flags, scope, interface = struct.unpack_from("=4BI", message)
+        if scope == RT_SCOPE_UNIVERSE and interface in names:
+            address = socket.inet_ntop(family, _attribute(message[8:], IFA_ADDRESS))
+            found.setdefault(names[interface], []).append(f"{address}/{prefix}")
+    return found
+
+
 def _name(attributes: bytes) -> str:
+    return _attribute(attributes, IFLA_IFNAME).rstrip(b"\0").decode()
+
+
+def _attribute(attributes: bytes, wanted: int) -> bytes:
     while attributes:
         length, kind = struct.unpack_from("=HH", attributes)
-        if kind == IFLA_IFNAME:
-            return attributes[4:length].rstrip(b"\0").decode()
+        if kind == wanted:
+            return attributes[4:length]
         attributes = attributes[(length + 3) & ~3 :]
-    return ""
+    return b""
 
 
 def _diag() -> list[int]:

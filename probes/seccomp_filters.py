@@ -17,7 +17,7 @@ INSTRUCTION = 8  # bytes of a struct sock_filter
 
 def observe(pid: int) -> dict[str, object]:
     programs: list[str] = []
-    machine = os.uname().machine
+    machine = _kernel.machine()
     try:
         _kernel.syscall("ptrace", _kernel.PTRACE_SEIZE, pid, 0, 0)
         try:

@@ -1,5 +1,6 @@
-"""Our own runtime, in this process."""
+"""Our own runtime, in this process; `builtin:forked` has its plans run by the reference executor, not replayed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.backends import Backend, Config, Exit, Options, Streams, undelegated
@@ -7,16 +8,20 @@ from harness.runtime import config as runtime_config
 from harness.runtime import inspect, launch
 from harness.runtime.errors import IsoproofError
 from harness.runtime.launch import Alteration
+from harness.runtime.step import Plan
 
 
 def make(options: Options) -> Backend:
     """Return the backend; its own defaults are those that all are asked for."""
-    options.only(executable=False)
-    return Builtin()
+    options.only(["forked"], executable=False)
+    return Builtin("forked" in options.values)
 
 
 class Builtin(Backend):
     """It is the only one whose plan can be altered."""
+
+    def __init__(self, forked: bool) -> None:
+        self._forked = forked
 
     def available(self) -> str | None:
         """Return why no container can be made here, or None."""
@@ -44,7 +49,12 @@ class Builtin(Backend):
 
         The config is read strictly: what a scenario asks for with a misspelt name would not be tested at all.
         """
+
+        def unreplayed(plan: Plan) -> Plan:
+            return replace(alter(plan) if alter else plan, replay=False)
+
+        altering = unreplayed if self._forked else alter
         try:
-            return Exit(launch.run(runtime_config.read(config, strict=True), bundle, io, deadline, alter))
+            return Exit(launch.run(runtime_config.read(config, strict=True), bundle, io, deadline, altering))
         except IsoproofError as error:
             return Exit(getattr(error, "status", 2), str(error))

@@ -50,6 +50,7 @@ LINKS = {
 
 FORMATS = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 UNSAID = -1  # for chown(2): as it is
+SET_ID = stat.S_ISUID | stat.S_ISGID  # bits that chown(2) takes away
 DIRECTORY = "dev"  # the name under which the descriptor of the own /dev is kept
 
 
@@ -215,6 +216,8 @@ def _make(node: Node, bind: bool) -> tuple[Call, ...]:
         calls += (Call("mknodat", (directory, name, node.format | node.mode, node.number)),)
         if (node.uid, node.gid) != (UNSAID, UNSAID):
             calls += (Call("fchownat", (directory, name, node.uid, node.gid, AT.SYMLINK_NOFOLLOW)),)
+            if node.mode & SET_ID:
+                calls += (Call("fchmodat", (directory, name, node.mode)),)
     return calls + tuple(Call("close", (Saved(f"{DIRECTORY}-{depth}"),)) for depth in range(len(above)))
 
 

@@ -58,6 +58,22 @@ def check(config: Config, host: Host) -> None:
             raise ConfigError(f"{field}: a bind mount needs an absolute path as its source")
         if not options.bind and not mount.get("type"):
             raise ConfigError(f"{field}: neither a type nor the option bind")
+    _check_readonly(config)
+
+
+def _check_readonly(config: Config) -> None:
+    """Raise ConfigError for a read-only path that has an unbindable mount in it.
+
+    Such a path is bound over itself. What cannot be bound would be missing from it then, or be the path itself.
+    """
+    kinds = {destination(mount): parse(mount).propagation for mount in config.get("mounts", [])}
+    for path in config.get("linux", {}).get("readonlyPaths", []):
+        for place, kind in kinds.items():
+            if kind == MS.UNBINDABLE and f"{place}/".startswith(os.path.normpath(path).rstrip("/") + "/"):
+                raise ConfigError(
+                    f"config.json: linux.readonlyPaths: {path}: {place} is an unbindable mount, which cannot be part "
+                    "of it: give that mount the option ro instead"
+                )
 
 
 def open_root(config: Config, host: Host) -> Step:

@@ -36,9 +36,8 @@ def write(config: Config, host: Host) -> list[Step]:
     calls: list[Call] = []
     for name, value in config.get("linux", {}).get("sysctl", {}).items():
         _check(name, value, config, host)
-        path = "/proc/sys/" + name.replace(".", "/")
         calls += [
-            Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
+            Call("openat", (AT_FDCWD, f"/proc/sys/{_path(name)}", O.WRONLY | O.CLOEXEC), saves="file"),
             Call("write", (Saved("file"), value, len(value.encode()))),
             Call("close", (Saved("file"),)),
         ]
@@ -46,10 +45,20 @@ def write(config: Config, host: Host) -> list[Step]:
     return [Step("sysctl", why, tuple(calls))] if calls else []
 
 
+def _path(name: str) -> str:
+    """Return where a parameter is: what separates its parts first does so, and the other sign is one of a part.
+
+    `net.ipv4.conf.eth0/100.forwarding` and `net/ipv4/conf/eth0.100/forwarding` are the same: sysctl(8).
+    """
+    first = next(sign for sign in name if sign in "./")
+    return name if first == "/" else name.translate(str.maketrans("./", "/."))
+
+
 def _check(name: str, value: str, config: Config, host: Host) -> None:
     if not NAME.match(name) or "\n" in value:
         raise ConfigError(f"config.json: linux.sysctl: {name!r}: not the name and value of one kernel parameter")
-    owner = next((kind for start, kind in OWNERS.items() if (name + "$").startswith(start)), None)
+    parameter = _path(name).replace("/", ".")
+    owner = next((kind for start, kind in OWNERS.items() if (parameter + "$").startswith(start)), None)
     if owner is None:
         raise ConfigError(f"config.json: linux.sysctl: {name}: belongs to no namespace, so it would change the host")
     if owner not in namespaces(config) or owner in host.shared:
@@ -57,5 +66,5 @@ def _check(name: str, value: str, config: Config, host: Host) -> None:
             f"config.json: linux.sysctl: {name}: needs a namespace of type {owner} that is not the launcher's, "
             "or it would change the host"
         )
-    if name == "kernel.pid_max" and host.kernel < PID_MAX_IS_PRIVATE:
+    if parameter == "kernel.pid_max" and host.kernel < PID_MAX_IS_PRIVATE:
         raise ConfigError(f"config.json: linux.sysctl: {name}: one for the whole host before Linux 6.14")

@@ -51,7 +51,7 @@ def purpose(knob: str) -> str:
 def applies_to(knob: str, runtime: str) -> str | None:
     """Return why a knob cannot be turned on a runtime, or None where it can."""
     for part in parts(knob):
-        if _find(part)[0] is in_plan and runtime != "builtin":
+        if _find(part)[0] is in_plan and runtime.partition(":")[0] != "builtin":
             return f"the sabotage {part} changes the plan, which only builtin has"
     return None
 

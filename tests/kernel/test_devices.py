@@ -50,6 +50,7 @@ def test_declared_nodes_have_their_numbers_mode_and_owner(tmp_path: Path) -> Non
         {"type": "b", "path": "/dev/disk", "major": 7, "minor": 300, "fileMode": 0o600},
         {"type": "u", "path": "/dev/plain", "major": 1, "minor": 3},
         {"type": "p", "path": "/dev/pipe", "fileMode": 0o622, "uid": 9},
+        {"type": "p", "path": "/dev/marked", "fileMode": 0o6777, "gid": 9},
     ]
     paths = " ".join(node["path"] for node in nodes)
     status, text = output_of(*ready(prepared(tmp_path, LOOK.format(paths) + "; echo x > /dev/plain", devices=nodes)))
@@ -60,6 +61,7 @@ def test_declared_nodes_have_their_numbers_mode_and_owner(tmp_path: Path) -> Non
             "/dev/disk block special file 7:12c 600 0:0",
             "/dev/plain character special file 1:3 666 0:0",
             "/dev/pipe fifo 0:0 622 9:0",
+            "/dev/marked fifo 0:0 6777 0:9",
         ],
     )
 

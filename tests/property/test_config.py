@@ -11,27 +11,10 @@ from hypothesis import strategies as st
 
 from harness.runtime.config import read, read_file
 from harness.runtime.errors import ConfigError, StartError
-from harness.runtime.fields import FIELDS
-from harness.runtime.kinds import (
-    AbsolutePath,
-    Address,
-    Assignment,
-    Flag,
-    InterfaceName,
-    Kind,
-    Letters,
-    Network,
-    NumberList,
-    OneOf,
-    Text,
-    Whole,
-)
 from harness.runtime.plan import explain, plan
-from harness.runtime.spec import example
 from harness.runtime.step import Hierarchy, Host
-from tests.unit.wrong_values import place, wrong_values
+from harness.strategies import any_configs, wrong_configs
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -43,44 +26,6 @@ HOST = Host(
     kernel=(6, 18),
     hierarchies=(Hierarchy("/c", 2, frozenset("memory pids cpu cpuset io hugetlb rdma".split()), "/c/me", "/c/me"),),
 )
-
-
-def right_values(kind: Kind) -> st.SearchStrategy[Any]:
-    if isinstance(kind, NumberList):
-        return st.sampled_from(["", "0", "0-3,7"])
-    if isinstance(kind, InterfaceName):
-        return st.sampled_from(["eth0", "lo", "x"])
-    if isinstance(kind, Network):
-        return st.sampled_from(["10.0.0.2/24", "fd00::2/64", "0.0.0.0/0"])
-    if isinstance(kind, Address):
-        return st.sampled_from(["10.0.0.1", "::"])
-    if isinstance(kind, Assignment):
-        return TEXTS.map("NAME={}".format)
-    if isinstance(kind, AbsolutePath):
-        return st.sampled_from(["/", "/proc/kcore", "/dev/x", "/a/../.."]) | TEXTS.map("/{}".format)
-    if isinstance(kind, Text):
-        return st.sampled_from(["tmpfs", "bind", "ro", "5", "memory.high", "read"]) | TEXTS
-    if isinstance(kind, Flag):
-        return st.booleans()
-    if isinstance(kind, Whole):
-        return st.sampled_from([kind.low, kind.high]) | st.integers(kind.low, kind.high)
-    if isinstance(kind, OneOf):
-        return st.sampled_from(kind.names)
-    if isinstance(kind, Letters):
-        return st.sampled_from(["", kind.letters])
-    return st.just(False)
-
-
-@st.composite
-def configs(draw: st.DrawFn) -> dict[str, Any]:
-    """An example with some fields set as the table allows, and perhaps one as it does not."""
-    config = example(0, 0)
-    for field in draw(st.lists(st.sampled_from(FIELDS), max_size=8)):
-        place(config, field.path, draw(right_values(field.kind)))
-    if draw(st.integers(0, 3)) == 0:
-        field = draw(st.sampled_from(FIELDS))
-        place(config, field.path, draw(st.sampled_from(wrong_values(field.kind))))
-    return config
 
 
 def assert_one_line(line: str) -> None:
@@ -98,7 +43,7 @@ def assert_it_names_a_field_of(config: dict[str, Any], line: str) -> None:
     assert words[-1] in here or words[-1].isdigit() or "missing" in line or "needs" in line, line
 
 
-@given(configs())
+@given(any_configs() | wrong_configs())
 def test_a_config_is_taken_or_refused_by_name(wanted: dict[str, Any]) -> None:
     before = copy.deepcopy(wanted)
     try:

@@ -12,7 +12,7 @@ from harness.runtime.errors import ConfigError
 from harness.runtime.fields import FIELDS, FOREIGN, UNSUPPORTED, Field
 from harness.runtime.kinds import OneOf
 from harness.runtime.spec import example
-from tests.unit.wrong_values import place, shown, wrong_values
+from harness.wrong_values import place, shown, wrong_values
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.path)

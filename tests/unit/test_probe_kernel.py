@@ -31,6 +31,14 @@ def test_numbers_are_those_of_the_runtime() -> None:
             assert (_kernel.SYSCALLS[name],) * 2 == numbers, name
 
 
+@pytest.mark.parametrize(("told", "number"), [("i686", 63), ("x86_64", 63), ("armv8l", 160), ("aarch64", 160)])
+def test_numbers_are_those_of_the_program_whatever_machine_its_personality_shows(
+    told: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.uname", lambda: os.uname_result(("Linux", "cell", "6.18", "#1", told)))
+    assert _kernel.syscall_number("uname") == number
+
+
 def test_a_system_call_returns_its_result_or_raises_its_errno(tmp_path: Path) -> None:
     assert _kernel.syscall("getpid") == os.getpid()
     assert _kernel.attempt_syscall("getpid") == {"errno": None, "result": os.getpid()}

@@ -41,6 +41,7 @@ def test_names_are_checked_with_a_hint() -> None:
 def test_plan_knobs_are_for_builtin_alone() -> None:
     assert applies_to("skip-ns=uts", "runc") is None
     assert applies_to("keep-old-root", "builtin") is None
+    assert applies_to("keep-old-root", "builtin:forked") is None
     assert "keep-old-root changes the plan" in str(applies_to("keep-old-root", "runc"))
     assert "no-cgroup-kill changes the plan" in str(applies_to("skip-ns=pid + no-cgroup-kill", "runc"))
 
