@@ -28,7 +28,9 @@ HIGHEST = 511  # below x32's own numbers, above what any architecture has
 WORD, HALF = (1 << 64) - 1, (1 << 32) - 1
 EDGES = (0, X32_SYSCALL_BIT - 1, X32_SYSCALL_BIT, X32_SYSCALL_BIT << 1, SKIPPED - 1, SKIPPED)
 
-Call = tuple[int, int, tuple[int, ...]]  # AUDIT_ARCH of linux/audit.h, number, six arguments
+Arguments = tuple[int, ...]  # six words
+Call = tuple[int, int, Arguments]  # AUDIT_ARCH of linux/audit.h, number
+NOTHING: Arguments = (0,) * 6
 
 
 def disassemble(program: bytes) -> tuple[Instruction, ...]:
@@ -163,7 +165,7 @@ def differences(section: dict[str, Any], programs: Sequence[bytes], machine: str
                 elif actual != (wanted := declared(section, name, arguments, kind.wide)):
                     found.append(f"{call}: {spelled(actual)}, declared {spelled(wanted)}")
     for number in (0, 1, 59, X32_SYSCALL_BIT):
-        actual = strictest(emulate(each, UNKNOWN_ARCHITECTURE, number, (0,) * 6) for each in code)
+        actual = strictest(emulate(each, UNKNOWN_ARCHITECTURE, number, NOTHING) for each in code)
         if not _is_kill(actual):
             found.append(f"unknown architecture {number}: {spelled(actual)}")
     return found
@@ -192,7 +194,7 @@ def _calls(architecture: str) -> list[tuple[str, int]]:
 def calls(section: dict[str, Any], architectures: Iterable[str] = ARCHITECTURES) -> list[Call]:
     """Return calls that show how a section is read: those that it names at its corners, and numbers around them."""
     names = dict.fromkeys(name for rule in section.get("syscalls", []) for name in rule["names"])
-    found = [(UNKNOWN_ARCHITECTURE, number, (0,) * 6) for number in EDGES]
+    found = [(UNKNOWN_ARCHITECTURE, number, NOTHING) for number in EDGES]
     for architecture in architectures:
         audit, known = ARCHITECTURES[architecture].audit, numbers(architecture)
         for name in names:
@@ -200,7 +202,7 @@ def calls(section: dict[str, Any], architectures: Iterable[str] = ARCHITECTURES)
                 continue
             number = known[name]
             beside = (number - 1, number + 1, number ^ X32_SYSCALL_BIT)
-            found += [(audit, other, (0,) * 6) for other in (*beside, *EDGES) if other >= 0]
+            found += [(audit, other, NOTHING) for other in (*beside, *EDGES) if other >= 0]
             for arguments in corners(section, name):
                 found.append((audit, number, arguments))
                 if architecture == "SCMP_ARCH_X86" and name in MULTIPLEXED:
@@ -209,12 +211,12 @@ def calls(section: dict[str, Any], architectures: Iterable[str] = ARCHITECTURES)
     return list(dict.fromkeys(found))
 
 
-def corners(section: dict[str, Any], name: str) -> list[tuple[int, ...]]:
+def corners(section: dict[str, Any], name: str) -> list[Arguments]:
     """Return arguments at which the rules for a call may change their mind.
 
     They fulfil all conditions of a rule, or all but one, for which there are words around its value.
     """
-    found = [(0,) * 6, (WORD,) * 6]
+    found: list[Arguments] = [NOTHING, (WORD,) * 6]
     for rule in section.get("syscalls", []):
         if name in rule["names"]:
             conditions = rule.get("args") or []

@@ -40,7 +40,9 @@ from tests.unit.libseccomp import Oracle
 
 MACHINES = st.sampled_from([*NATIVE])
 X86 = "SCMP_ARCH_X86"
+KILLING = {"action": "SCMP_ACT_KILL_PROCESS"}
 MANY = 500  # calls
+HUNDRED = settings(max_examples=100)  # whatever the profile: what they cost goes into calls
 
 
 def calls(profile: Profile) -> list[Call]:
@@ -90,6 +92,7 @@ def strictness(name: str) -> int:
     return [*ACTIONS.values()].index(ACTIONS[name])
 
 
+@HUNDRED
 @given(profiles(), MACHINES)
 def test_the_filter_says_what_the_profile_says(profile: Profile, machine: str) -> None:
     code = disassemble(pack(compile_filter(profile, machine)))  # as the kernel takes it: a jump is one byte
@@ -103,6 +106,7 @@ def test_every_number_of_every_architecture_gets_the_profiles_answer(profile: Pr
     assert differences(profile, [pack(compile_filter(profile, machine))], machine) == []
 
 
+@HUNDRED
 @given(profiles(), MACHINES, st.randoms(use_true_random=False))
 def test_rules_for_different_calls_stand_in_any_order(profile: Profile, machine: str, random: Random) -> None:
     """What goes through one system call is one call here."""
@@ -110,7 +114,9 @@ def test_rules_for_different_calls_stand_in_any_order(profile: Profile, machine:
     order = sorted({real_name(rule) for rule in single})
     random.shuffle(order)
     single.sort(key=lambda rule: order.index(real_name(rule)))
-    assert compile_filter(profile | {"syscalls": single}, machine) == compile_filter(profile, machine)
+    code, other = (compile_filter(profile | {"syscalls": rules}, machine) for rules in (profile["syscalls"], single))
+    for call in calls(profile):
+        assert emulate(code, *call) == emulate(other, *call), place(*call[:2])
 
 
 def real_name(rule: Profile) -> str:
@@ -119,6 +125,7 @@ def real_name(rule: Profile) -> str:
     return MULTIPLEXED.get(name, (name, 0))[0]
 
 
+@HUNDRED
 @given(profiles(), MACHINES, st.data())
 def test_a_rule_with_the_default_action_says_nothing(profile: Profile, machine: str, data: st.DataObject) -> None:
     """Nor does one for a call that no architecture has."""
@@ -132,6 +139,17 @@ def test_a_rule_with_the_default_action_says_nothing(profile: Profile, machine: 
     assert compile_filter(profile | {"syscalls": rules}, machine) == compile_filter(profile, machine)
 
 
+@HUNDRED
+@given(profiles(), profiles(), MACHINES)
+def test_a_rule_that_kills_and_comes_first_opens_nothing(profile: Profile, other: Profile, machine: str) -> None:
+    deadly = [{key: rule[key] for key in rule.keys() & {"names", "args"}} | KILLING for rule in other["syscalls"]]
+    tighter = profile | {"syscalls": deadly + profile["syscalls"]}
+    before, after = compile_filter(profile, machine), compile_filter(tighter, machine)
+    for call in calls(tighter):
+        assert emulate(after, *call) in (emulate(before, *call), ACTIONS["SCMP_ACT_KILL_PROCESS"]), place(*call[:2])
+
+
+@HUNDRED
 @given(profiles())
 def test_the_plan_installs_that_filter_with_the_flags_that_are_asked_for(profile: Profile) -> None:
     config = example(0, 0)
@@ -160,6 +178,7 @@ def oracle(missing: Callable[[str], NoReturn]) -> Oracle:
         missing("libseccomp.so.2 is not installed")
 
 
+@HUNDRED
 @given(data=st.data())
 def test_the_filter_says_what_libseccomps_says(data: st.DataObject, oracle: Oracle) -> None:
     names = [name for name in EVERY_CALL if oracle.knows(name)]
