@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-SIGKILL = 9  # the module `signal` builds its enums on import, which costs three milliseconds
+# The module `signal` has all this too, but builds its enums on import, which costs more than most probes do.
+SIGKILL = 9
+SIGNALS = (  # in the order of their numbers, from 1: signal(7)
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+).split()
 
 # clone(2), unshare(2), setns(2)
 CLONE_NEWTIME = 0x00000080
@@ -461,12 +466,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def signal_name(number: int) -> str:
     """The name of a signal: 9 is "SIGKILL"."""
-    import signal  # costs three milliseconds, and few probes end by a signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return f"SIG{SIGNALS[number - 1]}" if 0 < number <= len(SIGNALS) else f"signal {number}"
 
 
 class _Context:

@@ -16,8 +16,8 @@ def observe(pid: int | None = None) -> dict[str, object]:
     """Report the attributes of this process, or on the host those of another one.
 
     Names follow proc_pid_status(5) and proc_pid_stat(5). A limit is a pair of soft and hard, 2**64 - 1 for none;
-    `memory_policy` is the mode with its flags, and the nodes: get_mempolicy(2). What cannot be read is null; that and
-    `dumpable` are only known of oneself.
+    `memory_policy` is the mode with its flags, and the nodes: get_mempolicy(2). `directory` is the working directory.
+    What cannot be read is null; these two and `dumpable` are only known of oneself.
     """
     process = "self" if pid is None else str(pid)
     status = _kernel.parse_status(_kernel.read_text(f"/proc/{process}/status"))
@@ -39,6 +39,7 @@ def observe(pid: int | None = None) -> dict[str, object]:
         "oom_score_adj": _number(_kernel.read_text(f"/proc/{process}/oom_score_adj")),
         "dumpable": _kernel.syscall("prctl", PR_GET_DUMPABLE, 0, 0, 0, 0) if pid is None else None,
         "memory_policy": _memory_policy() if pid is None else None,
+        "directory": _directory() if pid is None else None,
         "tracer": _number(status.get("TracerPid", "")),
         "terminal": int(stat[4]) if stat else None,
         "descriptors": sorted(map(int, _kernel.entries(f"/proc/{process}/fd"))),
@@ -57,6 +58,13 @@ def _rlimits(pid: int) -> dict[str, list[int]]:
         _kernel.syscall("prlimit64", pid, number, None, pair)
         found[f"RLIMIT_{name}"] = [int.from_bytes(pair[:8], "little"), int.from_bytes(pair[8:], "little")]
     return found
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _number(text: str, base: int = 10) -> int | None:

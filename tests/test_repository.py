@@ -179,12 +179,6 @@ def test_only_the_plugin_imports_pytest() -> None:
     )
 
 
-def test_the_harness_does_without_hypothesis() -> None:
-    """Who draws random configs takes it along (`isoproof[fuzz]`); nobody else is to need it."""
-    script = "import harness.plugin, harness.cli, harness.agreement, sys; sys.exit('hypothesis' in sys.modules)"
-    run([sys.executable, "-c", script])
-
-
 def misfits(path: Path, schema: str) -> list[str]:
     """What a YAML file has that is not as its schema says: by another YAML loader than ours, and another validator."""
     described = json.loads((ROOT / "harness" / schema).read_text())

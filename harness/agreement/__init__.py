@@ -100,6 +100,8 @@ def seen(answer: Facts, config: Config) -> Facts:
             values[claim.path] = claim.seen(facts, config)
         except KeyError as error:
             values[claim.path] = f"not seen: {told.get(error.args[0], {}).get('error', error)}"
+        except (IndexError, TypeError, AttributeError, StopIteration) as error:  # hostile facts may be of any form
+            values[claim.path] = f"not seen: the facts are of another form: {error}"
     return values
 
 

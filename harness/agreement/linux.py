@@ -16,7 +16,9 @@ FILES = {"mount": "mnt", "network": "net"}  # in /proc/PID/ns, where they differ
 def observations(config: Config) -> Facts:
     """Return the observations that these claims need inside, without what is usual."""
     linux = config["linux"]
-    wanted: Facts = {"namespaces": {}, "id_maps": {}}
+    wanted: Facts = {}
+    if "user" in own(config):
+        wanted["id_maps"] = {}
     if linux.get("timeOffsets"):
         wanted["clocks"] = {}
     if linux.get("sysctl"):
@@ -38,19 +40,23 @@ def _namespaces(config: Config) -> Facts:
 
 
 def _namespaces_seen(facts: Facts, _config: Config) -> Facts:
-    inside, outside = facts["namespaces"], facts["host.namespaces"]
+    inside, outside = facts["init"]["namespaces"], facts["host.namespaces"]
     pairs = {name: (inside[FILES.get(name, name)], outside[FILES.get(name, name)]) for name in NAMESPACES}
     return {name: SHARED if here == there else OWN for name, (here, there) in pairs.items()}
 
 
 def _map(kind: str) -> Callable[[Config], Any]:
-    """Return what reads the extents of one map."""
+    """Return what reads the extents of one map from a config."""
 
     def wanted(config: Config) -> Any:
         extents = config["linux"].get(f"{kind}Mappings", [])
-        return [[extent["containerID"], extent["hostID"], extent["size"]] for extent in extents] or NOTHING
+        return [[extent["containerID"], extent["hostID"], extent["size"]] for extent in extents]
 
     return wanted
+
+
+def _map_seen(kind: str) -> Callable[[Facts, Config], Any]:
+    return lambda facts, config: facts["id_maps"][kind] if "user" in own(config) else []
 
 
 def _offsets(config: Config) -> Facts:
@@ -123,8 +129,8 @@ CLAIMS = (
     Claim("hostname", lambda config: config.get("hostname") or NOTHING, fact("identity", "hostname")),
     Claim("domainname", lambda config: config.get("domainname") or NOTHING, fact("identity", "domainname")),
     Claim("linux.namespaces", _namespaces, _namespaces_seen),
-    Claim("linux.uidMappings", _map("uid"), fact("id_maps", "uid")),
-    Claim("linux.gidMappings", _map("gid"), fact("id_maps", "gid")),
+    Claim("linux.uidMappings", _map("uid"), _map_seen("uid")),
+    Claim("linux.gidMappings", _map("gid"), _map_seen("gid")),
     Claim("linux.timeOffsets", _offsets, _offsets_seen),
     Claim("linux.sysctl.*", _parameters, _parameters_seen),
     Claim(

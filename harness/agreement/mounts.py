@@ -25,6 +25,7 @@ FLAGS = {
 }
 NEW = dict.fromkeys(("ro", "nosuid", "nodev", "noexec", "nosymfollow", "nodiratime"), False) | {"atime": "relatime"}
 PROPAGATIONS = ("shared", "unbindable", "private", "slave")
+DEEP = tuple("r" + name for name in PROPAGATIONS)  # the same for all mounts below, too
 HIDING = {"0": "off", "1": "noaccess", "2": "invisible", "4": "ptraceable"}  # proc(5)
 OVERFLOW = 65534  # what an id that is not mapped looks like
 
@@ -74,12 +75,12 @@ def _mounts(config: Config) -> Facts:
     for mount in config["mounts"]:
         place = _place(mount)
         if "remount" in _options(mount):
-            again = {"propagation": _propagation(mount, config)} if _says_propagation(mount) else {}
-            found.get(place, {}).update(_flags(mount) | again)
+            found.get(place, {}).update(_flags(mount))
         elif not _below(place, linux.get("maskedPaths", [])):
             found[place] = _flags(mount) if _is_bind(mount) else _new(mount)
-            found[place]["propagation"] = _propagation(mount, config)
+    propagations = _propagations(config)
     for place, wanted in found.items():
+        wanted["propagation"] = propagations[place]
         if _below(place, linux.get("readonlyPaths", [])):
             wanted["ro"] = True
     return found
@@ -104,17 +105,37 @@ def _flags(mount: Config) -> Facts:
     return found
 
 
-def _propagation(mount: Config, config: Config) -> str:
-    """Return what a mount says of itself, or what is said for all of them; the slave of nobody is private."""
-    for option in reversed(_options(mount)):
-        if option.removeprefix("r") in PROPAGATIONS:
-            return option.removeprefix("r").replace("slave", "private")
-    everywhere: str = config["linux"].get("rootfsPropagation", "")
-    return everywhere[1:].replace("slave", "private") if everywhere.startswith("r") else "private"
+def _propagations(config: Config) -> dict[str, str]:
+    """Return how each mount propagates: as it says, or like the shared one that it is in: mount_namespaces(7).
+
+    In the end the root's has been laid over those that say nothing, where it is for all below it. The slave of nobody
+    is private.
+    """
+    found: dict[str, str] = {}
+    deep: dict[str, str] = {}  # what mounts say of all below them
+    silent: set[str] = set()
+    for mount in config["mounts"]:
+        place, says = _place(mount), _says_propagation(mount)
+        above = max((other for other in found if _below(place, [other]) and other != place), key=len, default="")
+        if says:
+            found[place] = says.removeprefix("r")
+            deep |= {place: found[place]} if says in DEEP else {}
+            silent.discard(place)
+        elif "remount" not in _options(mount):
+            found[place] = "shared" if found.get(above) == "shared" else "private"
+            silent.add(place)
+    root = config["linux"].get("rootfsPropagation", "private")
+    if root in ("rshared", "runbindable"):
+        for place in silent:
+            nearest = max((other for other in deep if _below(place, [other])), key=len, default="")
+            found[place] = deep.get(nearest, root[1:])
+    return {place: kind.replace("slave", "private") for place, kind in found.items()}
 
 
-def _says_propagation(mount: Config) -> bool:
-    return any(option.removeprefix("r") in PROPAGATIONS for option in _options(mount))
+def _says_propagation(mount: Config) -> str:
+    """Return the last of the options that are about propagation, or nothing."""
+    said = [option for option in _options(mount) if option in DEEP or option in PROPAGATIONS]
+    return said[-1] if said else ""
 
 
 def _data(options: list[str]) -> Facts:
@@ -137,7 +158,7 @@ def _data(options: list[str]) -> Facts:
 
 
 def _mounts_seen(facts: Facts, config: Config) -> Facts:
-    tops = {mount["point"]: mount for mount in facts["mounts"]["mounts"]}
+    tops = _tops(facts)
     found: Facts = {}
     for place, wanted in _mounts(config).items():
         mount = tops.get(place)
@@ -224,9 +245,12 @@ def _bound_seen(facts: Facts, config: Config) -> Facts:
     return found
 
 
-def _root(facts: Facts) -> Facts:
-    found: Facts = next(mount for mount in reversed(facts["mounts"]["mounts"]) if mount["point"] == "/")
-    return found
+def _tops(facts: Facts) -> Facts:
+    """Return by place the mount that is met there: the one that is not the parent of another in the same place."""
+    mounts = {mount["id"]: mount for mount in facts["mounts"]["mounts"]}
+    above = [mount for mount in mounts.values() if mount["parent"] in mounts]
+    lower = {mount["parent"] for mount in above if mounts[mount["parent"]]["point"] == mount["point"]}
+    return {mount["point"]: mount for number, mount in mounts.items() if number not in lower}
 
 
 def _readonly(config: Config) -> list[str]:
@@ -239,7 +263,7 @@ def _readonly(config: Config) -> list[str]:
 
 def _readonly_seen(facts: Facts, config: Config) -> list[str]:
     """Return those of the paths that are mounts which cannot be written, or are not there."""
-    tops = {mount["point"]: mount for mount in facts["mounts"]["mounts"]}
+    tops = _tops(facts)
     there = facts["masks"]["paths"] if _readonly(config) else {}
     return [path for path in _readonly(config) if path not in there or "ro" in tops.get(path, {}).get("options", [])]
 
@@ -264,14 +288,14 @@ CLAIMS = (
     Claim(
         "root.readonly",
         lambda config: config["root"].get("readonly", False),
-        lambda facts, _config: "ro" in _root(facts)["options"],
+        lambda facts, _config: "ro" in _tops(facts)["/"]["options"],
     ),
     Claim(
         "linux.rootfsPropagation",
         lambda config: (
             config["linux"].get("rootfsPropagation", "private").removeprefix("r").replace("slave", "private")
         ),
-        lambda facts, _config: _tag(_root(facts)),
+        lambda facts, _config: _tag(_tops(facts)["/"]),
     ),
     Claim("mounts", _mounts, _mounts_seen),
     Claim("mounts[].source", _bound, _bound_seen),

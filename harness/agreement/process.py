@@ -15,7 +15,6 @@ SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 def observations(config: Config) -> Facts:
     """Return the observations that these claims need inside, without what is usual."""
     wanted: Facts = {name: {} for name in ("init", "identity", "capabilities", "attributes", "environ")}
-    wanted["directory"] = {"probe": "working_directory", "args": {"path": "/"}}
     if config["process"].get("terminal"):
         wanted["console"] = {}
     return wanted
@@ -97,7 +96,7 @@ CLAIMS = (
         lambda config: sorted(filter(None, config["process"].get("env", []))),
         fact("environ", "variables"),
     ),
-    Claim("process.cwd", _of_process("cwd", "/"), fact("directory", "path")),
+    Claim("process.cwd", _of_process("cwd", "/"), fact("attributes", "directory")),
     Claim(
         "process.terminal", _of_process("terminal", False), lambda facts, _config: facts["attributes"]["terminal"] != 0
     ),

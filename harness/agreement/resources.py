@@ -3,14 +3,15 @@
 What a file must say is written down here once more, and not taken from the runtime's own table, which is under test.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from harness.agreement.claim import Claim, Facts
 from harness.runtime.config import Config
 
-PAGE = 4096
-UNLIMITED = 0x7FFFFFFFFFFFF000  # what version 1 shows where nothing is limited: PAGE_COUNTER_MAX, in bytes
+PAGE = os.sysconf("SC_PAGESIZE")
+UNLIMITED = (2**63 - 1) // PAGE * PAGE  # what version 1 shows where nothing is limited: PAGE_COUNTER_MAX, in bytes
 
 
 class File(NamedTuple):

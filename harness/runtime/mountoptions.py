@@ -1,6 +1,7 @@
 """The options of a mount: which are the mount's, which the file system's, and which nobody knows. mount(8)."""
 
 import os.path
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.runtime.config import Config
@@ -107,6 +108,23 @@ def destination(mount: Config) -> str:
     """Return where a mount goes, in the one spelling that can be compared: /proc for /./proc/ and //proc."""
     path: str = mount["destination"]
     return "/" + os.path.normpath(path).lstrip("/")
+
+
+def below(place: str, paths: Iterable[str]) -> bool:
+    """Return whether a place is one of some paths, or below one."""
+    return any(f"{place}/".startswith(os.path.normpath(path).rstrip("/") + "/") for path in paths)
+
+
+def propagates_later(config: Config, index: int) -> bool:
+    """Return whether a mount cannot be what it says before it is attached, because a shared one of the config is above.
+
+    There everything that is attached becomes shared, and what is unbindable cannot be: mount_namespaces(7).
+    """
+    mount = config["mounts"][index]
+    if parse(mount).propagation in (MS(0), MS.SHARED):
+        return False
+    shared = [destination(other) for other in config["mounts"][:index] if parse(other).propagation == MS.SHARED]
+    return below(os.path.dirname(destination(mount)), shared)
 
 
 def parse(mount: Config) -> Options:

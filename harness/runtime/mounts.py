@@ -13,7 +13,7 @@ from dataclasses import replace
 from harness.runtime import devices, mountsources
 from harness.runtime.config import Config
 from harness.runtime.errors import ConfigError
-from harness.runtime.mountoptions import PROPAGATION, Options, destination, parse
+from harness.runtime.mountoptions import PROPAGATION, Options, below, destination, parse, propagates_later
 from harness.runtime.mountsources import attributes, set_attributes, tune
 from harness.runtime.step import Call, Host, Packed, Saved, Step
 from harness.runtime.syscalls import (
@@ -41,9 +41,14 @@ def check(config: Config, host: Host) -> None:
 
     Raises ConfigError for the first mount that is wrong.
     """
+    unbindable: set[str] = set()
     for mount in config.get("mounts", []):
         options = parse(mount)
         field = f"config.json: mounts: {mount['destination']}"
+        if options.propagation == MS.UNBINDABLE:
+            unbindable.add(destination(mount))
+        elif options.propagation or not options.remount:
+            unbindable.discard(destination(mount))
         if destination(mount) == "/":
             raise ConfigError("config.json: mounts: /: the root itself is named by root.path")
         if (options.bind or options.remount) and options.data:
@@ -58,18 +63,17 @@ def check(config: Config, host: Host) -> None:
             raise ConfigError(f"{field}: a bind mount needs an absolute path as its source")
         if not options.bind and not mount.get("type"):
             raise ConfigError(f"{field}: neither a type nor the option bind")
-    _check_readonly(config)
+    _check_readonly(config, unbindable)
 
 
-def _check_readonly(config: Config) -> None:
+def _check_readonly(config: Config, unbindable: set[str]) -> None:
     """Raise ConfigError for a read-only path that has an unbindable mount in it.
 
     Such a path is bound over itself. What cannot be bound would be missing from it then, or be the path itself.
     """
-    kinds = {destination(mount): parse(mount).propagation for mount in config.get("mounts", [])}
-    for path in config.get("linux", {}).get("readonlyPaths", []):
-        for place, kind in kinds.items():
-            if kind == MS.UNBINDABLE and f"{place}/".startswith(os.path.normpath(path).rstrip("/") + "/"):
+    for path in config.get("linux", {}).get("readonlyPaths", []) if unbindable else ():
+        for place in sorted(unbindable):
+            if below(place, [path]):
                 raise ConfigError(
                     f"config.json: linux.readonlyPaths: {path}: {place} is an unbindable mount, which cannot be part "
                     "of it: give that mount the option ro instead"
@@ -183,6 +187,8 @@ def attach(config: Config, host: Host) -> list[Step]:
                 calls = _place(place, is_file, made) + _move(taken, place)
             if index not in mountsources.kept(config):
                 calls += (Call("close", (Saved(taken),)),)
+            if propagates_later(config, index):
+                calls += _propagate(place, options)
         made = {path for path in made if not path.startswith(place + "/")}
         steps.append(Step(name, why, calls))
     return steps
@@ -273,15 +279,24 @@ def _root_propagation(config: Config) -> MS:
 
 
 def _restore_propagation(config: Config) -> tuple[Call, ...]:
-    """Return the calls that give the mounts back what the config says of each, after all have become the root's."""
+    """Return the calls that give the mounts back what the config says of each, after all have become the root's.
+
+    What a mask or a later mount has come to lie over can neither be reached nor seen any more.
+    """
     calls: tuple[Call, ...] = ()
-    for mount in config.get("mounts", []):
-        options = parse(mount)
-        if options.propagation:
-            deep = AT.RECURSIVE if options.propagation_recursive else AT(0)
-            again = set_attributes("place", deep, propagation=options.propagation)
-            calls += (*_reach(destination(mount)), again, Call("close", (Saved("place"),)))
+    masked = config["linux"].get("maskedPaths", [])
+    for index, mount in enumerate(config.get("mounts", [])):
+        later = [destination(other) for other in config["mounts"][index + 1 :] if not parse(other).remount]
+        if parse(mount).propagation and not below(destination(mount), [*masked, *later]):
+            calls += _propagate(destination(mount), parse(mount))
     return calls
+
+
+def _propagate(place: str, options: Options) -> tuple[Call, ...]:
+    """Return the calls that have an attached mount propagate as its options say."""
+    deep = AT.RECURSIVE if options.propagation_recursive else AT(0)
+    again = set_attributes("place", deep, propagation=options.propagation)
+    return (*_reach(place), again, Call("close", (Saved("place"),)))
 
 
 def _reach(path: str, flags: O = O.PATH | O.CLOEXEC) -> tuple[Call, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from harness.runtime import cgroup, devices, idmap, terminal
 from harness.runtime.config import Config, joined, namespaces
 from harness.runtime.errors import ConfigError
-from harness.runtime.mountoptions import Options, parse
+from harness.runtime.mountoptions import Options, parse, propagates_later
 from harness.runtime.step import Call, Filled, Host, Packed, Record, Saved, Step
 from harness.runtime.syscalls import (
     AT,
@@ -76,7 +76,7 @@ def open_idmapped(config: Config, host: Host) -> list[Step]:
             Call("openat", (AT_FDCWD, namespace, O.CLOEXEC), saves="user-namespace"),
             _take(mount["source"], options, "taken"),
             Call("mount_setattr", (taken, "", deep | AT.EMPTY_PATH, attributes, attributes.size)),
-            *tune("taken", options),
+            *tune("taken", options, propagates_later(config, index)),
             Call("close", (Saved("user-namespace"),)),
             Call("fcntl", (taken, F_DUPFD_CLOEXEC, LOWEST_FREE), saves=handle(config, index)),
             Call("close", (taken,)),
@@ -113,8 +113,9 @@ def open_sources(config: Config, host: Host) -> list[Step]:
         name = handle(config, index)
         if options.remount or options.idmap:
             continue
+        later = propagates_later(config, index)
         if options.bind:
-            calls: tuple[Call, ...] = (_take(mount["source"], options, name), *tune(name, options))
+            calls: tuple[Call, ...] = (_take(mount["source"], options, name), *tune(name, options, later))
             why = "a mount of the host's, to be attached later: open_tree(2)"
         elif mount["type"] == "cgroup":
             calls = _cgroups(config, host, options)
@@ -122,7 +123,9 @@ def open_sources(config: Config, host: Host) -> list[Step]:
                 "as the container's cgroup namespace has it, or else bound, its own cgroup alone: cgroup_namespaces(7)"
             )
         else:
-            calls = make(mount["type"], mount.get("source", mount["type"]), options.data, name) + tune(name, options)
+            calls = make(mount["type"], mount.get("source", mount["type"]), options.data, name) + tune(
+                name, options, later
+            )
             why = "while paths are the host's, and a full procfs and sysfs in sight: fsmount(2), mount_namespaces(7)"
         steps.append(Step(f"open:{mount['destination']}", why, calls))
     return steps
@@ -175,14 +178,14 @@ def make(kind: str, source: str, data: Iterable[str], name: str) -> tuple[Call, 
     return tuple(calls)
 
 
-def tune(name: str, options: Options) -> tuple[Call, ...]:
-    """Return the calls that give a mount its attributes and its propagation."""
+def tune(name: str, options: Options, propagates_later: bool = False) -> tuple[Call, ...]:
+    """Return the calls that give a mount its attributes and its propagation, or have it private until later."""
     calls = []
     if options.recursive_set or options.recursive_clr:
         calls.append(set_attributes(name, AT.RECURSIVE, options.recursive_set, options.recursive_clr))
     if options.attr_set or options.attr_clr:
         calls.append(set_attributes(name, AT(0), options.attr_set, options.attr_clr))
-    if options.propagation:
+    if options.propagation and not propagates_later:
         deep = AT.RECURSIVE if options.propagation_recursive else AT(0)
         calls.append(set_attributes(name, deep, propagation=options.propagation))
     elif not options.remount:

@@ -21,7 +21,7 @@ from harness.runtime.kinds import Text
 from harness.runtime.spec import example
 from harness.strategies import linux, mounts, process, resources
 from harness.strategies.values import NAMES, Strategy, values
-from harness.strategies.world import Rule, World, worlds
+from harness.strategies.world import WORLDS, Rule, World
 from harness.wrong_values import place, wrong_values
 
 __all__ = ["any_configs", "configs", "profiles", "values", "wrong_configs"]
@@ -42,11 +42,10 @@ RARE = (
     "linux.resources.network",
     "linux.resources.rdma",
     "process.apparmorProfile",
-    "process.landlock",
     "process.selinuxLabel",
 )
 RARITY = 6  # how much more often others are drawn
-MOST = 8  # parts of a config that are not as in the default one
+MOST = 12  # parts of a config that are not as in the default one
 WORDS = ("tmpfs", "bind", "ro", "5", "memory.high", "read")  # texts that mean something in one field or another
 
 
@@ -84,10 +83,15 @@ def _step(above: str, path: str) -> str:
     return path.removeprefix(f"{above}.").split(".")[0].split("[")[0] if path.startswith(f"{above}.") else ""
 
 
+def configs() -> st.SearchStrategy[Config]:
+    """Return configs that root can run in the outer sandbox; their paths are those that the host role knows."""
+    usual = [part for part in parts() if part not in RARE]
+    return _configs(st.sampled_from(usual * RARITY + list(RARE)))
+
+
 @st.composite
-def configs(draw: st.DrawFn) -> Config:
-    """Draw a config that root can run in the outer sandbox; its paths are those that the host role knows."""
-    world = draw(worlds())
+def _configs(draw: st.DrawFn, chosen: Strategy) -> Config:
+    world = draw(WORLDS)
     config = shapes.config([Container()], 0, 0)
     config["mounts"] = mounts.fitted(config["mounts"], world)
     config["linux"]["namespaces"] = world.namespaces()
@@ -95,16 +99,15 @@ def configs(draw: st.DrawFn) -> Config:
         config["linux"] |= {"uidMappings": world.mappings(), "gidMappings": world.mappings()}
     if "uts" not in world.own:
         del config["hostname"]
-    for part, value in draw(st.lists(_changes(world), unique_by=lambda change: change[0], max_size=MOST)):
+    for part, value in draw(st.lists(_change(chosen, world), unique_by=lambda change: change[0], max_size=MOST)):
         _put(config, part, value)
     return config
 
 
 @st.composite
-def _changes(draw: st.DrawFn, world: World) -> tuple[str, Any]:
+def _change(draw: st.DrawFn, chosen: Strategy, world: World) -> tuple[str, Any]:
     """Draw a part and what stands there: one after the other, so that they go together when a config is shrunk."""
-    usual = [part for part in parts() if part not in RARE]
-    part = draw(st.sampled_from(usual * RARITY + list(RARE)))
+    part = draw(chosen)
     return part, draw(drawn(part, world))
 
 
@@ -125,7 +128,7 @@ def _put(config: Config, part: str, value: Any) -> None:
 def any_configs(draw: st.DrawFn) -> Config:
     """Draw an example with some fields set as the table allows, whether they go together or not."""
     config = example(0, 0)
-    for field in draw(st.lists(st.sampled_from(FIELDS), max_size=MOST)):
+    for field in draw(st.lists(st.sampled_from(FIELDS), max_size=8)):
         right = values(field.kind) | (st.sampled_from(WORDS) if type(field.kind) is Text else st.nothing())
         if not right.is_empty:
             place(config, field.path, draw(right))

@@ -42,15 +42,11 @@ def fitted(mounts: list[Config], world: World) -> list[Config]:
 @st.composite
 def _mounts(draw: st.DrawFn, world: World) -> list[Config]:
     """Draw mounts in places of their own, some below one another; where more is to be mounted below there is room."""
-    below = st.lists(NAMES, min_size=1, max_size=2).map(lambda names: f"/tmp/{'/'.join(names)}")
-    places = draw(st.lists(st.sampled_from(DIRECTORIES) | below, unique=True, max_size=4))
+    placed = draw(st.lists(_placed(world), unique_by=lambda each: each[0], max_size=4))
     found = []
-    for index, place in enumerate(places):
-        if any(other.startswith(f"{place}/") for other in places[index + 1 :]):
-            options = draw(st.lists(st.sampled_from(PROPAGATIONS), max_size=1))
-            found.append({"destination": place, "type": "tmpfs", "source": "tmpfs", "options": options})
-        else:
-            found.append(draw(_mount(place, world)))
+    for index, (place, mount, room) in enumerate(placed):
+        roomy = any(other.startswith(f"{place}/") for other, _mount, _room in placed[index + 1 :])
+        found.append(room if roomy else mount)
     if draw(st.booleans()) and not (world.mapped and "cgroup" not in world.own):
         found.append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
     if draw(st.booleans()):
@@ -58,6 +54,16 @@ def _mounts(draw: st.DrawFn, world: World) -> list[Config]:
         found.append({"destination": "/dev/shm", "options": ["remount", *options]})
     spellings = st.sampled_from(["{}", "{}/", "/{}", "/.{}", "/tmp/..{}"])
     return [mount | {"destination": draw(spellings).format(mount["destination"])} for mount in found]
+
+
+@st.composite
+def _placed(draw: st.DrawFn, world: World) -> tuple[str, Config, Config]:
+    """Draw a place, what is mounted there, and what is instead where there must be room for more below."""
+    below = st.lists(NAMES, min_size=1, max_size=2).map(lambda names: f"/tmp/{'/'.join(names)}")
+    place = draw(st.sampled_from(DIRECTORIES) | below)
+    options = draw(st.lists(st.sampled_from(PROPAGATIONS), max_size=1))
+    room = {"destination": place, "type": "tmpfs", "source": "tmpfs", "options": options}
+    return place, draw(_mount(place, world)), room
 
 
 @st.composite

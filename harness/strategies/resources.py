@@ -1,5 +1,6 @@
 """Random limits of control groups, such that the interpreter of the probes can live within them."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -14,6 +15,13 @@ LEAST_MEMORY = 64  # mebibytes: the interpreter, its kit, and the page tables of
 LEAST_TASKS = 32
 
 
+@functools.cache
+def _of_version_1() -> frozenset[str]:
+    """Return the controllers that version 1 has here, whose files for them version 2 knows in part only."""
+    lines = [line.split(":") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    return frozenset(name for _number, names, *_path in lines for name in names.split(","))
+
+
 @st.composite
 def _memory(draw: st.DrawFn, _world: World) -> Config:
     bytes_ = st.integers(LEAST_MEMORY, 1 << 20).map(lambda count: count * MEBIBYTE)
@@ -23,12 +31,15 @@ def _memory(draw: st.DrawFn, _world: World) -> Config:
         found["swap"] = -1 if limit == -1 else limit + draw(st.integers(0, 1024)) * MEBIBYTE
     optional = {
         "reservation": st.just(-1) | st.integers(0, 1 << 40),
-        "swappiness": st.integers(0, 200),
-        "disableOOMKiller": st.booleans(),
         "checkBeforeUpdate": st.booleans(),
-        "kernelTCP": st.just(-1) | st.integers(0, 1 << 40),
         "useHierarchy": st.just(True),
     }
+    if "memory" in _of_version_1():
+        optional |= {
+            "swappiness": st.integers(0, 200),
+            "disableOOMKiller": st.booleans(),
+            "kernelTCP": st.just(-1) | st.integers(0, 1 << 40),
+        }
     more: Config = draw(st.fixed_dictionaries({}, optional=optional))
     return found | more
 
@@ -44,10 +55,10 @@ def _cpu(draw: st.DrawFn, _world: World) -> Config:
         "shares": st.integers(2, 262_144),
         "cpus": st.sampled_from(["", f"{cpus[0]}", f"{cpus[-1]}", ",".join(map(str, cpus))]),
         "mems": st.sampled_from(["", "0", "0-0"]),
-        "realtimePeriod": st.integers(1000, 1_000_000),
-        "realtimeRuntime": st.just(0),
         "idle": st.just(0),
     }
+    if "cpu" in _of_version_1():
+        optional |= {"realtimePeriod": st.integers(1000, 1_000_000), "realtimeRuntime": st.just(0)}
     found: Config = draw(st.fixed_dictionaries({}, optional=optional))
     if draw(st.booleans()):
         period = draw(st.integers(2000, 1_000_000))

@@ -63,13 +63,17 @@ Rule = Callable[[World], Strategy]
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
-    """Draw namespaces: the usual ones but for a few, and perhaps more; some of the few are joined instead."""
-    without = draw(st.sets(st.sampled_from(sorted(set(USUAL) - {"mount"}))))
-    more = draw(st.sets(st.sampled_from(sorted(set(NAMESPACES) - set(USUAL)))))
-    joined = draw(st.sets(st.sampled_from(sorted(without)))) if without else set()
-    extents = draw(_extents()) if "user" in more else ()
-    return World(frozenset(set(USUAL) - without | more), frozenset(joined), extents)
+def _worlds(draw: st.DrawFn) -> World:
+    """Draw namespaces: of the usual ones most, each of the others seldom; some of those left out are joined instead.
+
+    Each is a choice by itself, so that it shrinks by itself.
+    """
+    how = {name: draw(HOW) for name in USUAL if name != "mount"}
+    more = {name for name in NAMESPACES if name not in USUAL and draw(WHETHER)}
+    own = {"mount", *(name for name, said in how.items() if said == "own"), *more}
+    joined = {name for name, said in how.items() if said == "joined"}
+    extents = draw(EXTENTS) if "user" in own else ()
+    return World(frozenset(own), frozenset(joined), extents)
 
 
 @st.composite
@@ -80,11 +84,18 @@ def _extents(draw: st.DrawFn) -> tuple[tuple[int, int, int], ...]:
     """
     found = []
     inside, outside = 0, FIRST_ID
-    gaps = st.integers(0, 1000)
-    for size, gap, other in draw(st.lists(st.tuples(st.integers(TTY + 1, IDS), gaps, gaps), min_size=1, max_size=3)):
+    for size, gap, other in draw(SIZES):
         found.append((inside, outside, size))
         inside, outside = inside + size + gap, outside + size + other
     return tuple(found)
+
+
+HOW = st.sampled_from(["own", "own", "own", "own", "left out", "joined"])
+WHETHER = st.sampled_from([False, False, True])
+GAPS = st.integers(0, 1000)
+SIZES = st.lists(st.tuples(st.integers(TTY + 1, IDS), GAPS, GAPS), min_size=1, max_size=3)
+EXTENTS = _extents()
+WORLDS = _worlds()
 
 
 @functools.cache

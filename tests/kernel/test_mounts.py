@@ -246,6 +246,21 @@ def test_each_mount_propagates_as_the_config_says(tmp_path: Path, name: str, rec
     assert not any(f" {group} " in host for group in own)
 
 
+@pytest.mark.parametrize("name", PROPAGATION)
+@pytest.mark.parametrize("above", ["shared", "private"])
+@in_user_namespace
+def test_a_mount_propagates_as_the_config_says_also_below_a_shared_one(
+    tmp_path: Path, name: str, above: str, user: bool
+) -> None:
+    directory, config = bundle(tmp_path / "bundle")
+    config["mounts"].append(mount("/new", "tmpfs", "tmpfs", above))
+    config["mounts"].append(mount("/new/below", "tmpfs", "tmpfs", name))
+    config["mounts"].append(mount("/new/silent", "tmpfs", "tmpfs"))
+    found = outside(lambda: mounts_inside(directory, with_user_namespace(config) if user else config))
+    assert found["/new/below"]["propagation"] == (PROPAGATION[name] if name != "slave" else [])
+    assert found["/new/silent"]["propagation"] == PROPAGATION[above]  # as mount(2) would have it
+
+
 def test_mounts_are_made_in_the_order_of_the_config(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source/file").touch()

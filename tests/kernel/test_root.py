@@ -49,6 +49,25 @@ def test_the_root_propagates_as_the_config_says(tmp_path: Path, name: str, recur
         assert f" {found['/']['group'][0]} " not in host
 
 
+@pytest.mark.parametrize("masked", ["/kept", "/kept/", "/kept/below"])
+def test_the_root_propagates_whatever_a_mask_lies_over(tmp_path: Path, masked: str) -> None:
+    directory, config = bundle(tmp_path / "bundle")
+    config["linux"] |= {"rootfsPropagation": "rshared", "maskedPaths": [masked]}
+    config["mounts"].append(mount("/kept", "tmpfs", "tmpfs"))
+    config["mounts"].append(mount("/kept/below", "tmpfs", "tmpfs", "private"))
+    found = outside(lambda: mounts_inside(directory, config))
+    assert found["/"]["propagation"] == ["shared"]
+
+
+def test_the_root_propagates_whatever_a_later_mount_lies_over(tmp_path: Path) -> None:
+    directory, config = bundle(tmp_path / "bundle")
+    config["linux"]["rootfsPropagation"] = "rshared"
+    config["mounts"].append(mount("/over/below", "tmpfs", "tmpfs", "private"))
+    config["mounts"].append(mount("/over", "tmpfs", "tmpfs"))
+    found = outside(lambda: mounts_inside(directory, config))
+    assert found["/over"]["propagation"] == ["shared"]
+
+
 @pytest.mark.parametrize("kind", ["tmpfs", "bind"])
 def test_nothing_is_written_through_a_proc_that_is_none(tmp_path: Path, kind: str) -> None:
     canary = tmp_path / "canary"

@@ -24,6 +24,7 @@ HOST = Host(
     "isoproof-1",
     "/r",
     kernel=(6, 18),
+    addresses={"name": ("10.0.0.1/8",)},
     hierarchies=(Hierarchy("/c", 2, frozenset("memory pids cpu cpuset io hugetlb rdma".split()), "/c/me", "/c/me"),),
 )
 
@@ -54,6 +55,12 @@ def test_a_config_is_taken_or_refused_by_name(wanted: dict[str, Any]) -> None:
         assert_it_names_a_field_of(before, str(error))
     except StartError as error:
         assert_one_line(str(error))
+
+
+@given(wrong_configs())
+def test_a_wrong_value_is_refused_whatever_stands_beside_it(wanted: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        read(wanted)
 
 
 @given(JSON)

@@ -185,7 +185,7 @@ def test_what_no_probe_has_seen_is_told_in_its_words() -> None:
     answer = {"inside": {"identity": {"error": "hung: no report after 5 s"}}, "host": {}}
     found = seen(answer, example(0, 0))
     assert found["process.user.uid"] == "not seen: hung: no report after 5 s"
-    assert found["process.cwd"] == "not seen: 'directory'"
+    assert found["process.cwd"] == "not seen: 'attributes'"
 
 
 def test_a_difference_is_told_where_both_say_something() -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def test_numbers_are_those_of_the_program_whatever_machine_its_personality_shows
 ) -> None:
     monkeypatch.setattr("os.uname", lambda: os.uname_result(("Linux", "cell", "6.18", "#1", told)))
     assert _kernel.syscall_number("uname") == number
+
+
+def test_signals_have_the_names_of_pythons() -> None:
+    for number in range(1, 32):
+        assert _kernel.signal_name(number) == signal.Signals(number).name
+    assert [_kernel.signal_name(number) for number in (0, 32, 65)] == ["signal 0", "signal 32", "signal 65"]
 
 
 def test_a_system_call_returns_its_result_or_raises_its_errno(tmp_path: Path) -> None:
