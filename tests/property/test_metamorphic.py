@@ -22,19 +22,22 @@ from tests.property.reaching import STEPS, UNSEEN, loose, reached, request, tigh
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 60.0  # seconds for a run
-FEW = settings(max_examples=settings().max_examples // 12)  # of what runs two containers
+HUNDRED = settings(max_examples=100)
+FEW = settings(max_examples=settings().max_examples // 20)  # of what runs two containers
 KINDS = ("uts", "ipc", "net", "cgroup", "pid")
 AREAS = ("uts", "ipc", "net", "cgroup-ns", "pid")
 CGROUP = re.compile("isoproof-[0-9]+-[0-9a-f]+")  # that is named after the container
 on_the_kernel = pytest.mark.usefixtures("needs_namespaces", "needs_root")
 
 
+@HUNDRED
 @given(configs())
 def test_a_config_merged_with_itself_is_itself(config: Config) -> None:
     assert shapes.merged(config, config) == config
     assert shapes.merged(config, {}) == config
 
 
+@HUNDRED
 @given(configs(), configs())
 def test_merging_once_more_changes_nothing(config: Config, other: Config) -> None:
     once = shapes.merged(config, other)
@@ -42,6 +45,7 @@ def test_merging_once_more_changes_nothing(config: Config, other: Config) -> Non
     assert shapes.merged(config, shapes.patch(config, other)) == other
 
 
+@HUNDRED
 @given(configs(), configs(), configs())
 def test_layers_can_be_merged_in_any_grouping(lowest: Config, middle: Config, highest: Config) -> None:
     """It is not so of patches that remove a thing, or put a text in the place of an object; configs do neither."""
