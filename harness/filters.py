@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.runtime.seccomp import ARCHITECTURES, EPERM, NATIVE, WITH_ERRNO, Instruction
+from harness.runtime.seccomp import ARCHITECTURES, EPERM, NATIVE, SKIPPED, WITH_ERRNO, Instruction
 from harness.runtime.seccomp_numbers import ACTIONS, MULTIPLEXED, X32_SYSCALL_BIT, numbers
 
 COMPARISONS = {
@@ -26,6 +26,11 @@ ERRNO = ACTIONS["SCMP_ACT_ERRNO"]
 UNKNOWN_ARCHITECTURE = 0x8000002A  # AUDIT_ARCH_TILEGX, of a machine that is gone
 HIGHEST = 511  # below x32's own numbers, above what any architecture has
 WORD, HALF = (1 << 64) - 1, (1 << 32) - 1
+EDGES = (0, X32_SYSCALL_BIT - 1, X32_SYSCALL_BIT, X32_SYSCALL_BIT << 1, SKIPPED - 1, SKIPPED)
+
+Arguments = tuple[int, ...]  # six words
+Call = tuple[int, int, Arguments]  # AUDIT_ARCH of linux/audit.h, number
+NOTHING: Arguments = (0,) * 6
 
 
 def disassemble(program: bytes) -> tuple[Instruction, ...]:
@@ -82,6 +87,15 @@ def strictest(answers: Iterable[int]) -> int:
     return min(answers, key=lambda answer: ranks.index(answer & 0xFFFF0000))
 
 
+def place(audit: int, number: int) -> tuple[str, str]:
+    """Return the architecture of a call and its name, each empty where there is none."""
+    found = [name for name, kind in ARCHITECTURES.items() if kind.audit == audit and kind.first <= number]
+    if not found:
+        return "", ""
+    architecture = found[-1]  # x32, which has the higher numbers of x86_64, comes after it
+    return architecture, next((name for name, value in numbers(architecture).items() if value == number), "")
+
+
 def action(name: str, errno: int | None) -> int:
     """Return an action as the kernel has it."""
     value = ACTIONS[name]
@@ -101,13 +115,22 @@ def declared(section: dict[str, Any], name: str, arguments: Sequence[int], wide:
             continue
         conditions = rule.get("args") or []
         mask = WORD if wide else HALF
-        idle = [one["op"] == "SCMP_CMP_MASKED_EQ" and not one["value"] & mask for one in conditions]
-        either = len({one["index"] for one in conditions}) < len(conditions)
-        if any(idle) if either else all(idle):
+        if always_holds(conditions, mask):
             return result
         truths = [_holds(one, arguments, mask) for one in conditions]
-        conditional.append((any(truths) if either else all(truths), result))
+        conditional.append((any(truths) if are_alternatives(conditions) else all(truths), result))
     return next((result for true, result in conditional if true), default)
+
+
+def always_holds(conditions: list[dict[str, Any]], mask: int) -> bool:
+    """Return whether a rule with these conditions is as good as one without; of an argument only the mask counts."""
+    idle = [one["op"] == "SCMP_CMP_MASKED_EQ" and not one["value"] & mask for one in conditions]
+    return any(idle) if are_alternatives(conditions) else all(idle)
+
+
+def are_alternatives(conditions: list[dict[str, Any]]) -> bool:
+    """Return whether one condition of a rule is enough: some are about the same argument."""
+    return len({one["index"] for one in conditions}) < len(conditions)
 
 
 def _holds(condition: dict[str, Any], arguments: Sequence[int], mask: int) -> bool:
@@ -132,7 +155,7 @@ def differences(section: dict[str, Any], programs: Sequence[bytes], machine: str
     for architecture, kind in ARCHITECTURES.items():
         short = architecture.removeprefix("SCMP_ARCH_").lower()
         for name, number in _calls(architecture):
-            for arguments in _corners(section, name):
+            for arguments in corners(section, name):
                 actual = strictest(emulate(each, kind.audit, number, arguments) for each in code)
                 call = f"{short} {name}({', '.join(map(hex, arguments))})"
                 if architecture not in listed:
@@ -142,7 +165,7 @@ def differences(section: dict[str, Any], programs: Sequence[bytes], machine: str
                 elif actual != (wanted := declared(section, name, arguments, kind.wide)):
                     found.append(f"{call}: {spelled(actual)}, declared {spelled(wanted)}")
     for number in (0, 1, 59, X32_SYSCALL_BIT):
-        actual = strictest(emulate(each, UNKNOWN_ARCHITECTURE, number, (0,) * 6) for each in code)
+        actual = strictest(emulate(each, UNKNOWN_ARCHITECTURE, number, NOTHING) for each in code)
         if not _is_kill(actual):
             found.append(f"unknown architecture {number}: {spelled(actual)}")
     return found
@@ -168,25 +191,54 @@ def _calls(architecture: str) -> list[tuple[str, int]]:
     return named + [(str(number - first), number) for number in free]
 
 
-def _corners(section: dict[str, Any], name: str) -> list[tuple[int, ...]]:
-    """Return arguments at which the rules for a call may change their mind."""
-    conditions = [
-        one for rule in section.get("syscalls", []) if name in rule["names"] for one in rule.get("args") or []
-    ]
-    corners: list[tuple[int, ...]] = [(0,) * 6, (WORD,) * 6]
-    for condition in conditions:
-        value = condition["value"]
-        if condition["op"] == "SCMP_CMP_MASKED_EQ":
-            value = condition.get("valueTwo", 0)
-        for near in (value - 1, value, value + 1, value ^ 1 << 32, value | 1 << 63):
-            given = [0] * 6
-            given[condition["index"]] = near & WORD
-            corners.append(tuple(given))
-            if len({one["index"] for one in conditions}) > 1:
-                corners += [_with(given, one) for one in conditions if one["index"] != condition["index"]]
-    return list(dict.fromkeys(corners))
+def calls(section: dict[str, Any], architectures: Iterable[str] = ARCHITECTURES) -> list[Call]:
+    """Return calls that show how a section is read: those that it names at its corners, and numbers around them."""
+    names = dict.fromkeys(name for rule in section.get("syscalls", []) for name in rule["names"])
+    found = [(UNKNOWN_ARCHITECTURE, number, NOTHING) for number in EDGES]
+    for architecture in architectures:
+        audit, known = ARCHITECTURES[architecture].audit, numbers(architecture)
+        for name in names:
+            if name not in known:
+                continue
+            number = known[name]
+            beside = (number - 1, number + 1, number ^ X32_SYSCALL_BIT)
+            found += [(audit, other, NOTHING) for other in (*beside, *EDGES) if other >= 0]
+            for arguments in corners(section, name):
+                found.append((audit, number, arguments))
+                if architecture == "SCMP_ARCH_X86" and name in MULTIPLEXED:
+                    multiplexer, chosen = MULTIPLEXED[name]
+                    found.append((audit, known[multiplexer], (chosen, *arguments[1:])))
+    return list(dict.fromkeys(found))
 
 
-def _with(given: Sequence[int], condition: dict[str, Any]) -> tuple[int, ...]:
-    value = condition.get("valueTwo", 0) if condition["op"] == "SCMP_CMP_MASKED_EQ" else condition["value"]
-    return tuple(value if index == condition["index"] else word for index, word in enumerate(given))
+def corners(section: dict[str, Any], name: str) -> list[Arguments]:
+    """Return arguments at which the rules for a call may change their mind.
+
+    They fulfil all conditions of a rule, or all but one, for which there are words around its value.
+    """
+    found: list[Arguments] = [NOTHING, (WORD,) * 6]
+    for rule in section.get("syscalls", []):
+        if name in rule["names"]:
+            conditions = rule.get("args") or []
+            fitting = {one["index"]: _fitting(one) for one in conditions}
+            variants = [fitting, *(fitting | {one["index"]: word} for one in conditions for word in _near(one))]
+            found += [tuple(words.get(index, 0) for index in range(6)) for words in variants]
+    return list(dict.fromkeys(found))
+
+
+def _fitting(condition: dict[str, Any]) -> int:
+    """Return a word for which a condition holds, if there is one."""
+    if condition["op"] == "SCMP_CMP_MASKED_EQ":
+        return int(condition.get("valueTwo", 0))
+    step = {"SCMP_CMP_NE": 1, "SCMP_CMP_GT": 1, "SCMP_CMP_LT": -1}.get(condition["op"], 0)
+    return (int(condition["value"]) + step) & WORD
+
+
+def _near(condition: dict[str, Any]) -> list[int]:
+    """Return the words around the value of a condition, and some that differ in one half, or in or outside a mask."""
+    masked = condition["op"] == "SCMP_CMP_MASKED_EQ"
+    value, mask = (condition.get("valueTwo", 0), condition["value"]) if masked else (condition["value"], 1)
+    inside, outside = mask & -mask, ~mask & (mask + 1)
+    bits = (1, 1 << 31, 1 << 32, 1 << 63, inside, outside)
+    words = (value, value - 1, value + 1, value & HALF, value >> 32, *(value ^ bit for bit in bits))
+    return [word & WORD for word in words]

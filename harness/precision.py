@@ -11,7 +11,7 @@ skipped is not compared, nor is one in whose container a knob finds nothing to b
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,10 +71,16 @@ def reach(knob: str, scenarios: Iterable[Scenario], known: Known, launches: Laun
         cases = [Case(check, RUNTIME, knob) for check in _chosen(knob, scenario.checks)]
         hindered = [case for case in cases if obstacle(case, known)]
         skipped += [case.check.name for case in hindered]
-        for case, answers in launches.together([case for case in cases if case not in hindered and _fits(case)]):
-            if state := _state(case.check, answers):
-                seen[state].append(case.check.name)
+        for name, state in states([case for case in cases if case not in hindered], launches):
+            seen[state].append(name)
     return Reach(knob, own, skipped=skipped, **seen)
+
+
+def states(cases: Iterable[Case], launches: Launches) -> Iterator[tuple[str, State]]:
+    """What became of each check under its knob; nothing of those in whose container it finds nothing to break."""
+    for case, answers in launches.together([case for case in cases if _fits(case)]):
+        if state := _state(case.check, answers):
+            yield case.check.name, state
 
 
 def deviations(reach: Reach, record: Mapping[str, Expected]) -> list[str]:

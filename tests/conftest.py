@@ -8,9 +8,15 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("dev", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, max_examples=300)
-hypothesis.settings.register_profile("thousand", deadline=None, print_blob=True, max_examples=1000)
+PATIENT = hypothesis.settings(
+    # On a busy machine everything is slow, the drawing of examples as well.
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+)
+hypothesis.settings.register_profile("dev", PATIENT)
+hypothesis.settings.register_profile("ci", PATIENT, derandomize=True, max_examples=300)
+hypothesis.settings.register_profile("thousand", PATIENT, max_examples=1000)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

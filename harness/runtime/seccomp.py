@@ -13,7 +13,7 @@ goes through them, and always denies it.
 
 import struct
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.runtime import listener
 from harness.runtime.config import Config
@@ -89,10 +89,11 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the filter returns where all conditions hold."""
+    """What the filter returns where all conditions hold; `place` is that among the rules of the config."""
 
     conditions: tuple[Condition, ...]
     action: int
+    place: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,7 @@ def _rules(section: Config, default: int) -> dict[str, list[Rule]]:
         if len({condition.index for condition in conditions}) < len(conditions):
             alternatives = [(condition,) for condition in conditions]
         for name in entry["names"]:
-            rules[name] += [Rule(alternative, action) for alternative in alternatives]
+            rules[name] += [Rule(alternative, action, index) for alternative in alternatives]
     return rules
 
 
@@ -343,10 +344,12 @@ def _by_number(architecture: str, rules: dict[str, list[Rule]], default: int) ->
             multiplexer, call = MULTIPLEXED[name]
             chosen = Condition(0, "SCMP_CMP_EQ", call)
             found[known[multiplexer]] += [
-                Rule((chosen,), rule.action)
+                Rule((chosen,), rule.action, rule.place)
                 for rule in _effective(rules[name], wide=False)
                 if not rule.conditions or _strictness(rule.action) < _strictness(default)
             ]
+    for those in found.values():
+        those.sort(key=lambda rule: rule.place)  # a multiplexer has rules for several names
     return found
 
 
@@ -359,7 +362,9 @@ def _effective(rules: list[Rule], wide: bool) -> list[Rule]:
     """Return the rules that can come to bear: the first without conditions is the only one, where there is one."""
     halves = LOW << 32 | LOW if wide else LOW
     kept = [
-        Rule(tuple(condition for condition in rule.conditions if not _always(condition, halves)), rule.action)
+        Rule(
+            tuple(condition for condition in rule.conditions if not _always(condition, halves)), rule.action, rule.place
+        )
         for rule in rules
     ]
     return [rule for rule in kept if not rule.conditions][:1] or kept

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness import shapes
 from harness.language import Container
+from harness.random_profiles import profiles
 from harness.runtime.config import Config
 from harness.runtime.fields import FIELDS, KINDS
 from harness.runtime.kinds import Text
@@ -23,7 +24,7 @@ from harness.strategies.values import NAMES, Strategy, values
 from harness.strategies.world import WORLDS, Rule, World
 from harness.wrong_values import place, wrong_values
 
-__all__ = ["any_configs", "configs", "values", "wrong_configs"]
+__all__ = ["any_configs", "configs", "profiles", "values", "wrong_configs"]
 
 RULES: dict[str, Rule] = {
     "ociVersion": lambda _world: st.sampled_from(["1.0.2", "1.1.0", "1.2.0"]),

@@ -183,6 +183,18 @@ def test_of_overlapping_rules_the_first_wins() -> None:
     assert [answer(wanted, X86_64, 3, value) for value in (3, 4, 6)] == [EPERM, ALLOW, ACTIONS["SCMP_ACT_LOG"]]
 
 
+def test_of_rules_for_a_multiplexer_and_for_what_goes_through_it_the_first_wins() -> None:
+    wanted = section(
+        "ERRNO",
+        rule("socketcall", "LOG", (1, "EQ", 5)),
+        rule("socket", "KILL"),
+        rule("socketcall", "ALLOW", (0, "EQ", 1)),
+        architectures=["SCMP_ARCH_X86"],
+    )
+    socketcall, socket = 102, 1
+    assert [answer(wanted, X86, socketcall, socket, pointer) for pointer in (5, 6)] == [ACTIONS["SCMP_ACT_LOG"], KILL]
+
+
 def test_neighbours_with_the_same_answer_are_one_range() -> None:
     assert len(compile_filter(section("ERRNO", rule("read write open close", "ALLOW")), "x86_64")) < 14
     long = compile_filter(PROFILES["allow list"], "x86_64")
