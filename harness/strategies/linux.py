@@ -7,7 +7,8 @@ from harness.runtime.fields import KINDS, MEMORY_POLICY_FLAGS
 from harness.strategies.values import NAMES, TEXTS, Strategy, values
 from harness.strategies.world import Rule, World
 
-# Parameters by the namespace that owns them, each with a value that is not the kernel's own.
+# Parameters by the namespace that owns them, each with a value that is not the kernel's own. Of mount namespaces the start
+# itself takes some tens: each mount that is not attached yet counts as one.
 PARAMETERS = {
     "ipc": {
         "kernel.shmmni": "100",
@@ -16,7 +17,7 @@ PARAMETERS = {
         "fs.mqueue.msg_max": "9",
     },
     "network": {"net.ipv4.ip_forward": "1", "net.core.somaxconn": "128", "net/ipv4/ping_group_range": "0\t5"},
-    "user": {"user.max_ipc_namespaces": "7", "user.max_mnt_namespaces": "24"},
+    "user": {"user.max_ipc_namespaces": "7", "user.max_mnt_namespaces": "120"},
 }
 # Calls that no probe of the ones that observe a config makes, nor the interpreter.
 UNUSED = ("swapon", "acct", "reboot", "kexec_load", "settimeofday", "vhangup")

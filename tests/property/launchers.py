@@ -98,9 +98,12 @@ class Launcher:
         return pid
 
     def program(self, under_init: bool) -> int:
-        """Return the process id of the container's program, which may be the child of a first process of ours."""
-        (pid,) = _children(self.first_process()) if under_init else [self.first_process()]
-        return pid
+        """Return the process id of the container's program, which may be the child of a first process of ours.
+
+        That is the first of its children: what has joined the container, and is orphaned, comes to be one, too.
+        """
+        first = self.first_process()
+        return _children(first)[0] if under_init else first
 
     def signal(self, number: int) -> None:
         """Send it a signal, and wait until it has done what it does about that."""
