@@ -7,8 +7,8 @@ from harness.runtime.fields import KINDS, MEMORY_POLICY_FLAGS
 from harness.strategies.values import NAMES, TEXTS, Strategy, values
 from harness.strategies.world import Rule, World
 
-# Parameters by the namespace that owns them, each with a value that is not the kernel's own. Of mount namespaces the start
-# itself takes some tens: each mount that is not attached yet counts as one.
+# Parameters by the namespace that owns them, each with a value that is not the kernel's own. Of mount namespaces the
+# start itself takes some tens: each mount that is not attached yet counts as one.
 PARAMETERS = {
     "ipc": {
         "kernel.shmmni": "100",
