@@ -9,17 +9,18 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness import agreement, allowed, backends, outcomes, outer, reproduction
+from harness import agreement, allowed, backends, launches, outcomes, outer, reproduction
 from harness.allowed import Allowed
 from harness.bench.progress import Progress, Tell
 from harness.errors import BadInput, HarnessError
+from harness.language import Known
 from harness.launches import Host
 from harness.outcomes import Difference, Group, Outcome
 from harness.results import one_line
@@ -28,6 +29,7 @@ from harness.runtime.config import Config
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+KNOWN = Path("scenarios/known")
 DEADLINE = 20.0  # seconds for a container with all its probes
 PART = 400  # characters of a value or of a config that are printed
 HOW = ("ran", "refused", "failed", "not asked")
@@ -36,10 +38,14 @@ Answer = dict[str, Any]
 
 
 class Comparison(NamedTuple):
-    """In what the runtimes differ over a config, what of it is allowed, and who was not asked or has refused it."""
+    """In what runtimes differ over a config, what of it is allowed or known, and who was not asked or has refused it.
+
+    What is known stands by the runtime and the reason.
+    """
 
     differences: dict[Group, Difference]
     allowed: list[Allowed]
+    known: list[tuple[str, str]]
     how: dict[str, str]
 
 
@@ -54,6 +60,7 @@ class Found:
     times: Counter[Group] = field(default_factory=Counter)
     smallest: dict[Group, Config] = field(default_factory=dict)
     allowed: Counter[Allowed] = field(default_factory=Counter)
+    known: Counter[tuple[str, str]] = field(default_factory=Counter)
     how: Counter[tuple[str, str]] = field(default_factory=Counter)
     interrupted: bool = False
 
@@ -62,6 +69,7 @@ class Found:
         self.examples += 1
         self.times.update(comparison.differences.keys())
         self.allowed.update(comparison.allowed)
+        self.known.update(comparison.known)
         self.how.update(comparison.how.items())
         for group in comparison.differences:
             self.keep(group, config)
@@ -143,8 +151,14 @@ def _until_interrupted(found: Found) -> Iterator[None]:
 class Runtimes:
     """Some runtimes in an outer sandbox, each asked for config after config, and each config only once."""
 
-    def __init__(self, names: list[str], start: Callable[[], AbstractContextManager[Host]] = outer.start) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        start: Callable[[], AbstractContextManager[Host]] = outer.start,
+        known: Mapping[str, Known] | None = None,
+    ) -> None:
         self.names = names
+        self.known = known or {}
         self._start = start
         self._sandbox = contextlib.ExitStack()
         self._host: Host | None = None
@@ -154,7 +168,9 @@ class Runtimes:
         """Compare the outcomes of a config."""
         key = _written(config)
         if key not in self._known:
-            self._known[key] = comparison(config, {name: self._outcome(name, config) for name in self.names})
+            self._known[key] = comparison(
+                config, {name: self._outcome(name, config) for name in self.names}, self.known
+            )
         return self._known[key]
 
     def comparable(self, config: Config) -> bool:
@@ -188,16 +204,21 @@ class Runtimes:
         self._sandbox.close()
 
 
-def comparison(config: Config, came: dict[str, Outcome]) -> Comparison:
-    """Compare the outcomes of a config, and set apart what the runtime-spec allows."""
+def comparison(config: Config, came: dict[str, Outcome], known: Mapping[str, Known]) -> Comparison:
+    """Compare the outcomes of a config, and set apart what the runtime-spec allows, and what is known of a runtime."""
     different: dict[Group, Difference] = {}
-    permitted = []
+    permitted, familiar = [], []
+    first = next(iter(came))
     for group, difference in outcomes.differences(came, agreement.asked(config)).items():
+        # What the first does otherwise is found on the one that is compared with it.
+        reasons = [(name, known[name].difference(group.path)) for name in (group.runtime, first) if name in known]
         if allowance := allowed.allowance(group.path, config, difference.shown):
             permitted.append(allowance)
+        elif told := [(name, entry.reason) for name, entry in reasons if entry]:
+            familiar.append(told[0])
         else:
             different[group] = difference
-    return Comparison(different, permitted, {name: each.how for name, each in came.items()})
+    return Comparison(different, permitted, familiar, {name: each.how for name, each in came.items()})
 
 
 def run(names: list[str], examples: int, seed: int, directory: Path) -> int:
@@ -213,7 +234,7 @@ def run(names: list[str], examples: int, seed: int, directory: Path) -> int:
             raise
         raise BadInput("fuzz: Hypothesis is not installed: pip install isoproof[fuzz]") from None
     print(f"seed {seed}: isoproof fuzz {_words(names)} --examples {examples} --seed {seed}", flush=True)
-    runtimes = Runtimes(names)
+    runtimes = Runtimes(names, known={name: launches.known(KNOWN, name) for name in names})
     progress = Progress(sys.stderr)
 
     def announce(group: Group) -> None:
@@ -258,6 +279,8 @@ def summary(names: list[str], found: Found) -> Iterator[str]:
         yield f"  {name} {backends.version(name)}: {', '.join(counts) or 'nothing'}"
     for each, times in found.allowed.most_common():
         yield f"  {times} times allowed: {each.path}: {each.sentence} (runtime-spec {each.section})"
+    for (name, reason), times in found.known.most_common():
+        yield f"  {times} times known of {name}: {reason}"
     number = len(found.times)
     yield f"{number} difference{'s' if number > 1 else ''}" if number else "no difference"
 
@@ -282,7 +305,7 @@ def told(shown: reproduction.Shown, found: Found, files: reproduction.Files) -> 
 def shows(group: Group, config: Config, answers: dict[str, Answer]) -> bool:
     """Return whether answers for a config show a difference."""
     came = {name: outcomes.outcome(answer, config) for name, answer in answers.items()}
-    return group in comparison(config, came).differences
+    return group in comparison(config, came, {}).differences
 
 
 def _names(groups: Iterable[Group]) -> Iterator[str]:

@@ -5,6 +5,7 @@ that schema() makes of the classes; harness/scenario.schema.json holds it. What 
 file, a Known, with harness/known.schema.json.
 """
 
+import fnmatch
 import itertools
 import operator
 import re
@@ -280,15 +281,30 @@ class Skipped(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return bool(self.shapes and finding.shapes and not set(self.shapes) & set(finding.shapes))
 
 
+class Differing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A difference from other runtimes that random configs have shown.
+
+    reason: what it does otherwise, in one sentence
+    see: where that is told: sources, issues, sections of the runtime-spec
+    versions: those of the runtime that do, such as `<1.2`; every one where it is left out
+    """
+
+    reason: Text
+    see: list[Text] = []
+    versions: Versions | None = None
+
+
 class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is known of a runtime (scenarios/known/NAME.yaml), by the names of checks.
 
     fails: the checks that it fails; they are expected to, and reported where they do not
     skips: those that cannot be made on it, and are no hole in a run that must be complete
+    differs: what `isoproof fuzz` counts and does not tell of again, by the path that it tells, in which `*` is any text
     """
 
     fails: dict[CheckName, Finding] = {}
     skips: dict[CheckName, Skipped] = {}
+    differs: dict[Text, Differing] = {}
 
     def finding(self, check: str, shape: str) -> Finding | None:
         """What is known of a check in a shape, or in its own container where that has no name."""
@@ -300,6 +316,10 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         skipped = self.skips.get(check)
         return skipped if skipped and _within(skipped.shapes, shape) else None
 
+    def difference(self, path: str) -> Differing | None:
+        """What is known of a difference of this path."""
+        return next((entry for pattern, entry in self.differs.items() if fnmatch.fnmatchcase(path, pattern)), None)
+
     def contradictions(self) -> list[str]:
         """The checks of which it says that they fail in a container in which they cannot be made."""
         return [name for name in self.skips if name in self.fails and not self.skips[name].beside(self.fails[name])]
@@ -309,6 +329,7 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return Known(
             fails={name: entry for name, entry in self.fails.items() if _holds(entry.versions, version)},
             skips={name: entry for name, entry in self.skips.items() if _holds(entry.versions, version)},
+            differs={path: entry for path, entry in self.differs.items() if _holds(entry.versions, version)},
         )
 
 

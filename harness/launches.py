@@ -225,7 +225,7 @@ def config(*layers: Container) -> Config:
 def known(folder: Path, runtime: str) -> Known:
     """What is known of a runtime, in the version that is here; the folder holds a file for each.
 
-    What it cannot be asked for, it cannot with options either: those skips hold for it, too.
+    What it cannot be asked for, it cannot with options either: those skips hold for it, too, and so do differences.
     """
     version = backends.version(runtime)
     own, plain = (
@@ -235,7 +235,7 @@ def known(folder: Path, runtime: str) -> Known:
     inherited = {
         name: entry for name, entry in plain.skips.items() if name not in own.fails or entry.beside(own.fails[name])
     }
-    return Known(fails=own.fails, skips=inherited | own.skips)
+    return Known(fails=own.fails, skips=inherited | own.skips, differs=plain.differs | own.differs)
 
 
 def obstacle(case: Case, known: Known, asked: Config | None = None) -> Obstacle | None:

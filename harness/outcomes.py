@@ -108,11 +108,18 @@ def differences(outcomes: Mapping[str, Outcome], asked: Mapping[str, Any]) -> di
             found[Group(f"{STARTS} {each.how}: {_cause(each.words)}", name)] = Difference(starts, UNSAID)
         elif first.how == each.how == "ran":
             ran = {other: one.seen for other, one in tried.items() if one.how == "ran"}
-            for path, keys in unlike(first.seen, each.seen):
+            for path, keys in unlike(_told(first.seen), _told(each.seen)):
                 shown = {other: _at(seen[path], keys) for other, seen in ran.items()}
                 group = Group(kind(path, keys), name)
                 found.setdefault(group, Difference(shown, _at(expected.get(path, UNSAID), keys)))
     return found
+
+
+def _told(seen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what was seen, without what was not because the container has ended amiss: that is told by itself."""
+    if seen.get(END, ENDED) == ENDED:
+        return seen
+    return {path: value for path, value in seen.items() if not str(value).startswith(agreement.UNSEEN)}
 
 
 def unlike(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[tuple[str, Keys]]:

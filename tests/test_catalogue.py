@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from harness import backends, scenario
+from harness import agreement, backends, scenario
+from harness.outcomes import STARTS
 from tests.test_repository import ROOT, SCENARIOS, complain, misfits
 
 CATALOGUE = ROOT / "tests/catalogue.txt"
@@ -118,9 +119,14 @@ def test_what_is_known_is_of_checks_and_a_runtime_that_there_are(path: Path) -> 
     known: dict[str, Any] = yaml.safe_load(path.read_text())
     if not any(f"{path.stem}-".startswith(f"{name}-") for name in backends.names()):
         problems.append(f"{path.name}: no runtime of this name, with options behind it or not")
-    named = [name for part in known.values() for name in part]
+    named = [name for part in ("fails", "skips") for name in known.get(part, {})]
     problems += [f"{path.name}: there is no check {name}" for name in named if name not in checks()]
     for name, finding in known.get("fails", {}).items():
         unmade = set(finding.get("shapes", [])) - shapes().get(name, set())
         problems += [f"{path.name}: {name} is not made in the shape {shape}" for shape in sorted(unmade)]
+    told = (f"{STARTS} ", *(claim.path for claim in agreement.CLAIMS))
+    differs = known.get("differs", {})
+    problems += [
+        f"{path.name}: nothing tells of {one}: see isoproof fuzz" for one in differs if not one.startswith(told)
+    ]
     complain(problems)

@@ -13,6 +13,7 @@ from harness.runtime.config import Config
 
 Differences = list[tuple[str, Any, Any]]
 
+UNSEEN = "not seen"  # begins what stands in the place of what was not seen
 DEADLINE = 10.0  # seconds that a probe gets
 CLAIMS: tuple[Claim, ...] = (*process.CLAIMS, *mounts.CLAIMS, *linux.CLAIMS, *resources.CLAIMS)
 
@@ -99,9 +100,9 @@ def seen(answer: Facts, config: Config) -> Facts:
         try:
             values[claim.path] = claim.seen(facts, config)
         except KeyError as error:
-            values[claim.path] = f"not seen: {told.get(error.args[0], {}).get('error', error)}"
+            values[claim.path] = f"{UNSEEN}: {told.get(error.args[0], {}).get('error', error)}"
         except (IndexError, TypeError, AttributeError, StopIteration) as error:  # hostile facts may be of any form
-            values[claim.path] = f"not seen: the facts are of another form: {error}"
+            values[claim.path] = f"{UNSEEN}: the facts are of another form: {error}"
     return values
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness import allowed, cli, fuzz, reproduction, shapes
 from harness.allowed import Allowed
 from harness.fuzz import Comparison, Found, Runtimes, Search
-from harness.language import Container
+from harness.language import Container, Differing, Known
 from harness.outcomes import Difference, Group, Outcome
 from harness.runtime.config import Config
 from harness.shapes import default
@@ -75,7 +75,7 @@ def found_by(compare: fuzz.Compare, examples: int = EXAMPLES) -> Found:
 
 def comparing(**runtimes: Runtime) -> fuzz.Compare:
     def compare(config: Config) -> Comparison:
-        return fuzz.comparison(config, {name: runtime(config) for name, runtime in runtimes.items()})
+        return fuzz.comparison(config, {name: runtime(config) for name, runtime in runtimes.items()}, {})
 
     return compare
 
@@ -97,6 +97,20 @@ def test_each_difference_is_shrunk_by_itself() -> None:
     simplest["process"]["user"]["umask"] = 0o100
     assert result.smallest[mask] == simplest
     assert 0 < result.times[name] < result.times[mask] <= EXAMPLES
+
+
+@pytest.mark.parametrize("order", [("faithful", "forgetful"), ("forgetful", "faithful")])
+def test_what_is_known_of_either_is_counted_and_does_not_hide_the_rest(order: tuple[str, str]) -> None:
+    known = {"forgetful": Known(differs={"host*": Differing(reason="it has room for four letters")})}
+    runtimes = {"faithful": faithful, "forgetful": forgetful}
+
+    def compare(config: Config) -> Comparison:
+        return fuzz.comparison(config, {name: runtimes[name](config) for name in order}, known)
+
+    result = found_by(compare)
+    assert [group.path for group in result.smallest] == ["process.user.umask"]
+    (times,) = result.known.values()
+    assert f"  {times} times known of forgetful: it has room for four letters" in fuzz.summary([], result)
 
 
 def test_each_difference_is_announced_once_and_at_once() -> None:

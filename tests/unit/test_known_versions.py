@@ -15,6 +15,9 @@ fails:
   uts-between: {reason: came and went, versions: ">=1.1, <1.3"}
 skips:
   uts-since: {reason: given up in 1.2, versions: ">=1.2"}
+differs:
+  domainname: {reason: mended in 1.2, versions: "<1.2"}
+  "mounts.*": {reason: never mended}
 """
 
 
@@ -61,6 +64,9 @@ def test_an_entry_for_other_versions_is_as_if_it_were_not_there(
     file.write_text(ENTRIES.lstrip())
     known = load_known(file).of(version)
     assert (list(known.fails), list(known.skips)) == (fails, skips)
+    assert bool(known.difference("domainname")) == (version in ("1.0", "1.1.5"))
+    assert known.difference("mounts.*.ro")
+    assert not known.difference("hostname")
 
 
 @pytest.mark.parametrize(

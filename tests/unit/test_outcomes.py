@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness import outcomes
+from harness.agreement import UNSEEN
 from harness.outcomes import END, ENDED, NOTHING, UNSAID, Difference, Group, Outcome
 from harness.shapes import default
 
@@ -117,6 +118,14 @@ def test_what_is_always_there_does_not_hide_what_is_missing(there: list[str], ho
 def test_how_a_container_ends_is_compared_and_asked_for() -> None:
     came = {"one": ran(**{END: ENDED}), "two": ran(**{END: "status 1"})}
     assert outcomes.differences(came, {}) == {Group(END, "two"): Difference({"one": ENDED, "two": "status 1"}, ENDED)}
+
+
+def test_what_a_container_that_ended_amiss_has_not_shown_is_told_as_its_end_alone() -> None:
+    amiss = {END: "mounts: the probe reported nothing", "mounts": f"{UNSEEN}: the probe reported nothing"}
+    came = {"one": ran(mounts={}, **{END: ENDED}), "two": ran(**amiss)}
+    assert [group.path for group in outcomes.differences(came, {})] == [END]
+    came["two"] = ran(**amiss | {END: ENDED})
+    assert [group.path for group in outcomes.differences(came, {})] == ["mounts"]
 
 
 def test_what_some_refuse_is_a_difference_and_what_all_refuse_is_none() -> None:
