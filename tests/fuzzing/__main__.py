@@ -11,8 +11,10 @@ What has been found worth keeping stays in .fuzzing/ for the next time; what bre
 
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -41,7 +43,9 @@ def in_process(name: str, options: list[str]) -> int:
     (place / "corpus").mkdir(parents=True, exist_ok=True)
     before = set(breaking(place))
     print(f"fuzz-parsers: {name}", flush=True)
-    status = subprocess.run([sys.executable, "-m", "tests.fuzzing", "--one", name, *options], check=False).returncode
+    command = [sys.executable, "-m", "tests.fuzzing", "--one", name, *options]
+    with tempfile.TemporaryDirectory(prefix="isoproof-fuzzing-") as own:  # libFuzzer ends without a clean-up
+        status = subprocess.run(command, env=os.environ | {"TMPDIR": own}, check=False).returncode
     for path in sorted(set(breaking(place)) - before):
         print(f"again: {sys.executable} -m tests.fuzzing {name} {path}", flush=True)
     return int(status != 0)
@@ -60,7 +64,7 @@ def fuzz(name: str, options: list[str]) -> None:
     for number, seed in enumerate(parser.seeds()):
         (place / "corpus" / f"seed-{number}").write_bytes(seed)
     (place / "words").write_text(
-        "".join(f'"{escaped(word)}"\n' for word in sorted({*parser.words()}) if 0 < len(word) <= 60)
+        "".join(f'"{escaped(word)}"\n' for word in sorted({*parser.words()}) if 0 < len(word) <= LONGEST_WORD)
     )
     chosen = {option.partition("=")[0] for option in options}
     usual = [f"{option}={value}" for option, value in USUAL.items() if option not in chosen]
