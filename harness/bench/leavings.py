@@ -31,12 +31,22 @@ def ended_in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Have Ctrl-C and the like wait until the context is over; the processes that are started in it wait for ever."""
+    """Have Ctrl-C and the like wait until the context is over; the processes that are started in it wait for ever.
+
+    They inherit the mask. A signal that is blocked here is given to another thread, if there is one, and Python handles
+    it in this one nevertheless: so it is kept, too.
+    """
+    kept: list[int] = []
+    actions = [signal.signal(number, lambda number, _frame: kept.append(number)) for number in INTERRUPTIONS]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for interruption, action in zip(INTERRUPTIONS, actions, strict=True):
+            signal.signal(interruption, action)
+        for number in kept[:1]:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager

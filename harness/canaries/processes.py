@@ -180,8 +180,8 @@ class PidsNest(Canary):
         def fork(ready: int) -> None:
             (self.nest.bystanders / "cgroup.procs").write_text("0")
             if os.fork():
+                os.wait()  # before it says so and is ended: the other would keep the cgroup for a moment
                 os.write(ready, b".")
-                os.wait()
             os._exit(0)
 
         try:

@@ -271,6 +271,7 @@ def test_pids_nest_tells_whether_the_host_can_still_fork(tmp_path: Path, limit: 
         box.rmdir()
         assert facts_of(canary)["left"] == []
         canary.close()
+        assert not any((own / nest).exists() for own in bait.own_cgroups(set()).values())
 
     in_throwaway(story)
 
