@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -343,7 +344,7 @@ def test_the_seed_is_told_first_and_another_each_time(
 
 def test_what_was_found_is_told() -> None:
     group = Group("hostname", "other")
-    config = shapes.config([Container()], 0, 0) | {"hostname": "b"}
+    config = shapes.config([Container()], os.geteuid(), os.getegid()) | {"hostname": "b"}
     config["process"]["umask"] = 1
     answers: dict[str, dict[str, Any]] = {"one": {}, "other": {}}
     shown = reproduction.Shown(group, Difference({"one": "b", "other": "\x1b"}, "b"), config, (answers, answers))
