@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from harness import agreement, expression, outcomes
+from harness import agreement, expression, outcomes, shapes
 from harness.errors import BadInput
 from harness.language import Container
 from harness.outcomes import END, STARTS, Difference, Group
@@ -144,7 +144,7 @@ def _observe(entry: dict[str, Any]) -> dict[str, Any]:
 
 def beyond_default(config: Config) -> Config:
     """Return what a config has that an ordinary container of a scenario has not, as a merge patch."""
-    beyond: Config = patch(_ordinary(), config)
+    beyond = shapes.patch(_ordinary(), config)
     return beyond
 
 
@@ -259,18 +259,6 @@ def _spelled(place: Place) -> str:
         f".{key}" if isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key) else f"[{key!r}]"
         for key in place
     )
-
-
-def patch(source: Any, target: Any) -> Any:
-    """Return the merge patch (RFC 7386) that makes one value of another."""
-    if not isinstance(source, dict) or not isinstance(target, dict):
-        return copy.deepcopy(target)
-    removed = {key: None for key in source if key not in target}
-    return removed | {
-        key: patch(source[key], value) if key in source else copy.deepcopy(value)
-        for key, value in target.items()
-        if key not in source or source[key] != value
-    }
 
 
 class _Dumper(yaml.SafeDumper):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
 
 from harness import shapes, strategies
 from harness.language import Container
@@ -67,7 +68,7 @@ def test_what_it_shrinks_to_is_little_more() -> None:
     found = find(
         configs(),
         lambda config: config["process"]["user"]["uid"] > 0,
-        settings=settings(database=None, max_examples=50),
+        settings=settings(database=None, max_examples=1000),
     )
     assert shapes.patch(usual(), found) == {"process": {"user": {"uid": 1}}}
 
@@ -116,7 +117,15 @@ def test_rare_parts_are_parts() -> None:
     assert set(RARE) <= set(parts())
 
 
-@given(any_configs(), any_configs())
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=15,
+)
+OBJECTS = st.dictionaries(st.text(), VALUES)
+
+
+@given(any_configs() | OBJECTS, any_configs() | OBJECTS)
 def test_a_patch_makes_one_config_of_another(original: Config, changed: Config) -> None:
     assert shapes.merged(original, shapes.patch(original, changed)) == changed
     assert shapes.patch(original, original) == {}
