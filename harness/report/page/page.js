@@ -136,6 +136,13 @@ function offerMatrix(table, form) {
     choose();
     filter();
   });
+  const chooser = form.querySelector("#chooser");
+  document.addEventListener("click", ({ target }) => (chooser.open &&= chooser.contains(target)));
+  chooser.addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape") return;
+    chooser.open = false;
+    chooser.querySelector("summary").focus();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () =>
     queueMicrotask(() => {
