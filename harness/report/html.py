@@ -131,6 +131,7 @@ def _page(matrix: Matrix, results: Results | None = None, changes: Changes | Non
         totals=sum((side.outcomes for side in sides), Counter[str]()),
         findings=matrix.findings(),
         changes=changes,
+        whole=results is not None,
         evidence=_evidence.encoded(matrix, results),
     )
 
