@@ -11,11 +11,11 @@ import msgspec
 from msgspec.structs import replace
 
 from harness.matrix import Cell, Matrix
+from harness.report._page import harmless
 from harness.report.terminal import again
-from harness.results import About, Result, Results, printable
+from harness.results import About, Result, Results
 
 WORDS = {"pass": "pass", "fail": "fail", "xfail": "known", "error": "error", "skip": "skip"}  # of verdicts, in a page
-LONGEST_TEXT = 2000  # of one text in a page; the result list has up to eight times as much
 RUNTIME = "{runtime}"  # stands for a runtime's name in the command that repeats a check
 
 Parts = tuple[tuple[int, int], ...]  # what was looked at, and what it was
@@ -49,9 +49,10 @@ class Tried(msgspec.Struct, omit_defaults=True):
 
 
 class Subject(msgspec.Struct, omit_defaults=True):
-    """What a check is about; each knob with what it does."""
+    """What a check and its area are about; each knob with what it does."""
 
     why: int = 0
+    area: int = 0
     expect: list[int] = []
     sabotages: Parts = ()
     see: list[int] = []
@@ -104,7 +105,7 @@ def encoded(matrix: Matrix, results: Results | None) -> str:
         found = {(result.label, result.runtime): result for result in results.results if result.outcome}
         facts = results.environment
         for area in results.catalogue.values():
-            subjects |= {name: _subject(about, texts) for name, about in area.checks.items()}
+            subjects |= {name: _subject(about, area.why, texts) for name, about in area.checks.items()}
     numbers = {name: number for number, name in enumerate(subjects)}
     lines = []
     for _, label, row in matrix.rows():
@@ -116,20 +117,14 @@ def encoded(matrix: Matrix, results: Results | None) -> str:
     return msgspec.json.encode(evidence).decode().replace("<", "\\u003c")
 
 
-def harmless(text: str) -> str:
-    """The text without what acts on a terminal or turns the direction of writing, and not longer than a page bears."""
-    cut = text[:LONGEST_TEXT]
-    safe = cut if cut.isprintable() else printable(cut)
-    return safe if len(text) <= LONGEST_TEXT else f"{safe}… ({len(text) - LONGEST_TEXT} more characters)"
-
-
 def _column(entry: tuple[int, Cell, Result | None]) -> int:
     return entry[0]
 
 
-def _subject(about: About, texts: Texts) -> Subject:
+def _subject(about: About, area: str, texts: Texts) -> Subject:
     return Subject(
         texts.number(about.why),
+        texts.number(area),
         texts.numbers(about.expect),
         texts.parts(about.sabotages.items()),
         texts.numbers(about.see),

@@ -7,24 +7,19 @@ markup: the template escapes it, the script sets it as text, and the page's poli
 The templates, the style and the script are in `page/`; a section is a template that `isolation.html` includes.
 """
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from harness import environment
 from harness import matrix as matrices
 from harness.matrix import Column, Difference, Matrix, Run
-from harness.report import _evidence
+from harness.report import _evidence, _page
 from harness.report._evidence import WORDS
-from harness.results import Results, one_line
+from harness.results import Results
 from harness.severities import SEVERITIES
 
 FILE = "isolation.html"
 MATRIX = "matrix.html"
-PAGE = Path(__file__).parent / "page"
 MEANINGS = {
     "pass": "the container shows what is claimed",
     "fail": "it does not, which was not known of this runtime",
@@ -89,7 +84,6 @@ class Band(NamedTuple):
 
     name: str
     title: str
-    why: str
     counts: list[Count]
     lines: list[Line]
 
@@ -102,25 +96,25 @@ class Changes(NamedTuple):
 
 
 def render(results: Results) -> str:
-    return _page(matrices.of(results), results)
+    return _told(matrices.of(results), results)
 
 
 def render_since(results: Results, earlier: Matrix, differences: list[Difference]) -> str:
     """The same with what differs from an earlier run, from `differences`."""
     broken = sorted(differences, key=lambda each: not each.cells[1] or each.cells[1].verdict in ("pass", "skip"))
-    return _page(matrices.of(results), results, Changes(earlier.runs, broken))
+    return _told(matrices.of(results), results, Changes(earlier.runs, broken))
 
 
 def render_matrix(matrix: Matrix) -> str:
     """Several runs in one page. A matrix keeps no evidence, but for the reasons."""
-    return _page(matrix)
+    return _told(matrix)
 
 
-def _page(matrix: Matrix, results: Results | None = None, changes: Changes | None = None) -> str:
+def _told(matrix: Matrix, results: Results | None = None, changes: Changes | None = None) -> str:
     sides = [_side(matrix, results, column) for column in matrix.runtimes]
     bands = [_band(matrix, results, area) for area in matrix.areas]
     wide = NAME_WIDTH + COLUMN_WIDTH * len(sides)
-    return _rendered(
+    return _page.rendered(
         "isolation.html",
         f":root {{ --columns: {len(sides)}; }}\n"
         f"@media screen and (max-width: {wide}px) {{ .wide {{ overflow: auto; max-height: 90vh; }} }}\n",
@@ -132,7 +126,10 @@ def _page(matrix: Matrix, results: Results | None = None, changes: Changes | Non
         findings=matrix.findings(),
         changes=changes,
         whole=results is not None,
-        evidence=_evidence.encoded(matrix, results),
+        evidence=_page.as_it_is(_evidence.encoded(matrix, results)),
+        severities=SEVERITIES,
+        meanings=MEANINGS,
+        words=WORDS,
     )
 
 
@@ -158,45 +155,9 @@ def _band(matrix: Matrix, results: Results | None, area: str) -> Band:
         previous = check
     told = results.catalogue.get(area) if results else None
     counts = [_count(matrix.made(column.name, area)) for column in matrix.runtimes]
-    return Band(area, told.title if told else "", told.why if told else "", counts, lines)
+    return Band(area, told.title if told else "", counts, lines)
 
 
 def _count(outcomes: Counter[str]) -> Count:
     worst = next((outcome for outcome in ("error", "fail", "xfail", "pass") if outcomes[outcome]), "skip")
     return Count(outcomes.total(), outcomes.total() - outcomes["pass"], WORDS[worst])
-
-
-def _rendered(template: str, more_style: str, **context: Any) -> str:
-    """A template of `page/` with the style and the script, which its policy allows by their hashes."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def harmless(value: Any) -> Any:
-        """Escape what acts on a terminal or turns the direction of writing, and bound the length."""
-        return _evidence.harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    pages = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=harmless,
-    )
-    pages.filters["word"] = WORDS.__getitem__
-    pages.filters["machine"] = lambda run: one_line(environment.one_line(run.environment))
-    pages.filters["time"] = lambda started: started.replace("T", " ").replace("+00:00", " UTC")
-    inline = {"style": (PAGE / "page.css").read_text() + more_style, "script": (PAGE / "page.js").read_text()}
-    return pages.get_template(template).render(
-        **{name: Markup(text) for name, text in inline.items()},
-        hashes={name: _hash(text) for name, text in inline.items()},
-        severities=SEVERITIES,
-        meanings=MEANINGS,
-        **{**context, "evidence": Markup(context["evidence"])},
-    )
-
-
-def _hash(text: str) -> str:
-    """The hash of an inline style or script, as a Content-Security-Policy names it."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -63,5 +63,5 @@ def results() -> Results:
         run.results.append(a_result("uts-names", outcome, **names, **told[outcome]))
         run.results.append(a_result("uts-names", shape="userns", **names))
     run.results[-26].proofs = [Proof("skip-ns=uts", "proven")]
-    run.catalogue["uts"] = Area("Names", "", {"uts-names": ABOUT})
+    run.catalogue["uts"] = Area("Names", "Names would be shared.", {"uts-names": ABOUT})
     return run

@@ -107,7 +107,7 @@ def test_a_check_is_found_and_opened_by_keyboard_alone(opened: Open, results: Re
     page.press(*ENTER)
     assert page.run("document.activeElement.getAttribute('aria-expanded')") == "true"
     told = text_of(page, "#uts-names + .detail")
-    assert "Why A host is no container" in told
+    assert "Why A host is no container Names would be shared." in told
     assert "Expected inside.a == host.a" in told
     assert "skip-ns=uts: Leave it out. skip-ns=uts: proven on runtime-0" in told
     assert "fail on runtime-1, runtime-6, runtime-11" in told

@@ -13,7 +13,7 @@ import pytest
 
 from harness import cli, matrix, report
 from harness.report import html
-from harness.report._evidence import LONGEST_TEXT
+from harness.report._page import LONGEST_TEXT
 from harness.results import LONGEST_TEXT as LONGEST_RESULT
 from harness.results import About, Area, Proof, Results, Runtime, to_json
 from tests.unit.test_results import ENVIRONMENT, HOSTILE, a_failure, a_result, some_results

@@ -11,7 +11,7 @@ document.addEventListener("DOMContentLoaded", () => {
 /** An element with properties and children; strings become text. */
 function make(name, properties, ...children) {
   const element = Object.assign(document.createElement(name), properties);
-  element.append(...children.flat(Infinity).filter((child) => child !== null));
+  element.append(...children.flat(Infinity).filter(Boolean));
   return element;
 }
 
@@ -203,7 +203,7 @@ function describe(evidence, line) {
   const untried = make("p", { className: "quiet" }, "None of it was tried in this run.");
   const proofs = tried.length ? lists(tried) : untried;
   const terms = [
-    ["Why", about.why && make("p", {}, text(about.why))],
+    ["Why", (about.why || about.area) && [about.why, about.area].map((each) => each && make("p", {}, text(each)))],
     ["Expected", about.expect?.length && lists(about.expect.map((each) => make("code", {}, text(each))))],
     ["Proven by breaking it", (purposes.length || tried.length) && [purposes, proofs]],
     ["Read more", about.see?.length && lists(about.see.map((each) => reference(text(each))))],
