@@ -88,6 +88,20 @@ def test_runtimes_are_chosen_and_verdicts_are_looked_for_in_those_alone(opened: 
     assert len(page.run(columns)) == 13
 
 
+@pytest.mark.parametrize("leave", ["document.getElementById('open').click()", "Escape"])
+def test_the_list_of_runtimes_closes_when_it_is_left(opened: Open, results: Results, leave: str) -> None:
+    page = opened(results)
+    click(page, "#chooser summary")
+    page.run("document.querySelector('#chooser input').focus()")
+    assert page.run("document.getElementById('chooser').open") is True
+    if leave == "Escape":
+        page.press("Escape", 27)
+        assert page.run("document.activeElement.tagName") == "SUMMARY"
+    else:
+        page.run(leave)
+    assert page.run("document.getElementById('chooser').open") is False
+
+
 def test_a_check_is_found_and_opened_by_keyboard_alone(opened: Open, results: Results) -> None:
     page = opened(results)
 
@@ -123,9 +137,20 @@ def test_a_check_is_found_and_opened_by_keyboard_alone(opened: Open, results: Re
 def test_a_link_to_a_check_opens_it(opened: Open, results: Results) -> None:
     page = opened(results)
     fill(page, "search", "no such check")
-    page.run("location.hash = 'uts-names%5Buserns%5D'; new Promise((done) => setTimeout(done, 50))")
+    page.run("location.hash = 'uts-names%5Buserns%5D'; 0")
+    page.settle()
     assert "pass on runtime-0" in text_of(page, "[id='uts-names[userns]'] + .detail")
     assert page.run("document.activeElement.closest('tr').id") == "uts-names[userns]"
+
+
+def test_a_link_to_a_check_that_has_no_container_of_its_own_opens_its_first(opened: Open) -> None:
+    page = opened(
+        some_results(a_result("uts-a", "xfail", shape="userns"), a_result("uts-b", "xfail", shape="uid-1000"))
+    )
+    click(page, "#findings summary")
+    click(page, "#findings a[href='#uts-b']")
+    page.settle()
+    assert page.run("document.activeElement.closest('tr').id") == "uts-b[uid-1000]"
 
 
 def test_without_the_script_the_answer_and_the_matrix_are_there(

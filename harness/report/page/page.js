@@ -108,7 +108,8 @@ function offerMatrix(table, form) {
   }
 
   function reveal() {
-    const line = lines.find((each) => each.row.id === decodeURIComponent(location.hash.slice(1)));
+    const name = decodeURIComponent(location.hash.slice(1));
+    const line = lines.find(({ row }) => row.id === name) ?? lines.find(({ row }) => row.id.startsWith(`${name}[`));
     if (!line) return;
     if (line.row.hidden) {
       form.reset();
