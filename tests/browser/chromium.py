@@ -90,12 +90,9 @@ class Chromium:
         return result
 
     def events(self, session: str, method: str) -> list[dict[str, Any]]:
-        """The parameters of the events that have come, of one kind or, with a name that ends in a dot, of a domain."""
+        """The parameters of the events of a kind that have come."""
         return [
-            event["params"]
-            for event in self._events
-            if event.get("sessionId") == session
-            and (event["method"] == method or (method.endswith(".") and event["method"].startswith(method)))
+            event["params"] for event in self._events if (event.get("sessionId"), event["method"]) == (session, method)
         ]
 
     def wait(self, session: str, method: str) -> dict[str, Any]:
@@ -171,9 +168,6 @@ class Page:
 
     def pdf(self) -> bytes:
         return base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"])
-
-    def screenshot(self) -> bytes:
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def requests(self) -> list[str]:
         """The addresses of all that was asked for, of the file itself, too."""
