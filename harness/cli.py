@@ -4,6 +4,7 @@
     isoproof spec BUNDLE                 write a config.json to begin with
     isoproof list [WHAT]                 checks, probes, shapes, runtimes or reports
     isoproof explain CHECK               what it is about, how it is checked and proven, what to read next
+    isoproof ladder [RUNG]               a container grown step by step: what each kernel feature isolates
     isoproof report [FILE...]            render results again, in another format, several as one matrix; compare two
     isoproof lint [PATH...]              look for mistakes in scenario files
     isoproof doctor [RUNTIME...]         what this machine can do, and what its runtimes can be asked for; --clean
@@ -90,6 +91,10 @@ def parser() -> Parser:
     listing.add_argument("--severity", choices=list(SEVERITIES), help="only checks of this severity")
     explain = verb("explain", explain_check, "tell what a check is about, for who is learning it")
     explain.add_argument("check", help="its name")
+    ladder = verb("ladder", climb_ladder, "grow containers step by step, and tell what each kernel feature isolates")
+    ladder.add_argument("rung", nargs="?", help="tell all of this one; what was found the last time is not made again")
+    ladder.add_argument("--verbose", action="store_true", help="tell all of every rung")
+    ladder.add_argument("--reports", type=Path, default=RESULTS.parent, metavar="DIR", help="where ladder.json is")
     report = verb("report", tell_results, "render results; exit status 1 if a check failed")
     report.add_argument("files", type=Path, nargs="*", metavar="FILE", help=f"default: {RESULTS}")
     report.add_argument("--format", default="terminal", metavar="NAME", help="see: isoproof list reports")
@@ -196,6 +201,12 @@ def explain_check(options: argparse.Namespace) -> int:
     for line in lesson.lines(*known[options.check], last_results(), shutil.get_terminal_size().columns):
         print(line)
     return 0
+
+
+def climb_ladder(options: argparse.Namespace) -> int:
+    from harness.ladder import command
+
+    return command.run(scenarios([SCENARIOS]), SCENARIOS, options.rung, options.verbose, options.reports)
 
 
 def last_results() -> "Results | None":
