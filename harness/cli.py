@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SCENARIOS = Path("scenarios")
 BESIDE = ("known", "shapes")  # folders of scenarios/ whose files are no scenarios
 RESULTS = Path("reports/isolation.json")
+BENCHMARK = Path("reports/benchmark.json")
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,7 +79,11 @@ def parser() -> Parser:
 
     run = verb("run", run_bundle, "run an OCI bundle to its end")
     run.add_argument("bundle", type=Path, help="a directory with a config.json; `-- COMMAND` replaces its command")
-    run.add_argument("--explain", action="store_true", help="print every step and its system calls, and run nothing")
+    run.add_argument(
+        "--explain",
+        action="store_true",
+        help="print every step with its time in the last benchmark and its system calls, and run nothing",
+    )
     run.add_argument("--deadline", type=seconds, metavar="SECONDS", help="kill the container after this time")
     run.add_argument("--strict", action="store_true", help="refuse a config with fields that would be ignored")
     spec = verb("spec", write_spec, "write a config.json to begin with")
@@ -134,8 +139,22 @@ def run_bundle(options: argparse.Namespace) -> int:
 
     inspect.check_machine()
     if options.explain:
-        return command.show_plan(options.bundle, options.command, options.strict)
+        return command.show_plan(options.bundle, options.command, options.strict, last_times())
     return command.run(options.bundle, options.command, options.deadline, options.strict)
+
+
+def last_times() -> dict[str, float]:
+    """How long each step of a start took in the last benchmark, if there was one here; said on stderr."""
+    from harness.bench.phases import step_times
+    from harness.bench.series import from_json
+
+    try:
+        found = from_json(BENCHMARK.read_bytes(), str(BENCHMARK))
+    except (OSError, BadInput):
+        print("isoproof: no times: make bench measures them", file=sys.stderr)
+        return {}
+    print(f"isoproof: times are medians of {BENCHMARK}, {found.started}, in the usual container", file=sys.stderr)
+    return step_times(found.sections)
 
 
 def write_spec(options: argparse.Namespace) -> int:

@@ -17,17 +17,18 @@ from msgspec.structs import replace
 from harness import environment, verdict
 from harness.errors import HarnessError
 from harness.ladder.added import added
-from harness.ladder.record import Climber, Example, Failures, Ladder, Outcome, Step
+from harness.ladder.record import Climber, Example, Failures, Ladder, Outcome, ToldRung
 from harness.ladder.rungs import RUNGS, Rung, taken_down
 from harness.language import Known
 from harness.launches import Case, Launches, Start, config, obstacle
+from harness.results import printable
 from harness.scenario import Check, Scenario
 
 RUNTIME = "builtin"  # the one from which things can be taken away
 
 Tell = Callable[[str], None]
 Group = list[Check]  # the checks of one container
-Found = tuple[Outcome, Failures]
+Found = tuple[Outcome, Failures, str]
 
 
 def groups(scenarios: Iterable[Scenario]) -> list[Group]:
@@ -49,13 +50,16 @@ def climb(scenarios: list[Scenario], known: Known, start: Start, tell: Tell = la
     begun, since = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     chosen = groups(scenarios)
     every = [check for group in chosen for check in group]
-    hindered = {check.name: why.reason for check in every if (why := obstacle(Case(check, RUNTIME), known))}
+    hindered = {check.name: reason for check in every if (reason := _hindrance(check, known))}
     possible = [[check for check in group if check.name not in hindered] for group in chosen]
     found: dict[str, list[Found]] = {}
-    with ThreadPoolExecutor(environment.facts()["cpus"]) as threads:
+    threads = ThreadPoolExecutor(environment.facts()["cpus"])
+    try:
         for done in as_completed([threads.submit(_climbed, group, start) for group in possible if group]):
             found |= done.result()
             tell(f"{len(found)} of {len(every) - len(hindered)} checks")
+    finally:
+        threads.shutdown(cancel_futures=True)
     taking_part = {check.name for check in every}
     ladder = Ladder(
         environment=environment.facts(),
@@ -90,6 +94,12 @@ def _around_the_same_bait(group: Group) -> Group:
     return [replace(check, canaries=bait) for check in group]
 
 
+def _hindrance(check: Check, known: Known) -> str:
+    """Return why a check is not made here, or why no rung could be said to make it hold; nothing if it is made."""
+    found = obstacle(Case(check, RUNTIME), known) or verdict.unprovable(check, environment.facts())
+    return found.reason if found else ""
+
+
 def _climbed(group: Group, start: Start) -> dict[str, list[Found]]:
     """Make the checks of one container at each rung."""
     rungs = [" + ".join(knobs) for knobs in taken_down(config(*group[0].base, group[0].container))]
@@ -101,20 +111,30 @@ def _climbed(group: Group, start: Start) -> dict[str, list[Found]]:
 
 
 def _judged(case: Case, launches: Launches) -> Found:
-    """Return what became of a check; without a verdict it neither holds nor fails."""
+    """Return what became of a check, and what shows that it fails, or why there is no verdict on it."""
     try:
         (answer,) = launches.answers(case)
-    except HarnessError:
-        return "error", []
+    except HarnessError as error:
+        return "error", [], printable(str(error))
+    if answer.get("unfit"):
+        return "error", [], printable(answer["unfit"])
     judged = verdict.judge(case.check, answer, environment.facts())
-    if answer.get("unfit") or judged.outcome in ("error", "skip"):
-        return "error", []
-    return ("pass" if judged.outcome == "pass" else "fail"), judged.failures
+    outcome: Outcome = "error" if judged.outcome == "skip" else judged.outcome  # what is skipped was not to be made
+    return outcome, judged.failures, printable(judged.reason)
 
 
 def _climber(check: Check, found: list[Found]) -> Climber:
-    outcomes = [outcome for outcome, _ in found]
-    return Climber(check.name, _area(check.path), check.path, check.line, check.claim, check.severity, outcomes)
+    reason = next((reason for outcome, _, reason in found if outcome == "error"), "")
+    return Climber(
+        name=check.name,
+        area=_area(check.path),
+        path=check.path,
+        line=check.line,
+        claim=check.claim,
+        severity=check.severity,
+        outcomes=[outcome for outcome, *_ in found],
+        reason=reason,
+    )
 
 
 def _area(path: str) -> str:
@@ -124,20 +144,20 @@ def _area(path: str) -> str:
 def _worst(still_open: Iterable[Climber], rung: int, found: dict[str, list[Found]]) -> Example | None:
     """Return the worst check that a verdict has shown to fail; one without a verdict shows nothing."""
     for check in still_open:
-        outcome, failures = found[check.name][rung]
+        outcome, failures, _ = found[check.name][rung]
         if outcome == "fail":
             return Example(check.name, failures)
     return None
 
 
-def _steps(scenarios: Iterable[Scenario]) -> list[Step]:
+def _steps(scenarios: Iterable[Scenario]) -> list[ToldRung]:
     """Return what is to be told of each rung, still without examples."""
     about = {_area(scenario.path): scenario for scenario in scenarios}
     told = []
     for rung, (flags, steps) in zip(RUNGS, added(), strict=True):
         area = about.get(rung.name)
         told.append(
-            Step(
+            ToldRung(
                 name=rung.name,
                 feature=rung.feature,
                 page=rung.page,

@@ -31,7 +31,7 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failures: Failures
 
 
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ToldRung(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One rung: the feature that was added, what takes it away again, and what of a plan it is.
 
     `flags` are those of clone3(2), `steps` are new or make other calls than below. `example` is the worst that is still
@@ -50,7 +50,10 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Climber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One check, and what became of it at each rung, from the bottom up."""
+    """One check, and what became of it at each rung, from the bottom up.
+
+    `reason` is why it was left without a verdict, at the lowest rung at which it was.
+    """
 
     name: str
     area: str
@@ -59,6 +62,7 @@ class Climber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     claim: str
     severity: str
     outcomes: list[Outcome]
+    reason: str = ""
 
     @property
     def turns(self) -> int | None:
@@ -79,7 +83,7 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     started: str
     seconds: float
     containers: int
-    rungs: list[Step]
+    rungs: list[ToldRung]
     checks: list[Climber]
     left_out: list[str]
     skipped: dict[str, str]
@@ -133,7 +137,15 @@ def from_json(text: str | bytes, path: str = "ladder") -> Ladder:
     require_environment(ladder.environment, path)
     for check in ladder.checks:
         if len(check.outcomes) != len(ladder.rungs) or check.severity not in SEVERITIES:
-            raise BadInput(f"{path}: not a ladder of isoproof: {check.name} was not made at each of its rungs")
+            raise BadInput(
+                f"{path}: not a ladder of isoproof: {one_line(check.name)} was not made at each of its rungs"
+            )
+    names = {check.name for check in ladder.checks}
+    for step in ladder.rungs:
+        if step.example and step.example.check not in names:
+            raise BadInput(
+                f"{path}: not a ladder of isoproof: it tells of {one_line(step.example.check)}, which was not made"
+            )
     return ladder
 
 

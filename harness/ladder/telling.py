@@ -12,6 +12,7 @@ from harness.results import printable
 BAR = 20  # signs, of which each stands for a part of all checks
 LABEL = 12
 NARROWEST = 40
+MOST_NAMED = 5  # of those without a verdict
 MOST_CALLS = 8  # of a step; one that does the same for every signal or capability has more
 
 
@@ -24,7 +25,7 @@ def lines(ladder: Ladder, width: int) -> Iterator[str]:
     )
     for at, step in enumerate(ladder.rungs):
         yield ""
-        yield f"{at:2} {step.name:<18}[{_bar(ladder, at)}] {_counted(ladder, at)}"
+        yield printable(f"{at:2} {step.name:<18}[{_bar(ladder, at)}] {_counted(ladder, at)}")
         yield from _indented(f"{step.feature}, {step.page}. {step.title}.", width)
         if step.example:
             check = _named(ladder, step.example.check)
@@ -37,7 +38,7 @@ def rung(ladder: Ladder, name: str, width: int) -> Iterator[str]:
     """One rung: what it is for, what it adds to a plan, which checks it turns green, and what is still open."""
     at = ladder.find(name)
     step = ladder.rungs[at]
-    yield f"{at} {step.name}: {step.feature}, {step.page}"
+    yield printable(f"{at} {step.name}: {step.feature}, {step.page}")
     yield f"[{_bar(ladder, at)}] {_counted(ladder, at)}"
     yield ""
     yield from _labelled("why", f"{step.title}. {step.why}", width)
@@ -53,18 +54,16 @@ def rung(ladder: Ladder, name: str, width: int) -> Iterator[str]:
 
 def notes(ladder: Ladder, width: int) -> Iterator[str]:
     """What the figures mean, what was left out and why, and which rungs have no effect here."""
+    unseen = [check for check in ladder.checks if check.reason]
+    at_the_top = ladder.open(len(ladder.rungs) - 1)
     texts = [
         "+n: so many checks hold from this step on, and up to the top. `isoproof ladder NAME` tells more of one.",
-        f"{len(ladder.left_out)} checks are left out, which need containers of their own; pytest scenarios/ makes them.",
+        f"{len(ladder.left_out)} checks need containers of their own and are left out; pytest scenarios/ makes them.",
         *(f"skip: {name}: {reason}" for name, reason in ladder.skipped.items()),
-        *(
-            f"{name} turns nothing green: either it, or what takes it away, has no effect here."
-            for name in ladder.idle()
-        ),
-        *(
-            f"{check.name} does not hold at the top: pytest {check.path} -k {check.name}"
-            for check in ladder.open(len(ladder.rungs) - 1)
-        ),
+        *(f"{name} turns nothing green: it, or what takes it away, has no effect here." for name in ladder.idle()),
+        *(f"without a verdict: {check.name}: {check.reason}" for check in unseen[:MOST_NAMED]),
+        *([f"… and {len(unseen) - MOST_NAMED} more without a verdict"] if len(unseen) > MOST_NAMED else []),
+        *([f"not even at the top: {', '.join(check.name for check in at_the_top)}"] if at_the_top else []),
         f"{ladder.started}, {ladder.seconds:.0f} s, on {environment.one_line(ladder.environment)}",
     ]
     for text in texts:
