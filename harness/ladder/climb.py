@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 from msgspec.structs import replace
 
@@ -53,12 +54,13 @@ def climb(scenarios: list[Scenario], known: Known, start: Start, tell: Tell = la
     hindered = {check.name: reason for check in every if (reason := _hindrance(check, known))}
     possible = [[check for check in group if check.name not in hindered] for group in chosen]
     found: dict[str, list[Found]] = {}
-    threads = ThreadPoolExecutor(environment.facts()["cpus"])
+    threads, stop = ThreadPoolExecutor(environment.facts()["cpus"]), Event()
     try:
-        for done in as_completed([threads.submit(_climbed, group, start) for group in possible if group]):
+        for done in as_completed([threads.submit(_climbed, group, start, stop) for group in possible if group]):
             found |= done.result()
             tell(f"{len(found)} of {len(every) - len(hindered)} checks")
     finally:
+        stop.set()
         threads.shutdown(cancel_futures=True)
     taking_part = {check.name for check in every}
     ladder = Ladder(
@@ -100,14 +102,19 @@ def _hindrance(check: Check, known: Known) -> str:
     return found.reason if found else ""
 
 
-def _climbed(group: Group, start: Start) -> dict[str, list[Found]]:
-    """Make the checks of one container at each rung."""
+def _climbed(group: Group, start: Start, stop: Event) -> dict[str, list[Found]]:
+    """Make the checks of one container at each rung, unless somebody has interrupted it meanwhile."""
     rungs = [" + ".join(knobs) for knobs in taken_down(config(*group[0].base, group[0].container))]
     launches = Launches(start, [Case(check, RUNTIME, knobs) for knobs in rungs for check in group])
+    found: dict[str, list[Found]] = {check.name: [] for check in group}
     try:
-        return {check.name: [_judged(Case(check, RUNTIME, knobs), launches) for knobs in rungs] for check in group}
+        for knobs in rungs:
+            for check in group:
+                if not stop.is_set():
+                    found[check.name].append(_judged(Case(check, RUNTIME, knobs), launches))
     finally:
         launches.close()
+    return found
 
 
 def _judged(case: Case, launches: Launches) -> Found:

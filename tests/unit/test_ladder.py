@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,34 @@ def test_what_cannot_be_proven_here_is_left_out(climbed: Callable[[], Ladder], s
     ladder = climbed()
     assert ladder.skipped == {"uts-one": "not on this kernel"}
     assert "uts-one" not in [check.name for check in ladder.checks]
+
+
+def test_an_interrupted_climb_makes_no_launch_more(
+    scenarios: list[Scenario], requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    monkeypatch.setattr("harness.ladder.climb.Event", lambda: stop)
+    monkeypatch.setattr("harness.ladder.climb.obstacle", lambda case, known: None)
+    monkeypatch.setitem(environment.facts(), "cpus", 2)
+
+    class Waiting(Sandbox):
+        """One that goes on with the second container when somebody has interrupted the climb."""
+
+        def run(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+            if "resources" in request["config"]["linux"]:
+                assert stop.wait(20)
+            return super().run(request, deadline)
+
+    @contextlib.contextmanager
+    def start() -> Iterator[Sandbox]:
+        yield Waiting(requests)
+
+    def interrupt(_text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        climb(scenarios, Known(), start, interrupt)
+    assert len([request for request in requests if "resources" in request["config"]["linux"]]) == 1
 
 
 def test_a_check_counts_from_where_it_holds_up_to_the_top() -> None:
