@@ -107,7 +107,7 @@ def parser() -> Parser:
     way.add_argument(
         "--matrix",
         action="store_true",
-        help="put the results of all files together, by check and runtime, and write matrix.md and matrix.json, too; "
+        help="put the results of all files together, by check and runtime, and write matrix.html, .md and .json, too; "
         "exit status 1 if a check is an error",
     )
     way.add_argument(
@@ -116,6 +116,7 @@ def parser() -> Parser:
         metavar=("A", "B"),
         help="print a line for each check whose verdict differs in two files, or on two runtimes; exit status 1 if any",
     )
+    way.add_argument("--since", type=Path, metavar="FILE", help="tell what has changed since that run, too (html)")
     report.add_argument("--reports", type=Path, default=RESULTS.parent, metavar="DIR", help="where --matrix writes")
     lint = verb("lint", lint_scenarios, "look for mistakes in scenario files")
     lint.add_argument("paths", type=Path, nargs="*", default=[SCENARIOS], help="files or folders (default: scenarios)")
@@ -250,7 +251,7 @@ def tell_results(options: argparse.Namespace) -> int:
         return reporting.tell_matrix(files, options.format, options.reports)
     if len(files) > 1:
         raise BadInput("report takes one file, or with --matrix several")
-    return reporting.render(files[0], options.format)
+    return reporting.render(files[0], options.format, options.since)
 
 
 def lint_scenarios(options: argparse.Namespace) -> int:

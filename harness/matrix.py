@@ -6,7 +6,7 @@ different runtimes, each of them stored where and when it was made.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +89,17 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         outcomes = self.outcomes(runtime, area)
         del outcomes["skip"]
         return outcomes
+
+    def findings(self) -> dict[tuple[str, str, str], list[str]]:
+        """On which runtimes what does not hold, by check, verdict and reason; a check is told once for its shapes."""
+        broken: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        for _, check, row in self.rows():
+            for runtime in self.runtimes:
+                cell = row.cells.get(runtime.name)
+                if cell and cell.verdict not in ("pass", "skip"):
+                    reason = cell.reason or f"it does not hold: {row.claim}"
+                    broken[check.partition("[")[0], cell.verdict, reason].append(runtime.name)
+        return {finding: list(dict.fromkeys(runtimes)) for finding, runtimes in broken.items()}
 
 
 class Difference(NamedTuple):

@@ -17,6 +17,7 @@ public names of pytest are used.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -29,13 +30,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import BadInput
-from harness.items import ALL, BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, clock, runtimes
+from harness.items import ALL, BEGUN, CLOCK, CheckItem, KnobItem, ScenarioFile, clock, runtimes, scenario
 from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
     from harness.image import Image
     from harness.launches import Launches, Start
-    from harness.results import Results
+    from harness.results import Area, Result, Results
     from harness.timing import Timing
 
 IMAGE = pytest.StashKey["Image"]()
@@ -196,14 +197,16 @@ class Recorder:
         from harness.results import Results, Runtime, merge, reach_from_text, result_from_text
 
         with clock(self.config).session("report"):
+            results = merge([result_from_text(entry) for entry in self.entries])
             self.results = Results(
                 environment=environment.facts(),
                 runtimes=[Runtime(*_version(name)) for name in runtimes(self.config)],
-                results=merge([result_from_text(entry) for entry in self.entries]),
+                results=results,
                 started=self.started,
                 milliseconds=round((time.monotonic() - self.config.stash[BEGUN]) * 1000, 3),
                 timing=self.timing(),
                 reaches=sorted(map(reach_from_text, self.reaches), key=lambda reach: reach.sabotage),
+                catalogue=self.catalogue(results),
             )
             directory = self.config.getoption("reports") or self.config.rootpath / "reports"
             try:
@@ -229,6 +232,18 @@ class Recorder:
         kind = precision.machine(environment.facts())
         precision.write(path, precision.renewed(precision.read(path), kind, self.results.reaches, scenarios))
         return path
+
+    def catalogue(self, results: list[Result]) -> dict[str, Area]:
+        """What the checks are about. With workers their files are read again here; who has broken one meanwhile
+        loses what it says, and no result.
+        """
+        from harness import catalogue
+
+        scenarios = []
+        for path in dict.fromkeys(result.path for result in results):
+            with contextlib.suppress(BadInput):
+                scenarios.append(scenario(self.config, Path(path).absolute()))
+        return catalogue.of(scenarios, {result.check for result in results})
 
     def timing(self) -> Timing:
         """What the workers have counted; without any, what this process has."""

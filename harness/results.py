@@ -120,11 +120,33 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: str = ""
 
 
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a check is about, on whatever runtime: why it is made, what is expected, which knobs prove it.
+
+    `sabotages` says what each of its knobs does, `see` names the sources, `also` other suites that make this check.
+    """
+
+    why: str
+    expect: list[str]
+    sabotages: dict[str, str]
+    see: list[str]
+    also: list[str]
+
+
+class Area(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the checks of one scenario file have in common, and what each of them is about."""
+
+    title: str
+    why: str
+    checks: dict[str, About]
+
+
 class Results(msgspec.Struct, forbid_unknown_fields=True):
     """All that one run found out.
 
-    `started` is UTC in ISO 8601, `milliseconds` the wall time; `timing` says where it went, and is not in older files.
-    `reaches` has a row for each knob, where they were tried under other checks than their own.
+    `started` is UTC in ISO 8601, `milliseconds` the wall time; `timing` says where it went. `reaches` has a row for
+    each knob, where they were tried under other checks than their own. `catalogue` says by area what the checks are
+    about. Older files have no `timing` and no `catalogue`.
     """
 
     environment: dict[str, Any]
@@ -135,6 +157,7 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
     format: int = FORMAT
     timing: Timing | None = None
     reaches: list[Reach] = []
+    catalogue: dict[str, Area] = {}
 
     def areas(self) -> dict[str, dict[str, dict[str, Result]]]:
         """The results as a matrix: area -> check in a shape -> runtime, in the order in which they were found."""

@@ -2,7 +2,8 @@
 
 A module here has `render(results) -> str` and `FILE`, the name under which a run leaves it in reports/ (""
 if it does not). Some can tell a matrix of several runs as well: they have `render_matrix(matrix) -> str` and `MATRIX`,
-the name of that file.
+the name of that file. Some can tell what has changed since an earlier run: they have
+`render_since(results, earlier, differences) -> str`.
 """
 
 from importlib import import_module
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from harness.errors import BadInput
-from harness.matrix import Matrix
+from harness.matrix import Difference, Matrix
 from harness.results import Results
 
 
@@ -24,6 +25,10 @@ class MatrixReport(Report, Protocol):
     MATRIX: str
 
     def render_matrix(self, matrix: Matrix) -> str: ...
+
+
+class SinceReport(Report, Protocol):
+    def render_since(self, results: Results, earlier: Matrix, differences: list[Difference]) -> str: ...
 
 
 def names() -> list[str]:
@@ -44,6 +49,15 @@ def load_for_matrix(name: str) -> MatrixReport:
     if not hasattr(module, "MATRIX"):
         raise BadInput(f"the report format {name} has no matrix; {', '.join(matrix_names())} have one")
     return cast(MatrixReport, module)
+
+
+def load_for_since(name: str) -> SinceReport:
+    """The module of a format that can tell what has changed; BadInput if there is none of that name."""
+    module = load(name)
+    if not hasattr(module, "render_since"):
+        able = [each for each in names() if hasattr(load(each), "render_since")]
+        raise BadInput(f"the report format {name} tells no changes; {', '.join(able)} does")
+    return cast(SinceReport, module)
 
 
 def matrix_names() -> list[str]:

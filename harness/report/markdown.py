@@ -114,16 +114,9 @@ def _verdict(cell: Cell | None) -> str:
 
 def _told_reasons(matrix: Matrix) -> list[str]:
     """What does not hold where and why, and of each runtime what it was not asked for; a check once for its shapes."""
-    broken: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for _, check, row in matrix.rows():
-        for runtime in matrix.runtimes:
-            cell = row.cells.get(runtime.name)
-            if cell and cell.verdict not in ("pass", "skip"):
-                reason = cell.reason or f"it does not hold: {row.claim}"
-                broken[check.partition("[")[0], cell.verdict, reason].append(runtime.name)
     rows = [
-        [check, ", ".join(dict.fromkeys(runtimes)), verdict, reason]
-        for (check, verdict, reason), runtimes in broken.items()
+        [check, ", ".join(runtimes), verdict, reason]
+        for (check, verdict, reason), runtimes in matrix.findings().items()
     ]
     text = ["## What does not hold", "", *_table(["check", "runtimes", "", "reason"], rows)] if rows else []
     for column in matrix.runtimes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import backends
+from harness import backends, sabotage
 from harness.timing import Timing
 from tests.plugin.project import GOOD, Project, check
 
@@ -123,6 +123,20 @@ def test_reports_go_where_they_are_wanted(project: Project) -> None:
     project.run("--reports", "elsewhere/results")
     assert (project.path / "elsewhere" / "results" / "isolation.json").exists()
     assert not (project.path / "reports").exists()
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_results_say_what_their_checks_are_about(project: Project, workers: list[str]) -> None:
+    about = {"why": "It tells whose it is", "see": "[uname(2)]", "also": "[runc]"}
+    project.write("scenarios/uts.yaml", GOOD + check("uts-two", **about) + check("uts-left-out"))
+    project.write("scenarios/pid.yaml", GOOD.replace("uts-name", "pid-name"))
+    assert project.pytester.runpytest_subprocess(*workers, "-k", "uts-name or uts-two").ret == 0
+    [(area, told)] = project.results().catalogue.items()
+    assert (area, told.title, list(told.checks)) == ("uts", "A container has names of its own", ["uts-name", "uts-two"])
+    two = told.checks["uts-two"]
+    assert (two.why, two.see, two.also) == ("It tells whose it is", ["uname(2)"], ["runc"])
+    assert two.expect == ["inside.identity.hostname == config.hostname"]
+    assert two.sabotages == {"no-sethostname": sabotage.purpose("no-sethostname")}
 
 
 def test_reports_that_cannot_be_written_are_no_success(project: Project) -> None:

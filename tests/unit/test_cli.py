@@ -54,7 +54,7 @@ def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "probes"]) == 0
     assert "identity " in capsys.readouterr().out
     assert cli.main(["list", "reports"]) == 0
-    assert capsys.readouterr().out.startswith("json ")
+    assert capsys.readouterr().out.startswith("html ")
 
 
 def test_checks_are_listed_by_area_and_severity(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

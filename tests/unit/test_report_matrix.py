@@ -167,11 +167,11 @@ def test_the_matrix_is_written_and_told(store: Store, capsys: pytest.CaptureFixt
     store("b.json", run(result(runtime=SHIPPED), result("uts-b", SHIPPED)))
     assert report("--matrix", "a.json", "b.json", "--reports", "out") == 0  # that a check fails is an answer
     told = capsys.readouterr()
-    assert told.err == "reports: out/matrix.json, out/matrix.md\n"
+    assert told.err == "reports: out/matrix.html, out/matrix.json, out/matrix.md\n"
     assert f"{SHIPPED}: 1.1.5" in told.out
     stored = matrix.read(Path("out/matrix.json"))
     assert [column.name for column in stored.runtimes] == ["runc", SHIPPED]
-    assert sorted(path.name for path in Path("out").iterdir()) == ["matrix.json", "matrix.md"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["matrix.html", "matrix.json", "matrix.md"]
     assert report("--matrix", "out/matrix.json", "--format", "markdown", "--reports", "again") == 0
     assert capsys.readouterr().out == Path("out/matrix.md").read_text() == Path("again/matrix.md").read_text()
 

@@ -1,0 +1,201 @@
+"""One page to open in a browser: which runtime isolates what, every check with its evidence, what has changed.
+
+The page is one file that asks the network for nothing. Its answer and its matrix are there without a script; a script
+filters them, and shows of a check what stands behind its verdicts. What a container has said is text there and never
+markup: the template escapes it, the script sets it as text, and the page's policy runs no script but its own.
+
+The templates, the style and the script are in `page/`; a section is a template that `isolation.html` includes.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness import environment
+from harness import matrix as matrices
+from harness.matrix import Column, Difference, Matrix, Run
+from harness.report import _evidence
+from harness.report._evidence import WORDS
+from harness.results import Results, one_line
+from harness.severities import SEVERITIES
+
+FILE = "isolation.html"
+MATRIX = "matrix.html"
+PAGE = Path(__file__).parent / "page"
+MEANINGS = {
+    "pass": "the container shows what is claimed",
+    "fail": "it does not, which was not known of this runtime",
+    "known": "it does not, as is known of this runtime; the reason is told",
+    "error": "there is no observation that can be trusted, so nothing is said",
+    "skip": "not asked: the runtime has no terms for it, or this machine lacks what it needs",
+}
+NAME_WIDTH, COLUMN_WIDTH = 340, 30  # in CSS pixels; a matrix that fits into a window is not scrolled sideways
+
+
+class Side(NamedTuple):
+    """A runtime beside the others: how many of its checks had which verdict, and of the broken ones how they weigh."""
+
+    column: Column
+    name: str
+    options: str
+    outcomes: Counter[str]
+    broken: Counter[str]  # by severity; errors are none of them
+    standings: Counter[str]
+
+    @property
+    def made(self) -> int:
+        return self.outcomes.total() - self.outcomes["skip"]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all that was asked of it holds."""
+        return 0 < self.made == self.outcomes["pass"]
+
+    def bar(self) -> Iterator[tuple[str, float, float]]:
+        """The parts of a bar 100 wide, each with the word of its verdict, its beginning and its width."""
+        begin = 0.0
+        for outcome in ("pass", "xfail", "fail", "error", "skip"):
+            width = 100 * self.outcomes[outcome] / max(self.outcomes.total(), 1)
+            if width:
+                yield WORDS[outcome], round(begin, 2), round(width, 2)
+            begin += width
+
+
+class Line(NamedTuple):
+    """A row of the matrix; `repeats` says that it is the check of the row above, in another container."""
+
+    label: str
+    check: str
+    shape: str
+    repeats: bool
+    claim: str
+    severity: str
+    words: list[str]  # of the verdicts, one for each runtime, "" where it was not made
+
+
+class Count(NamedTuple):
+    """How the checks of an area went on a runtime."""
+
+    made: int
+    broken: int
+    word: str  # of the worst verdict
+
+
+class Band(NamedTuple):
+    """An area of the matrix with its rows."""
+
+    name: str
+    title: str
+    why: str
+    counts: list[Count]
+    lines: list[Line]
+
+
+class Changes(NamedTuple):
+    """What has changed since an earlier run, what broke first."""
+
+    runs: list[Run]
+    differences: list[Difference]
+
+
+def render(results: Results) -> str:
+    return _page(matrices.of(results), results)
+
+
+def render_since(results: Results, earlier: Matrix, differences: list[Difference]) -> str:
+    """The same with what differs from an earlier run, from `differences`."""
+    broken = sorted(differences, key=lambda each: not each.cells[1] or each.cells[1].verdict in ("pass", "skip"))
+    return _page(matrices.of(results), results, Changes(earlier.runs, broken))
+
+
+def render_matrix(matrix: Matrix) -> str:
+    """Several runs in one page. A matrix keeps no evidence, but for the reasons."""
+    return _page(matrix)
+
+
+def _page(matrix: Matrix, results: Results | None = None, changes: Changes | None = None) -> str:
+    sides = [_side(matrix, results, column) for column in matrix.runtimes]
+    bands = [_band(matrix, results, area) for area in matrix.areas]
+    wide = NAME_WIDTH + COLUMN_WIDTH * len(sides)
+    return _rendered(
+        "isolation.html",
+        f":root {{ --columns: {len(sides)}; }}\n"
+        f"@media screen and (max-width: {wide}px) {{ .wide {{ overflow: auto; max-height: 90vh; }} }}\n",
+        matrix=matrix,
+        sides=sides,
+        bands=bands,
+        lines=[line for band in bands for line in band.lines],
+        totals=sum((side.outcomes for side in sides), Counter[str]()),
+        findings=matrix.findings(),
+        changes=changes,
+        evidence=_evidence.encoded(matrix, results),
+    )
+
+
+def _side(matrix: Matrix, results: Results | None, column: Column) -> Side:
+    name, _, options = column.name.partition(":")
+    broken = Counter(
+        row.severity
+        for _, _, row in matrix.rows()
+        if (cell := row.cells.get(column.name)) and cell.verdict in ("fail", "xfail")
+    )
+    standings = results.standings(column.name) if results else Counter[str]()
+    return Side(column, name, options, matrix.outcomes(column.name), broken, standings)
+
+
+def _band(matrix: Matrix, results: Results | None, area: str) -> Band:
+    lines = []
+    previous = ""
+    for label, row in matrix.areas[area].items():
+        check, _, shape = label.removesuffix("]").partition("[")
+        cells = [row.cells.get(column.name) for column in matrix.runtimes]
+        words = [WORDS[cell.verdict] if cell else "" for cell in cells]
+        lines.append(Line(label, check, shape, check == previous, row.claim, row.severity, words))
+        previous = check
+    told = results.catalogue.get(area) if results else None
+    counts = [_count(matrix.made(column.name, area)) for column in matrix.runtimes]
+    return Band(area, told.title if told else "", told.why if told else "", counts, lines)
+
+
+def _count(outcomes: Counter[str]) -> Count:
+    worst = next((outcome for outcome in ("error", "fail", "xfail", "pass") if outcomes[outcome]), "skip")
+    return Count(outcomes.total(), outcomes.total() - outcomes["pass"], WORDS[worst])
+
+
+def _rendered(template: str, more_style: str, **context: Any) -> str:
+    """A template of `page/` with the style and the script, which its policy allows by their hashes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def harmless(value: Any) -> Any:
+        """Escape what acts on a terminal or turns the direction of writing, and bound the length."""
+        return _evidence.harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    pages = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=harmless,
+    )
+    pages.filters["word"] = WORDS.__getitem__
+    pages.filters["machine"] = lambda run: one_line(environment.one_line(run.environment))
+    pages.filters["time"] = lambda started: started.replace("T", " ").replace("+00:00", " UTC")
+    inline = {"style": (PAGE / "page.css").read_text() + more_style, "script": (PAGE / "page.js").read_text()}
+    return pages.get_template(template).render(
+        **{name: Markup(text) for name, text in inline.items()},
+        hashes={name: _hash(text) for name, text in inline.items()},
+        severities=SEVERITIES,
+        meanings=MEANINGS,
+        **{**context, "evidence": Markup(context["evidence"])},
+    )
+
+
+def _hash(text: str) -> str:
+    """The hash of an inline style or script, as a Content-Security-Policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
