@@ -252,7 +252,7 @@ def test_an_interrupted_climb_makes_no_launch_more(
 
     with pytest.raises(KeyboardInterrupt):
         climb(scenarios, Known(), start, interrupt)
-    assert len([request for request in requests if "resources" in request["config"]["linux"]]) == 1
+    assert len([request for request in requests if "resources" in request["config"]["linux"]]) <= 1
 
 
 def test_a_check_counts_from_where_it_holds_up_to_the_top() -> None:
