@@ -140,23 +140,13 @@ def run_bundle(options: argparse.Namespace) -> int:
 
     inspect.check_machine()
     if options.explain:
-        times, source = last_times()
+        from harness.bench.phases import last_times
+
+        times, source = last_times(BENCHMARK)
         status = command.show_plan(options.bundle, options.command, options.strict, times)
         print(f"# {source}")
         return status
     return command.run(options.bundle, options.command, options.deadline, options.strict)
-
-
-def last_times() -> tuple[dict[str, float], str]:
-    """How long each step of a start took in the last benchmark, if there was one here, and a sentence about it."""
-    from harness.bench.phases import step_times
-    from harness.bench.series import from_json
-
-    try:
-        found = from_json(BENCHMARK.read_bytes(), str(BENCHMARK))
-    except (OSError, BadInput):
-        return {}, "no times: make bench measures them"
-    return step_times(found.sections), f"times are medians of {BENCHMARK}, {found.started}, in the usual container"
 
 
 def write_spec(options: argparse.Namespace) -> int:

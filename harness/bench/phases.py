@@ -10,14 +10,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from harness import elf, latency
 from harness.bench import cells, leavings
 from harness.bench.contenders import Place, place
 from harness.bench.progress import Tell
-from harness.bench.series import Round, Section, Series, Settings
+from harness.bench.series import Round, Section, Series, Settings, from_json
 from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, start
 from harness.bench.turns import Turns
+from harness.errors import BadInput
 from harness.runtime import launch, stub
 from harness.runtime.config import read
 from harness.runtime.launch import Prepared
@@ -176,6 +178,15 @@ def step_times(sections: Mapping[str, Section]) -> dict[str, float]:
     found = medians(sections[NAME].series) if NAME in sections else {}
     renamed = {EXECUTE if label == LAST else label: median * 1000 for label, median in found.items()}
     return {label: median for label, median in renamed.items() if label not in (FIRST, WHOLE)}
+
+
+def last_times(path: Path) -> tuple[dict[str, float], str]:
+    """Return how long each step of a start took in a benchmark, if there was one here, and a sentence about it."""
+    try:
+        found = from_json(path.read_bytes(), str(path))
+    except (OSError, BadInput):
+        return {}, "No times are known: make bench measures them."
+    return step_times(found.sections), f"Times are medians of {path}, {found.started}, in the usual container."
 
 
 def medians(found: dict[str, Series]) -> dict[str, float]:

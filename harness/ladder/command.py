@@ -1,4 +1,4 @@
-"""`isoproof ladder [RUNG]`: climb, tell of it, and leave reports/ladder.json for who asks for more later."""
+"""`isoproof ladder [RUNG]`: climb, tell of it, and leave it in reports/, as ladder.json and as a page."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from harness import outer, rootfs
+from harness.bench.phases import last_times
 from harness.bench.progress import Progress
 from harness.bench.record import check_writable, write
 from harness.errors import BadInput
@@ -14,7 +15,11 @@ from harness.ladder.climb import RUNTIME, climb
 from harness.ladder.record import FILE, Ladder, read, to_json
 from harness.ladder.rungs import RUNGS
 from harness.launches import known
+from harness.report import _ladder
 from harness.scenario import Scenario
+
+PAGE = "ladder.html"
+BENCHMARK = "benchmark.json"  # whose times are told, where it is beside
 
 
 def run(scenarios: list[Scenario], folder: Path, name: str | None, verbose: bool, directory: Path) -> int:
@@ -48,4 +53,5 @@ def climbed(scenarios: list[Scenario], folder: Path, directory: Path) -> Ladder:
         ladder = climb(scenarios, known(folder / "known", RUNTIME), lambda: outer.Outer(kit, zygote), progress)
     progress.close()
     write(directory / FILE, to_json(ladder))
+    write(directory / PAGE, _ladder.render(ladder, *last_times(directory / BENCHMARK)))
     return ladder

@@ -120,7 +120,7 @@ def _page(matrix: Matrix, results: Results | None = None, changes: Changes | Non
     sides = [_side(matrix, results, column) for column in matrix.runtimes]
     bands = [_band(matrix, results, area) for area in matrix.areas]
     wide = NAME_WIDTH + COLUMN_WIDTH * len(sides)
-    return _rendered(
+    return rendered(
         "isolation.html",
         f":root {{ --columns: {len(sides)}; }}\n"
         f"@media screen and (max-width: {wide}px) {{ .wide {{ overflow: auto; max-height: 90vh; }} }}\n",
@@ -165,7 +165,7 @@ def _count(outcomes: Counter[str]) -> Count:
     return Count(outcomes.total(), outcomes.total() - outcomes["pass"], WORDS[worst])
 
 
-def _rendered(template: str, more_style: str, **context: Any) -> str:
+def rendered(template: str, more_style: str, **context: Any) -> str:
     """A template of `page/` with the style and the script, which its policy allows by their hashes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

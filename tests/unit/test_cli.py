@@ -150,7 +150,7 @@ def test_run_explain_tells_times_of_the_last_benchmark(project: Path, capsys: py
     assert cli.main(command) == 0
     told = capsys.readouterr().out
     assert " us)" not in told
-    assert told.endswith("\n# no times: make bench measures them\n")
+    assert told.endswith("\n# No times are known: make bench measures them.\n")
     (project / "reports").mkdir()
     phase = Section("Phases", "Which?", {"hostname": Series([Round(first=2500)])})
     found = Benchmark("2026-01-01", 1.0, {}, Settings(1, 0.0, 0), {}, {"phases": phase})
@@ -158,10 +158,10 @@ def test_run_explain_tells_times_of_the_last_benchmark(project: Path, capsys: py
     assert cli.main(command) == 0
     told = capsys.readouterr().out
     assert "hostname (2.5 us): a new UTS namespace begins with the host's hostname: uts_namespaces(7)" in told
-    assert "\n# times are medians of reports/benchmark.json, 2026-01-01" in told
+    assert "\n# Times are medians of reports/benchmark.json, 2026-01-01" in told
     (project / "reports" / "benchmark.json").write_text("{")
     assert cli.main(command) == 0
-    assert capsys.readouterr().out.endswith("\n# no times: make bench measures them\n")
+    assert capsys.readouterr().out.endswith("\n# No times are known: make bench measures them.\n")
 
 
 def test_explain_keeps_to_the_width_of_the_terminal(
