@@ -43,8 +43,8 @@ def climbed(scenarios: list[Scenario], folder: Path, directory: Path) -> Ladder:
     """Climb, and store what was found."""
     if os.geteuid() != 0:
         raise BadInput(
-            "isoproof ladder: the lowest rung has no namespaces, and an ordinary user's containers cannot be without a "
-            "user namespace; run it as root"
+            "climb the ladder: its lowest rung has no namespace, and an ordinary user's containers cannot be without one "
+            "of type user; run it as root"
         )
     check_writable(directory)
     progress = Progress(sys.stderr)

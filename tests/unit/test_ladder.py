@@ -381,4 +381,4 @@ def test_an_ordinary_user_is_told_why_not(
     (project / "scenarios/uts.yaml").write_text(SCENARIO)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.main(["ladder"]) == 2
-    assert "an ordinary user's containers cannot be without a user namespace" in capsys.readouterr().err
+    assert "an ordinary user's containers cannot be without one of type user" in capsys.readouterr().err
