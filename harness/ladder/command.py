@@ -43,15 +43,17 @@ def climbed(scenarios: list[Scenario], folder: Path, directory: Path) -> Ladder:
     """Climb, and store what was found."""
     if os.geteuid() != 0:
         raise BadInput(
-            "climb the ladder: its lowest rung has no namespace, and an ordinary user's containers cannot be without one "
-            "of type user; run it as root"
+            "climb the ladder: its lowest rung has no namespace, and an ordinary user's containers cannot be without "
+            "one of type user; run it as root"
         )
     check_writable(directory)
     progress = Progress(sys.stderr)
     kit = rootfs.build_kit()
     with outer.Zygote() as zygote:
-        ladder = climb(scenarios, known(folder / "known", RUNTIME), lambda: outer.Outer(kit, zygote), progress)
-    progress.close()
+        try:
+            ladder = climb(scenarios, known(folder / "known", RUNTIME), lambda: outer.Outer(kit, zygote), progress)
+        finally:
+            progress.close()
     write(directory / FILE, to_json(ladder))
     write(directory / PAGE, _ladder.render(ladder, *last_times(directory / BENCHMARK)))
     return ladder
