@@ -4,6 +4,7 @@
     isoproof spec BUNDLE                 write a config.json to begin with
     isoproof list [WHAT]                 checks, probes, shapes, runtimes or reports
     isoproof explain CHECK               what it is about, how it is checked and proven, what to read next
+    isoproof ladder [RUNG]               a container grown step by step: what each kernel feature isolates
     isoproof report [FILE...]            render results again, in another format, several as one matrix; compare two
     isoproof lint [PATH...]              look for mistakes in scenario files
     isoproof fuzz --runtime A --runtime B
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 SCENARIOS = Path("scenarios")
 BESIDE = ("known", "shapes")  # folders of scenarios/ whose files are no scenarios
 RESULTS = Path("reports/isolation.json")
+BENCHMARK = Path("reports/benchmark.json")
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,7 +81,11 @@ def parser() -> Parser:
 
     run = verb("run", run_bundle, "run an OCI bundle to its end")
     run.add_argument("bundle", type=Path, help="a directory with a config.json; `-- COMMAND` replaces its command")
-    run.add_argument("--explain", action="store_true", help="print every step and its system calls, and run nothing")
+    run.add_argument(
+        "--explain",
+        action="store_true",
+        help="print every step with its time in the last benchmark and its system calls, and run nothing",
+    )
     run.add_argument("--deadline", type=seconds, metavar="SECONDS", help="kill the container after this time")
     run.add_argument("--strict", action="store_true", help="refuse a config with fields that would be ignored")
     spec = verb("spec", write_spec, "write a config.json to begin with")
@@ -92,6 +98,10 @@ def parser() -> Parser:
     listing.add_argument("--severity", choices=list(SEVERITIES), help="only checks of this severity")
     explain = verb("explain", explain_check, "tell what a check is about, for who is learning it")
     explain.add_argument("check", help="its name")
+    ladder = verb("ladder", climb_ladder, "grow containers step by step, and tell what each kernel feature isolates")
+    ladder.add_argument("rung", nargs="?", help="tell all of this one; what was found the last time is not made again")
+    ladder.add_argument("--verbose", action="store_true", help="tell all of every rung")
+    ladder.add_argument("--reports", type=Path, default=RESULTS.parent, metavar="DIR", help="where ladder.json is")
     report = verb("report", tell_results, "render results; exit status 1 if a check failed")
     report.add_argument("files", type=Path, nargs="*", metavar="FILE", help=f"default: {RESULTS}")
     report.add_argument("--format", default="terminal", metavar="NAME", help="see: isoproof list reports")
@@ -154,7 +164,12 @@ def run_bundle(options: argparse.Namespace) -> int:
 
     inspect.check_machine()
     if options.explain:
-        return command.show_plan(options.bundle, options.command, options.strict)
+        from harness.bench.phases import last_times
+
+        times, source = last_times(BENCHMARK)
+        status = command.show_plan(options.bundle, options.command, options.strict, times)
+        print(f"# {source}")
+        return status
     return command.run(options.bundle, options.command, options.deadline, options.strict)
 
 
@@ -221,6 +236,12 @@ def explain_check(options: argparse.Namespace) -> int:
     for line in lesson.lines(*known[options.check], last_results(), shutil.get_terminal_size().columns):
         print(line)
     return 0
+
+
+def climb_ladder(options: argparse.Namespace) -> int:
+    from harness.ladder import command
+
+    return command.run(scenarios([SCENARIOS]), SCENARIOS, options.rung, options.verbose, options.reports)
 
 
 def last_results() -> "Results | None":

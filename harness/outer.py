@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -54,6 +55,7 @@ class Zygote:
         self._log = tempfile.TemporaryFile()
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._requests.settimeout(PATIENCE)
+        self._asking = threading.Lock()  # an answer is that of the one who has asked last
         with theirs:
             self._process = subprocess.Popen(
                 command("harness.zygote"),
@@ -71,7 +73,7 @@ class Zygote:
         """
         request = json.dumps({"config": config, "root": str(root)}).encode()
         pidfds: list[int] = []
-        with contextlib.suppress(OSError):
+        with self._asking, contextlib.suppress(OSError):
             socket.send_fds(self._requests, [request], streams)
             pidfds = socket.recv_fds(self._requests, 1, 1)[1]
         if not pidfds:

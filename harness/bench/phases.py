@@ -7,27 +7,32 @@ next start. They are in no plan but the one that is made here. clock_gettime(2)
 import contextlib
 import ctypes
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from harness import elf, latency
 from harness.bench import cells, leavings
 from harness.bench.contenders import Place, place
 from harness.bench.progress import Tell
-from harness.bench.series import Round, Section, Series, Settings
+from harness.bench.series import Round, Section, Series, Settings, from_json
 from harness.bench.starts import NOT_REPLAYED, SETTINGS, Start, start
 from harness.bench.turns import Turns
+from harness.errors import BadInput
 from harness.runtime import launch, stub
 from harness.runtime.config import read
 from harness.runtime.launch import Prepared
+from harness.runtime.plan import CLONE
 from harness.runtime.pool import split
 from harness.runtime.replay import Child
 from harness.runtime.step import Call, Packed, Plan, Step
 from harness.runtime.table import Table
 
 STAMP = "stamp:"
-FIRST, CLONE, LAST = "request to clone", "clone", "execve to first instruction"
+NAME = "phases"  # of the section
+FIRST, LAST = "request to clone", "execve to first instruction"
+EXECUTE = "execute"  # the step that ends with execve(2)
 WHOLE, PARTED = "a start without the clock readings", "a start with them"
 
 Phases = dict[str, int]  # how long each took, in nanoseconds
@@ -165,11 +170,32 @@ def words(found: dict[str, Series]) -> list[str]:
     return said
 
 
+def step_times(sections: Mapping[str, Section]) -> dict[str, float]:
+    """Return the median of each step of a start in microseconds, under its name (`harness.runtime.plan.Times`).
+
+    The time of the last one, execve(2), is that until the first instruction. Before the clone nothing is told apart.
+    """
+    found = medians(sections[NAME].series) if NAME in sections else {}
+    renamed = {EXECUTE if label == LAST else label: median * 1000 for label, median in found.items()}
+    return {label: median for label, median in renamed.items() if label not in (FIRST, WHOLE)}
+
+
+def last_times(path: Path) -> tuple[dict[str, float], str]:
+    """Return how long each step of a start took in a benchmark, if there was one here, and a sentence about it."""
+    try:
+        found = from_json(path.read_bytes(), str(path))
+    except (OSError, BadInput):
+        return {}, "No times are known: make bench measures them."
+    return step_times(found.sections), f"Times are medians of {path}, {found.started}, in the usual container."
+
+
+def medians(found: dict[str, Series]) -> dict[str, float]:
+    """Return the median of each series in milliseconds, of those that have one."""
+    return {label: summary["p50"] for label, seen in found.items() if (summary := seen.summary("first"))}
+
+
 def growth(before: dict[str, Series], after: dict[str, Series]) -> dict[str, float]:
     """Return by how many milliseconds the median of each phase has grown, those that have grown most first."""
-    medians = [
-        {label: found["p50"] for label, seen in series.items() if label != WHOLE and (found := seen.summary("first"))}
-        for series in (before, after)
-    ]
-    grown = {label: medians[1][label] - median for label, median in medians[0].items() if label in medians[1]}
+    then, now = medians(before), medians(after)
+    grown = {label: now[label] - median for label, median in then.items() if label in now and label != WHOLE}
     return dict(sorted(grown.items(), key=lambda pair: -pair[1]))

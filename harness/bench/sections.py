@@ -8,7 +8,7 @@ from harness.bench.series import Section
 
 SECTIONS: dict[str, Callable[[Tell], Section]] = {
     baseline.NAME: baseline.measure,
-    "phases": phases.on_demand,
+    phases.NAME: phases.on_demand,
     "phases-pooled": phases.pooled,
     "namespaces": namespaces.section,
     "features": features.section,

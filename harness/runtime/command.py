@@ -6,7 +6,7 @@ from pathlib import Path
 from harness.runtime import inspect, launch, stored
 from harness.runtime.config import Config, powerless, read, read_file
 from harness.runtime.errors import BundleError
-from harness.runtime.plan import explain, plan
+from harness.runtime.plan import Times, explain, plan
 
 
 def load(bundle: Path, command: list[str], strict: bool = False) -> Config:
@@ -29,10 +29,10 @@ def load(bundle: Path, command: list[str], strict: bool = False) -> Config:
     return config
 
 
-def show_plan(bundle: Path, command: list[str], strict: bool = False) -> int:
-    """Print the plan instead of running it."""
+def show_plan(bundle: Path, command: list[str], strict: bool = False, times: Times | None = None) -> int:
+    """Print the plan instead of running it, with the time that each step takes where that is known."""
     config = load(bundle, command, strict)
-    print(explain(plan(config, inspect.host(config, bundle))))
+    print(explain(plan(config, inspect.host(config, bundle)), times))
     return 0
 
 

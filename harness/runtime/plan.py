@@ -5,6 +5,7 @@ line below is one step; the order is the whole art, so each says why it stands w
 in the modules named for their subject. `plan` is pure: it asks the kernel nothing and does nothing.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 from harness.runtime import (
@@ -29,7 +30,7 @@ from harness.runtime import (
     terminal,
 )
 from harness.runtime.config import Config
-from harness.runtime.step import Host, Plan
+from harness.runtime.step import Host, Plan, Step
 
 
 def plan(config: Config, host: Host) -> Plan:
@@ -120,24 +121,39 @@ def plan(config: Config, host: Host) -> Plan:
     )
 
 
-def explain(plan: Plan) -> str:
-    """Return the plan as text: every step with its reason and its system calls, in order."""
+Times = Mapping[str, float]
+"""How many microseconds a step takes, under its name, and the clone under CLONE."""
+
+CLONE = "clone"
+
+
+def parts(plan: Plan) -> list[tuple[str, tuple[Step, ...]]]:
+    """Return the steps of a plan by who makes them and when, each part with that as its title."""
     into = f", into the cgroup {plan.into}" if plan.into else ""
     shim = "; the first process stays behind to reap, the program is its child" if plan.shim else ""
-    parts = (
+    return [
         ("on the host, before there is a child", plan.before),
         *([("in a go-between, which then clones the child and ends", plan.enter)] if plan.enter else []),
         (f"clone3({plan.flags}){into}; on the host, while the child waits", plan.between),
         (f"in the child{shim}", plan.steps),
         *([("on the host, while the program runs", plan.after)] if plan.after else []),
-    )
+    ]
+
+
+def explain(plan: Plan, times: Times | None = None) -> str:
+    """Return the plan as text: every step with its reason, its time where that is known, and its system calls."""
+    known = times or {}
     lines = []
-    for title, steps in parts:
-        lines.append(f"# {title}")
+    for title, steps in parts(plan):
+        lines.append(f"# {title}{_took(CLONE, known) if title.startswith('clone3') else ''}")
         for step in steps:
-            lines += [f"{step.name}: {step.why}"]
+            lines += [f"{step.name}{_took(step.name, known)}: {step.why}"]
             lines += [f"    (while a process waits, clone3({step.holder}) -> {{holder}})"] if step.holder else []
             lines += [*(f"    {call}" for call in step.calls)]
             lines += [f"    {' '.join(step.program)}"] if step.program else []
             lines += [f"    {' '.join(step.hook.arguments or (step.hook.path,))}"] if step.hook else []
     return "\n".join(lines)
+
+
+def _took(name: str, times: Times) -> str:
+    return f" ({times[name]:.1f} us)" if name in times else ""

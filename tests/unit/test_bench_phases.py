@@ -5,7 +5,7 @@ import time
 
 from harness import elf
 from harness.bench import alive, phases
-from harness.bench.series import Round, Series
+from harness.bench.series import Round, Section, Series
 from harness.runtime import stub
 from harness.runtime.config import read
 from harness.runtime.plan import plan
@@ -111,3 +111,13 @@ def test_only_steps_that_take_longer_are_said_to_do_so() -> None:
         "The steps of a start of ours that take longer among the most: two (+2.00 ms)."
     ]
     assert alive.steps_that_grow(after, after) == alive.steps_that_grow({}, {}) == []
+
+
+def test_what_each_step_took_is_told_under_the_name_that_it_has_in_a_plan() -> None:
+    rounds = {"request to clone": 5, "clone": 600, "hostname": 2, "execve to first instruction": 100, phases.WHOLE: 700}
+    series = {name: Series([Round(first=value * 1000)] * 3) for name, value in rounds.items()}
+    sections = {phases.NAME: Section("Phases", "Which?", {**series, "failed": Series([None], [(0, "it failed")])})}
+    assert phases.step_times(sections) == {"clone": 600.0, "hostname": 2.0, "execute": 100.0}
+    whole = plan(read(example(0, 0)), Host("isoproof-1", "/r", kernel=(6, 18)))
+    assert whole.steps[-1].name == phases.EXECUTE
+    assert phases.step_times({}) == {}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness import cli, lesson
+from harness.bench.series import Benchmark, Round, Section, Series, Settings
+from harness.bench.series import to_json as benchmark_to_json
 from harness.results import Result, Results, Runtime, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,6 +139,29 @@ def test_explain_shows_what_the_last_run_has_seen(project: Path, capsys: pytest.
     path.write_text("not a report")
     assert cli.main(["explain", "uts-name"]) == 0
     assert "seen" not in capsys.readouterr().out
+
+
+def test_run_explain_tells_times_of_the_last_benchmark(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "rootfs").mkdir()
+    (project / "rootfs" / "sh").write_text("")
+    (project / "rootfs" / "sh").chmod(0o755)
+    assert cli.main(["spec", "."]) == 0
+    command = ["run", "--explain", ".", "--", "/sh"]
+    assert cli.main(command) == 0
+    told = capsys.readouterr().out
+    assert " us)" not in told
+    assert told.endswith("\n# No times are known: make bench measures them.\n")
+    (project / "reports").mkdir()
+    phase = Section("Phases", "Which?", {"hostname": Series([Round(first=2500)])})
+    found = Benchmark("2026-01-01", 1.0, {}, Settings(1, 0.0, 0), {}, {"phases": phase})
+    (project / "reports" / "benchmark.json").write_text(benchmark_to_json(found))
+    assert cli.main(command) == 0
+    told = capsys.readouterr().out
+    assert "hostname (2.5 us): a new UTS namespace begins with the host's hostname: uts_namespaces(7)" in told
+    assert "\n# Times are medians of reports/benchmark.json, 2026-01-01" in told
+    (project / "reports" / "benchmark.json").write_text("{")
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.endswith("\n# No times are known: make bench measures them.\n")
 
 
 def test_explain_keeps_to_the_width_of_the_terminal(

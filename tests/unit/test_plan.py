@@ -213,6 +213,13 @@ def test_a_plan_reads_like_strace() -> None:
     assert all(f"{step.name}: {step.why}" in text for step in made().steps)
 
 
+def test_a_plan_tells_how_long_its_steps_take_where_that_is_known() -> None:
+    text = explain(made(), {"pivot-root": 44.88, "clone": 661.7, "a step of another plan": 1.0})
+    assert "pivot-root (44.9 us): swaps the roots" in text
+    assert "on the host, while the child waits (661.7 us)\n" in text
+    assert text.count(" us)") == 2
+
+
 def test_every_step_says_why_with_a_source() -> None:
     for step in made(uid=1000, hierarchies=(V1, V2), resources={"pids": {"limit": 5}}).steps:
         assert re.search(r"[a-z_0-9]+\([24578]\)|runtime-spec", step.why), step.name

@@ -121,6 +121,11 @@ def skip_setgroups(plan: Plan) -> Plan:
     return plan.exchange("user", replace(user, calls=calls))
 
 
+def keep_caps(plan: Plan) -> Plan:
+    """Leave the program whatever capabilities its launcher has."""
+    return without(plan, "bounding-set", "capabilities")
+
+
 def drop_only_known(plan: Plan, last: str) -> Plan:
     """Drop from the bounding set no capability beyond this number, as one that was written for an old kernel."""
     step = next(step for step in plan.steps if step.name == "bounding-set")

@@ -17,7 +17,7 @@ def no_root_switch(plan: Plan) -> Plan:
 
 def chroot_instead_of_pivot(plan: Plan) -> Plan:
     """Use chroot(2), which can be climbed out of."""
-    chroot = Step("chroot", "sabotage", (Call("chroot", (".",)),))
+    chroot = Step("chroot", "a root that is left by another chroot(2)", (Call("chroot", (".",)),))
     return without(plan.exchange("pivot-root", chroot), "drop-old-root")
 
 

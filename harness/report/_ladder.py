@@ -1,0 +1,120 @@
+"""The ladder and the plan of a container as a page: what each kernel feature isolates, and what it takes to have it.
+
+Two sections, `page/ladder.html` and `page/plan.html`, with all that they show worked out here.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from harness.ladder.added import HOST
+from harness.ladder.record import Climber, Ladder, ToldRung
+from harness.report import _page
+from harness.runtime.config import read
+from harness.runtime.plan import CLONE, parts, plan
+from harness.runtime.profile import profile
+from harness.runtime.spec import example
+from harness.severities import SEVERITIES
+
+STYLE = _page.FOLDER / "ladder.css"
+PAGE = re.compile(r"([A-Za-z_][\w.-]*)\(([1-9])(\w*)\)")  # of a manual: pivot_root(2), PR_SET_DUMPABLE(2const)
+
+Pieces = list[tuple[str, str]]  # text, and where it leads, "" for nowhere
+
+
+class Rung(NamedTuple):
+    """A rung with its figures; `bar` are the parts of a bar 100 wide: what held below, what holds now besides."""
+
+    number: int
+    told: ToldRung
+    page: Pieces
+    steps: list[tuple[str, Pieces, list[str]]]
+    held: int
+    turned: list[Climber]
+    left: Counter[str]  # what is open, by severity
+    example: Climber | None
+    bar: tuple[float, float]
+
+
+class PlannedStep(NamedTuple):
+    """A step of the plan with its median in microseconds, and that as a share of the longest, in percent."""
+
+    name: str
+    why: Pieces
+    calls: list[str]
+    time: float | None
+    share: float
+
+
+class Part(NamedTuple):
+    """Some steps of the plan, by whom they are made and when."""
+
+    title: str
+    steps: list[PlannedStep]
+
+
+def render(ladder: Ladder, times: Mapping[str, float], source: str) -> str:
+    """Both sections as a page of their own; `times` are those of steps, in microseconds, and `source` says whose."""
+    return _page.rendered(
+        "container.html",
+        STYLE.read_text(),
+        ladder=ladder,
+        rungs=rungs(ladder),
+        parts=planned(times),
+        source=source,
+        severities=SEVERITIES,
+    )
+
+
+def rungs(ladder: Ladder) -> list[Rung]:
+    """Return every rung, from the bottom up."""
+    checks = {check.name: check for check in ladder.checks}
+    whole = max(1, len(checks))
+    found = []
+    for number, told in enumerate(ladder.rungs):
+        held, turned = len(ladder.green(number - 1)), ladder.turned(number)
+        found.append(
+            Rung(
+                number,
+                told,
+                pieces(told.page),
+                [(step.name, pieces(step.why), step.calls) for step in told.steps],
+                held,
+                turned,
+                Counter(check.severity for check in ladder.open(number)),
+                checks[told.example.check] if told.example else None,
+                (round(100 * held / whole, 2), round(100 * len(turned) / whole, 2)),
+            )
+        )
+    return found
+
+
+def planned(times: Mapping[str, float]) -> list[Part]:
+    """Return the plan of the usual container, which is the one that the benchmark times."""
+    config = example(0, 0)
+    config["linux"]["seccomp"] = profile(config["process"]["capabilities"]["bounding"], HOST.machine)
+    config["process"]["args"] = ["/program"]
+    longest = max(times.values(), default=1.0)
+    found = []
+    for title, steps in parts(plan(read(config), HOST)):
+        told = [(step.name, pieces(step.why), [*map(str, step.calls)]) for step in steps]
+        if title.startswith("clone3"):
+            call, _, title = title.partition("; ")
+            told.insert(0, (CLONE, pieces("a process is born into new namespaces: clone(2)"), [call]))
+        rows = [PlannedStep(*row, times.get(row[0]), round(100 * times.get(row[0], 0.0) / longest, 2)) for row in told]
+        if rows:
+            found.append(Part(title, rows))
+    return found
+
+
+def pieces(text: str) -> Pieces:
+    """Return a text in pieces; its manual pages lead to where they can be read."""
+    found: Pieces = []
+    end = 0
+    for page in PAGE.finditer(text):
+        name, section, kind = page.groups()
+        address = f"https://man7.org/linux/man-pages/man{section}/{name}.{section}{kind}.html"
+        found += [(text[end : page.start()], ""), (page[0], address)]
+        end = page.end()
+    return [piece for piece in (*found, (text[end:], "")) if piece[0]]
