@@ -227,16 +227,16 @@ def test_a_run_of_nothing_is_a_page_too() -> None:
     assert "0 checks of isolation" in Structure(html.render(some_results())).flat()
 
 
-def test_what_has_changed_since_an_earlier_run_comes_worst_first() -> None:
+def test_what_has_changed_since_an_earlier_run_comes_worst_first(tmp_path: Path) -> None:
     before = some_results(a_result("uts-a", "fail"), a_result("uts-b"), a_result("uts-c"))
     now = some_results(a_result("uts-a"), a_result("uts-b"), a_result("uts-c", "xfail", reason="issue 12"))
     earlier = matrix.of(before)
     found = matrix.difference_of_runs(earlier, matrix.of(now), ("before", "now"))
-    text = Structure(html.render_since(now, earlier, found)).flat()
+    text = Structure(html.render_page(now, tmp_path, report.Since(earlier, found))).flat()
     assert "What has changed Since 2026-11-23 20:00:00 UTC, on Linux 6.18.0 x86_64" in text
     assert "2 verdicts differ, what does not hold now first" in text
     assert "uts-c builtin pass known issue 12 uts-a builtin fail pass The checks" in text
-    same = Structure(html.render_since(now, matrix.of(now), [])).flat()
+    same = Structure(html.render_page(now, tmp_path, report.Since(matrix.of(now), []))).flat()
     assert "No verdict differs." in same
     assert "What has changed" not in Structure(html.render(now)).flat()
 
