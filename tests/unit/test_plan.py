@@ -8,8 +8,8 @@ import pytest
 from harness.runtime.errors import ConfigError, StartError
 from harness.runtime.plan import explain, plan
 from harness.runtime.spec import example
-from harness.runtime.step import Hierarchy, Host, Plan
-from harness.runtime.syscalls import CLONE, MS
+from harness.runtime.step import Call, Hierarchy, Host, Plan
+from harness.runtime.syscalls import AT_FDCWD, CLONE, MS
 
 V1 = Hierarchy(
     "/sys/fs/cgroup/pids", 1, frozenset({"pids"}), "/sys/fs/cgroup/pids/me", "/sys/fs/cgroup/pids/me", ("pids",)
@@ -377,3 +377,8 @@ def test_the_terminal_is_made_after_dev_and_before_the_privileges_go() -> None:
     steps = names(plan(config, Host("isoproof-1", "/r")))
     some = ("session", "mount:/dev/pts", "devices", "terminal", "console", "meet:terminal", "controlling-terminal")
     assert in_order(steps, *some, "enter-dev", "user", "descriptors")
+
+
+def test_permissions_are_shown_in_octal() -> None:
+    calls = [Call("mkdirat", (AT_FDCWD, "/a", 0o755)), Call("umask", (0,)), Call("lseek", (3, 493, 0))]
+    assert [*map(str, calls)] == ['mkdirat(AT_FDCWD, "/a", 0755)', "umask(0000)", "lseek(3, 493, 0)"]
