@@ -43,7 +43,7 @@ bench-compare: environment ## measure our own starts again, and say whether they
 	$(VENV)/bin/python -m harness.bench.compare --base $(BASE) $(ARGS)
 
 test: environment ## run the project's own tests: pytest tests/
-	$(PYTEST) tests/ $(ARGS)
+	$(PYTEST) tests/ -ra $(ARGS)
 
 property: environment ## hold everything to its rules for whatever is drawn at random: tests/property; SEED=N draws it again
 	$(PYTEST) tests/property --hypothesis-seed=$(SEED) -q $(ARGS) || { echo 'again: make property SEED=$(SEED) ARGS="$(ARGS)"'; exit 1; }

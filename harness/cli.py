@@ -105,6 +105,10 @@ def parser() -> Parser:
     report = verb("report", tell_results, "render results; exit status 1 if a check failed")
     report.add_argument("files", type=Path, nargs="*", metavar="FILE", help=f"default: {RESULTS}")
     report.add_argument("--format", default="terminal", metavar="NAME", help="see: isoproof list reports")
+    report.add_argument("-v", "--verbose", action="store_true", help="tell every check and every reason (terminal)")
+    report.add_argument(
+        "--color", choices=["auto", "yes", "no"], default="auto", help="auto: as pytest does it (terminal)"
+    )
     way = report.add_mutually_exclusive_group()
     way.add_argument(
         "--matrix",
@@ -256,16 +260,18 @@ def last_results() -> "Results | None":
 
 def tell_results(options: argparse.Namespace) -> int:
     from harness import reporting
+    from harness.report._text import look
 
     if options.diff:
         left, right = options.diff
         return reporting.compare(left, right, options.files, RESULTS)
     files = options.files or [RESULTS]
+    shown = look(sys.stdout, options.color, int(options.verbose))
     if options.matrix:
-        return reporting.tell_matrix(files, options.format, options.reports)
+        return reporting.tell_matrix(files, options.format, options.reports, shown)
     if len(files) > 1:
         raise BadInput("report takes one file, or with --matrix several")
-    return reporting.render(files[0], options.format, options.since)
+    return reporting.render(files[0], options.format, options.since, shown)
 
 
 def lint_scenarios(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from harness import backends, environment, outer, verdict
 from harness.launches import Case, config, known, obstacle
-from harness.report.terminal import WIDTH, Piece, table
+from harness.report._text import WIDTH, Piece, table
 from harness.results import one_line
 from harness.runtime import leftovers
 from harness.runtime.errors import BadInput, IsoproofError

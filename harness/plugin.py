@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shutil
 import time
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
@@ -254,18 +253,25 @@ class Recorder:
 
         return merged(self.timings) if self.timings else clock(self.config).timing()
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self.results:
-            return
-        from harness.report import terminal
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+        """Print the matrix behind all that pytest prints: a long list of failures leaves the answer in sight."""
+        yield
+        if self.results:
+            self.show(self.results, terminalreporter)
 
-        terminalreporter.write_sep("=", "isolation")
-        width = max(shutil.get_terminal_size().columns, terminal.WIDTH)
-        for line in terminal.lines(self.results, width, brief=self.config.get_verbosity() < 0):
-            for piece in line:
-                terminalreporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
-            terminalreporter.write("\n")
-        terminalreporter.write_line(f"reports: {self.written}")
+    def show(self, results: Results, reporter: pytest.TerminalReporter) -> None:
+        from harness.report import terminal
+        from harness.report._text import harmless
+
+        verbosity = self.config.get_verbosity()
+        if verbosity > -2:
+            reporter.write_sep("=", "isolation")
+        for line in terminal.lines(results, self.config.get_terminal_writer().fullwidth, verbosity):
+            for piece in harmless(line):
+                reporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
+            reporter.write("\n")
+        reporter.write_line(f"reports: {self.written}")
 
 
 def _image(text: str, whole: bool) -> Image:

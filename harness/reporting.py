@@ -10,12 +10,13 @@ from pathlib import Path
 from harness import backends, matrix, report
 from harness.errors import BadInput
 from harness.report import terminal
+from harness.report._text import PLAIN, Look
 from harness.results import from_json
 
 
-def render(file: Path, format_name: str, since: Path | None = None) -> int:
+def render(file: Path, format_name: str, since: Path | None = None, look: Look = PLAIN) -> int:
     """Tell one run in some format, and what has changed since another; 1 if a check failed."""
-    report.load(format_name)
+    renderer = report.load(format_name)
     try:
         text = file.read_bytes()
     except OSError as error:
@@ -25,11 +26,14 @@ def render(file: Path, format_name: str, since: Path | None = None) -> int:
     if since:
         earlier = matrix.read(since)
         changes = report.Since(earlier, matrix.difference_of_runs(earlier, matrix.of(results), (str(since), str(file))))
-    print(report.tell(format_name, results, file.parent, changes), end="")
+    if renderer is terminal and not changes:
+        print(terminal.render(results, look), end="")
+    else:
+        print(report.tell(format_name, results, file.parent, changes), end="")
     return int(any(result.outcome in ("fail", "error") for result in results.results))
 
 
-def tell_matrix(files: list[Path], format_name: str, directory: Path) -> int:
+def tell_matrix(files: list[Path], format_name: str, directory: Path, look: Look = PLAIN) -> int:
     """Put runs together, tell it and write it into a folder; 1 if a check was left without a verdict.
 
     A check that has failed is an answer, which is what a matrix is made for.
@@ -40,7 +44,7 @@ def tell_matrix(files: list[Path], format_name: str, directory: Path) -> int:
         written = report.write_matrix(merged, directory)
     except OSError as error:
         raise BadInput(f"write {error.filename}: {error.strerror}; --reports DIR names another folder") from None
-    print(renderer.render_matrix(merged), end="")
+    print(terminal.render_matrix(merged, look) if renderer is terminal else renderer.render_matrix(merged), end="")
     print(f"reports: {', '.join(map(str, written))}", file=sys.stderr)
     lost = matrix.lost(merged)
     for line in lost:

@@ -1,93 +1,93 @@
-"""The matrix of checks and runtimes as plain text, readable at 80 columns and without colours."""
+"""A run on a terminal: how much of each area holds, and why what does not hold does not.
+
+It is readable at 80 columns and less, and without colours. What matters most stands last, where the eye is when a run
+has ended; what is the same many times is told once, with how often.
+"""
 
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness import environment
 from harness.matrix import Difference, Matrix
+from harness.report._text import PLAIN, WIDTH, Cells, Line, Look, Piece, enumerated, table, written
 from harness.results import Result, Results, one_line, printable
+from harness.severities import SEVERITIES
 from harness.timing import Timing
 
 FILE = ""
 MATRIX = ""
-WIDTH = 80
-LABEL = 30
-CELL = 11
-LONGEST_NAME = 10  # of a runtime or its options, above a column
+MOST = 5  # reasons of a kind that are told where not all are asked for
 OUTCOMES = ("pass", "fail", "error", "skip", "xfail")
 STANDINGS = ("proven", "cannot be shown here", "not proven")
 COLOURS = {
     "pass": "green",
     "fail": "red",
     "error": "red",
-    "skip": "yellow",
-    "xfail": "yellow",
     "unproven": "red",
-    "proven": "green",
-    "cannot be shown here": "yellow",
-    "not proven": "red",
+    "xfail": "yellow",
+    "skip": "yellow",
+    "cannot be shown": "yellow",
 }
+SIGNS = {"error": "E", "fail": "F", "unproven": "u", "xfail": "x", "skip": "s"}  # the worst first, as pytest has them
+KINDS = ("skip", "cannot be shown", "xfail", "unproven", "error", "fail")  # of reasons, the worst last
+RED = ("unproven", "error", "fail")
 
 
-class Piece(NamedTuple):
-    """Some text and the colour that it may be shown in ("" for none)."""
-
-    text: str
-    colour: str = ""
-
-
-Line = list[Piece]
-Cells = tuple[str, list[Piece]]  # what a row of a table is called, and a piece for each column
-
-
-def render(results: Results) -> str:
-    """Matrix, findings and environment as one text."""
-    blocks = [failure(result, results.environment) for result in results.results if result.outcome in ("fail", "error")]
-    matrix = "\n".join("".join(piece.text for piece in line) for line in lines(results)).rstrip()
-    return "\n\n".join([*blocks, matrix]) + "\n"
+def render(results: Results, look: Look = PLAIN) -> str:
+    """What is red, one by one, and then what `lines` says, as one text."""
+    blocks: list[Line] = []
+    for result in results.results:
+        if result.outcome in RED:
+            heading, *rest = failure(result, results.environment).splitlines()
+            blocks += [[Piece(heading, "red")], *([Piece(line)] for line in rest), []]
+    return written([*blocks, *lines(results, look.width, look.verbosity)], look.coloured)
 
 
-def lines(results: Results, width: int = WIDTH, brief: bool = False) -> Iterator[Line]:
-    """The matrix by area with its totals, the reasons of what was skipped or known to fail, and what it was run on.
+def lines(results: Results, width: int = WIDTH, verbosity: int = 0) -> Iterator[Line]:
+    """The matrix of areas and runtimes, the reasons of what does not hold, the machine, the totals of each runtime.
 
-    `brief` leaves out the checks, the knobs and where the time went, and shows the areas alone.
+    `verbosity` is as with pytest: 0 for the areas and the commonest reasons, 1 for every check and every reason. -1
+    leaves out the reasons of what is no failure, and where the time went; -2 all but failures and a line of totals.
     """
-    yield from table([runtime.name for runtime in results.runtimes], _rows(results, brief), width)
-    yield from _reasons(results, width)
-    if not brief:
+    runtimes = [runtime.name for runtime in results.runtimes]
+    if verbosity > -2:
+        counts = _by_area(results)
+        yield from table(runtimes, _rows(results, counts, verbosity > 0), width)
+        yield from _legend(counts.values(), width)
+    yield from _reasons(results, width, verbosity)
+    if verbosity < -1:
+        for name in runtimes:
+            yield from _total(name, results.outcomes(name), width)
+        return
+    if verbosity > 0:
         yield from _reaches(results, width)
-    for runtime in results.runtimes:
-        yield [Piece(f"{runtime.name}: "), Piece(runtime.missing or runtime.version, "red" if runtime.missing else "")]
+    yield from _versions(results.runtimes, width)
     texts = [f"on {environment.one_line(results.environment)}"]
-    if results.timing and not brief:
+    if results.timing and verbosity > -1:
         texts.append(f"time {_time(results.timing)}")
     for text in texts:
-        yield from ([Piece(line)] for line in wrap(text, width, subsequent_indent="   "))
+        yield from _wrapped(text, width)
+    yield []
+    outcomes = {name: results.outcomes(name) for name in runtimes}
+    yield from _totals(outcomes, {name: results.standings(name) for name in runtimes}, width)
 
 
-def render_matrix(matrix: Matrix) -> str:
-    """How many of the checks of each area that were made have passed, the totals, and what they were run on."""
-    rows: list[Cells] = [
-        (area, [_count(matrix.made(runtime.name, area)) for runtime in matrix.runtimes]) for area in matrix.areas
-    ]
-    rows += [
-        ("", [Piece("")] * len(matrix.runtimes)),
-        *_totals([matrix.outcomes(each.name) for each in matrix.runtimes]),
-    ]
-    found = list(table([runtime.name for runtime in matrix.runtimes], rows, WIDTH))
-    found += [[Piece(line)] for each in matrix.runtimes for line in wrap(one_line(told(each)), WIDTH)]
+def render_matrix(matrix: Matrix, look: Look = PLAIN) -> str:
+    """How many of the checks of each area that were made have passed, what they were run on, and the totals."""
+    runtimes = [runtime.name for runtime in matrix.runtimes]
+    counts = {area: [matrix.made(name, area) for name in runtimes] for area in matrix.areas}
+    found = list(table(runtimes, [(area, list(map(_count, mine))) for area, mine in counts.items()], look.width))
+    found += _legend((count for mine in counts.values() for count in mine), look.width)
+    found += _versions(matrix.runtimes, look.width)
     for run in matrix.runs:
         text = f"on {environment.one_line(run.environment)}; {run.started}"
-        found += [[Piece(line)] for line in wrap(one_line(text), WIDTH, subsequent_indent="   ")]
-    return "".join(f"{printable(''.join(piece.text for piece in line)).rstrip()}\n" for line in found)
-
-
-def told(runtime: Any) -> str:
-    """A runtime and its version, or why it is missing."""
-    return f"{runtime.name}: {runtime.missing or runtime.version}"
+        found += _wrapped(text, look.width)
+    found.append([])
+    found += _totals({name: matrix.outcomes(name) for name in runtimes}, {}, look.width)
+    return written(found, look.coloured).rstrip("\n") + "\n"
 
 
 def differences(found: list[Difference]) -> Iterator[str]:
@@ -100,59 +100,6 @@ def differences(found: list[Difference]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for check, left, right in cells:
         yield printable(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}").replace("\n", "\\n")
-
-
-def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]:
-    """The rows with a column for each name, of which what stands behind a colon has a line of its own.
-
-    Where not all columns fit in the width, the rows are repeated for the next ones. A blank line is behind each part.
-    """
-    headings = [[_ending(part) for part in name.partition(":")[::2]] for name in names]
-    above: list[Cells] = [("", list(map(Piece, line))) for line in zip(*headings, strict=True) if any(line)]
-    rows = [*above, *rows]
-    cell = max([CELL, *(len(part) + 2 for heading in headings for part in heading)])
-    fit = max((width - LABEL) // cell, 1)
-    label = max(width - cell * min(fit, len(names)), LABEL)
-    for first in range(0, len(names), fit):
-        for name, cells in rows:
-            *padded, last = cells[first : first + fit]
-            text = _shortened(name, label - 2).ljust(label)
-            yield [Piece(text), *(Piece(piece.text.ljust(cell), piece.colour) for piece in padded), last]
-        yield []
-
-
-def _rows(results: Results, brief: bool) -> Iterator[Cells]:
-    runtimes = [runtime.name for runtime in results.runtimes]
-    for area, checks in results.areas().items():
-        yield area, [_count(results.outcomes(name, area)) for name in runtimes]
-        for check, by_runtime in checks.items() if not brief else ():
-            yield f"  {check}", [_cell(by_runtime.get(name)) for name in runtimes]
-    yield "", [Piece("")] * len(runtimes)
-    yield from _totals([results.outcomes(name) for name in runtimes])
-    standings = [results.standings(name) for name in runtimes]
-    for standing in STANDINGS if any(standings) else ():
-        yield standing, _numbers(standing, standings)
-
-
-def _totals(counts: list[Counter[str]]) -> Iterator[Cells]:
-    for outcome in OUTCOMES:
-        yield outcome, _numbers(outcome, counts)
-
-
-def _numbers(what: str, counts: list[Counter[str]]) -> list[Piece]:
-    return [Piece(str(counted[what]), COLOURS[what] if counted[what] else "") for counted in counts]
-
-
-def _time(timing: Timing) -> str:
-    """Where the time went, in one line: the parts that took a twentieth of it and more, the most first."""
-    total = timing.milliseconds
-    parts = sorted(timing.by_part().items(), key=lambda part: -part[1])
-    told = {name: length for name, length in parts if length >= total / 20}
-    told["others"] = total - sum(told.values())
-    proofs = sum(timing.of_proofs().values())
-    text = f"{total / 1000:.1f} s: " + ", ".join(f"{name} {length / 1000:.1f}" for name, length in told.items())
-    text += f"; proofs {proofs / 1000:.1f}" if proofs else ""
-    return text + (f"; {timing.processes} processes" if timing.processes > 1 else "")
 
 
 def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
@@ -170,7 +117,7 @@ def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -
             text.extend(_indented(f"    {part} = ", value))
     text.append(f"  on: {environment.one_line(environment_facts)}")
     text.append(f"  again: {again(result, environment_facts, knob)}")
-    return printable("\n".join(text))
+    return "\n".join(printable(line).replace("\n", "\\n") for line in text)
 
 
 def imprecision(deviations: str, knob: str, item: str, line: int, environment_facts: dict[str, Any]) -> str:
@@ -195,6 +142,122 @@ def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> 
     return f"pytest{options} '{result.path}::{result.check}[{item}]'"
 
 
+def _rows(results: Results, counts: dict[tuple[str, str], Counter[str]], every_check: bool) -> Iterator[Cells]:
+    """A row for each area, and if they are wanted for its checks, with the shapes that they were made in below."""
+    runtimes = [runtime.name for runtime in results.runtimes]
+    for area, checks in results.areas().items():
+        yield area, [_count(counts[area, name]) for name in runtimes]
+        above = ""
+        for label, by_runtime in checks.items() if every_check else ():
+            told = next(iter(by_runtime.values()))
+            name = f"  [{told.shape}]" if told.shape and told.check == above else label
+            above = told.check
+            yield f"  {name}", [_cell(by_runtime.get(runtime)) for runtime in runtimes]
+
+
+def _by_area(results: Results) -> dict[tuple[str, str], Counter[str]]:
+    """How often each outcome was seen by area and runtime, and how many checks are not proven though they hold."""
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for result in results.results:
+        count = counts[result.area, result.runtime]
+        count[result.outcome or ""] += 1
+        count["unproven"] += result.outcome not in RED and result.standing() == "not proven"
+    return counts
+
+
+def _count(outcomes: Counter[str]) -> Piece:
+    """How many of an area's checks passed, and signs of what the others did: `35/42 Fs`; the worst gives the colour."""
+    signs = [what for what in SIGNS if outcomes[what]]
+    total = sum(outcomes[what] for what in OUTCOMES)
+    text = f"{outcomes['pass']}/{total}" if total else "-"
+    return Piece(
+        " ".join(filter(None, (text, "".join(SIGNS[sign] for sign in signs)))),
+        COLOURS[signs[0]] if signs else COLOURS["pass"] if total else "",
+    )
+
+
+def _legend(counts: Iterable[Counter[str]], width: int) -> Iterator[Line]:
+    """What those signs mean that stand in the cells of areas."""
+    used = {what for outcomes in counts for what in SIGNS if outcomes[what]}
+    if used:
+        yield from _wrapped(", ".join(f"{sign} {what}" for what, sign in SIGNS.items() if what in used), width)
+        yield []
+
+
+def _totals(counts: dict[str, Counter[str]], standings: dict[str, Counter[str]], width: int) -> Iterator[Line]:
+    """A row for each runtime, with how often it had each outcome, and how many of its checks are proven."""
+    proven = any(standings.values())
+    rows: list[Cells] = []
+    for name, outcomes in counts.items():
+        cells = [Piece(f"{outcomes[what]:>{len(what)}}", COLOURS[what] if outcomes[what] else "") for what in OUTCOMES]
+        rows.append((name, [*cells, *([_proven(standings[name])] if proven else [])]))
+    yield from table([*OUTCOMES, *(["proven"] if proven else [])], rows, width)
+
+
+def _proven(standings: Counter[str]) -> Piece:
+    """How many of the checks that were to be proven are."""
+    colours = {"not proven": "red", "cannot be shown here": "yellow", "proven": "green"}
+    colour = next((colour for standing, colour in colours.items() if standings[standing]), "")
+    return Piece(f"{standings['proven']}/{standings.total()}", colour)
+
+
+def _total(runtime: str, outcomes: Counter[str], width: int) -> Iterator[Line]:
+    """The totals of a runtime in one line, without what there is none of."""
+    told = [f"{outcomes[what]} {what}" for what in OUTCOMES if outcomes[what]]
+    worst = next((what for what in (*SIGNS, "pass") if outcomes[what]), "")
+    return _wrapped(f"{runtime}: {', '.join(told) or 'nothing was made'}", width, COLOURS.get(worst, ""))
+
+
+def _versions(runtimes: Iterable[Any], width: int) -> Iterator[Line]:
+    """The runtimes with their versions, and of each that is missing a line with the reason."""
+    for each in runtimes:
+        if each.missing:
+            yield from _wrapped(f"{each.name} is missing: {each.missing}", width, "red")
+    if here := [f"{each.name} {each.version}" for each in runtimes if not each.missing]:
+        yield from _wrapped(f"with {', '.join(here)}", width)
+
+
+def _wrapped(text: str, width: int, colour: str = "") -> Iterator[Line]:
+    """A text in as many lines as it takes; further ones are told by being indented."""
+    lines = wrap(one_line(text), width, subsequent_indent="  ", break_on_hyphens=False)
+    return ([Piece(line, colour)] for line in lines)
+
+
+def _reasons(results: Results, width: int, verbosity: int) -> Iterator[Line]:
+    """Why checks do not hold, were not made or are not proven, the worst last, folded by what they have in common."""
+    folded = _folded(results)
+    for kind in RED if verbosity < 0 else KINDS:
+        mine = sorted((each for each in folded.items() if each[0][0] == kind), key=lambda each: -len(each[1]))
+        told = mine if verbosity > 0 else mine[:MOST]
+        for (_, runtime, reason), checks in told:
+            text = f"{kind} on {runtime}, {len(checks)} x: {reason}"
+            yield from _wrapped(text, width, COLOURS[kind])
+            if kind in RED or verbosity > 0:
+                yield [Piece(f"  {enumerated(checks, width - 2)}")]
+        if rest := mine[len(told) :]:
+            number = sum(len(checks) for _, checks in rest)
+            yield from _wrapped(
+                f"{kind}, {number} x more, for {len(rest)} other reasons: -v tells them", width, COLOURS[kind]
+            )
+    if folded:
+        yield []
+
+
+def _folded(results: Results) -> dict[tuple[str, str, str], list[str]]:
+    """What was red, skipped, known to fail or not proven, by kind, runtime and reason."""
+    folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for result in results.results:
+        if result.outcome in ("skip", "xfail", "error"):
+            folded[result.outcome, result.runtime, result.reason].append(result.label)
+        elif result.outcome == "fail":
+            reason = result.reason or f"{result.severity}: {SEVERITIES.get(result.severity, '')}"
+            folded["fail", result.runtime, reason].append(result.label)
+        for proof in result.missing_proofs():
+            kind = "cannot be shown" if proof.outcome == "skip" else "unproven"
+            folded[kind, result.runtime, proof.reason].append(f"{result.label} ({proof.sabotage})")
+    return folded
+
+
 def _cell(result: Result | None) -> Piece:
     """The outcome, and how many of the tried proofs held: `pass 2/2`, or `pass 0/0` where red cannot be shown here."""
     if result is None:
@@ -204,35 +267,22 @@ def _cell(result: Result | None) -> Piece:
         return Piece(outcome, COLOURS.get(outcome, ""))
     tried = [proof for proof in result.proofs if proof.outcome != "skip"]
     if not tried:
-        return Piece(f"{outcome} 0/0", COLOURS["cannot be shown here"])
+        return Piece(f"{outcome} 0/0", COLOURS["cannot be shown"])
     proven = sum(proof.outcome == "proven" for proof in tried)
     colour = COLOURS.get(outcome, "") if proven == len(tried) else COLOURS["unproven"]
     return Piece(f"{outcome} {proven}/{len(tried)}", colour)
 
 
-def _count(outcomes: Counter[str]) -> Piece:
-    """How many of an area's checks passed: `3 of 4`; the worst outcome gives the colour."""
-    if not outcomes.total():
-        return Piece("-")
-    worst = next(outcome for outcome in ("error", "fail", "skip", "xfail", "pass") if outcomes[outcome])
-    return Piece(f"{outcomes['pass']} of {outcomes.total()}", COLOURS[worst])
-
-
-def _reasons(results: Results, width: int) -> Iterator[Line]:
-    """What was skipped or is a known finding, and proofs that do not hold, folded by their reason."""
-    folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for result in results.results:
-        if result.outcome in ("skip", "xfail"):
-            folded[result.outcome, result.runtime, result.reason].append(result.label)
-        for proof in result.missing_proofs():
-            what = "cannot be shown" if proof.outcome == "skip" else "unproven"
-            folded[what, result.runtime, proof.reason].append(f"{result.label} ({proof.sabotage})")
-    for (what, runtime, reason), checks in folded.items():
-        text = f"{what} on {runtime}, {len(checks)} x: {one_line(reason)}"
-        yield from ([Piece(part, COLOURS.get(what, "yellow"))] for part in wrap(text, width))
-        yield [Piece(f"  {_shortened(', '.join(checks), width - 2)}")]
-    if folded:
-        yield []
+def _time(timing: Timing) -> str:
+    """Where the time went, in one line: the parts that took a twentieth of it and more, the most first."""
+    total = timing.milliseconds
+    parts = sorted(timing.by_part().items(), key=lambda part: -part[1])
+    told = {name: length for name, length in parts if length >= total / 20}
+    told["others"] = total - sum(told.values())
+    proofs = sum(timing.of_proofs().values())
+    text = f"{total / 1000:.1f} s: " + ", ".join(f"{name} {length / 1000:.1f}" for name, length in told.items())
+    text += f"; proofs {proofs / 1000:.1f}" if proofs else ""
+    return text + (f"; {timing.processes} processes" if timing.processes > 1 else "")
 
 
 def _reaches(results: Results, width: int) -> Iterator[Line]:
@@ -244,7 +294,7 @@ def _reaches(results: Results, width: int) -> Iterator[Line]:
         others = f"; others: {', '.join(reach.others_red())}" if reach.others_red() else ""
         errors = f"; without a verdict: {', '.join(reach.error)}" if reach.error else ""
         text = f"{reach.sabotage}: {', '.join(reach.own_red()) or 'none'}{others}{errors}"
-        colour = "" if reach.own_red() else COLOURS["cannot be shown here"]
+        colour = "" if reach.own_red() else COLOURS["cannot be shown"]
         yield from (
             [Piece(part, colour)]
             for part in wrap(text, width - 2, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
@@ -256,12 +306,3 @@ def _indented(label: str, text: str) -> list[str]:
     """A labelled text whose further lines stand below its first."""
     first, *others = text.splitlines() or [""]
     return [f"  {label}{first}", *(f"  {' ' * len(label)}{other}" for other in others)]
-
-
-def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
-def _ending(text: str) -> str:
-    """A name above a column, or as much of its end as fits there: that of a path tells more than its beginning."""
-    return text if len(text) <= LONGEST_NAME else f"…{text[1 - LONGEST_NAME :]}"

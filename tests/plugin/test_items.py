@@ -75,11 +75,9 @@ def test_proofs_are_items_and_pass_when_the_check_goes_red(project: Project) -> 
         "scenarios/uts.yaml::uts-two[builtin-skip-ns=uts]",
         "scenarios/uts.yaml::uts-two[builtin-skip-ns=uts + skip-ns=ipc]",
     ]
-    run = project.run("--prove")
+    run = project.run("--prove", "-v")
     run.assert_outcomes(passed=5)
-    run.stdout.re_match_lines(
-        [r"  uts-name +pass 1/1", r"  uts-two +pass 2/2", r"proven +2", r"cannot be shown here +0", r"not proven +0"]
-    )
+    run.stdout.re_match_lines([r"  uts-name +pass 1/1", r"  uts-two +pass 2/2", r".* proven$", r"builtin .* 2/2$"])
     proofs = {result.check: result.proofs for result in project.results().results}
     assert [(proof.sabotage, proof.outcome) for proof in proofs["uts-name"]] == [("no-sethostname", "proven")]
 
@@ -123,11 +121,9 @@ def test_a_check_is_an_item_in_each_of_its_shapes_and_proven_in_its_own(project:
         "scenarios/uts.yaml::uts-name[builtin-small + odd]",
     ]
     assert len(project.ids("-k", "odd")) == 1
-    run = project.run("--prove")
+    run = project.run("--prove", "-v")
     run.assert_outcomes(passed=4)
-    run.stdout.re_match_lines(
-        [r"  uts-name +pass 1/1", r"  uts-name\[small\] +pass$", r"  uts-name\[small \+ odd\] +pass$"]
-    )
+    run.stdout.re_match_lines([r"  uts-name +pass 1/1", r"    \[small\] +pass$", r"    \[small \+ odd\] +pass$"])
     assert {(result.check, result.shape, result.outcome) for result in project.results().results} == {
         ("uts-name", "", "pass"),
         ("uts-name", "small", "pass"),

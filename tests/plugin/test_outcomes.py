@@ -1,6 +1,7 @@
 """What becomes of outcomes: known findings, skips, reports; and what pytest pays where there are no scenarios."""
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -34,7 +35,7 @@ def test_a_known_finding_is_expected_and_a_known_lack_skipped(project: Project) 
     reasons = {result.check: result.reason for result in project.results().results}
     assert reasons["uts-known"] == "it shares the name with the host (issue 12)"
     assert reasons["uts-absent"] == "it has no such thing"
-    run.stdout.fnmatch_lines(["xfail on builtin, 1 x: it shares*", "skip on builtin, 1 x: it has no such thing"])
+    run.stdout.fnmatch_lines(["skip on builtin, 1 x: it has no such thing", "xfail on builtin, 1 x: it shares*"])
 
 
 def test_a_known_finding_that_holds_again_must_leave_the_list(project: Project) -> None:
@@ -151,9 +152,34 @@ def test_reports_that_cannot_be_written_are_no_success(project: Project) -> None
 def test_quiet_shows_areas_alone(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD)
     run = project.run("-q")
-    run.stdout.re_match_lines([r"uts +1 of 1"])
+    run.stdout.re_match_lines([r"uts +1/1", r"builtin +1 +0 +0 +0 +0"])
     run.stdout.no_re_match_line(r"time \d")
-    run.stdout.no_re_match_line(r"  uts-name .*")
+    run.stdout.no_re_match_line(r".*uts-name.*")
+
+
+def test_twice_quiet_shows_failures_and_a_line_of_totals(project: Project) -> None:
+    project.write("scenarios/uts.yaml", GOOD + check("uts-shared", "shared"))
+    run = project.run("-qq")
+    at = next(number for number, line in enumerate(run.outlines) if line.startswith("FAILED "))
+    assert run.outlines[at + 1 :] == [
+        "fail on builtin, 1 x: leak: tells about the host or a neighbour",
+        "  uts-shared",
+        "",
+        "builtin: 1 pass, 1 fail",
+        "reports: reports/isolation.html, reports/isolation.json, reports/isolation.md",
+    ]
+
+
+def test_the_answer_stands_behind_the_list_of_failures(project: Project) -> None:
+    many = "".join(check(f"uts-{number}", "silent") for number in range(30))
+    project.write("scenarios/uts.yaml", GOOD + many)
+    run = project.run("-ra")
+    lines = run.outlines
+    last_listed = max(number for number, line in enumerate(lines) if line.startswith("FAILED "))
+    behind = lines[last_listed + 1 :]
+    assert len(behind) < 20
+    assert "error on builtin, 30 x: the container did not run: nothing was reported" in behind
+    assert any(re.fullmatch("uts  1/31 E", line) for line in behind)
 
 
 def test_junit_carries_the_result(project: Project) -> None:

@@ -177,7 +177,9 @@ def test_explain_keeps_to_the_width_of_the_terminal(
 def test_report_renders_again_and_tells_of_failures(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(project / "good.json", "pass")
     assert cli.main(["report", "good.json"]) == 0
-    assert "uts-name" in capsys.readouterr().out
+    assert "uts  1/1\n" in capsys.readouterr().out
+    assert cli.main(["report", "good.json", "--verbose", "--color", "yes"]) == 0
+    assert "  uts-name  \x1b[32mpass\x1b[0m\n" in capsys.readouterr().out
     write_results(project / "bad.json", "fail")
     assert cli.main(["report", "bad.json", "--format", "markdown"]) == 1
     assert capsys.readouterr().out.startswith("# Isolation")
