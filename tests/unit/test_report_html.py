@@ -154,7 +154,7 @@ def test_the_answer_says_who_isolates_and_how_much_is_proven() -> None:
     assert "Something does not hold on 1 of 2. On 1 of them it is something that crosses the boundary" in text
     assert "In 1 case nothing is said" in text
     assert "On builtin 1 of 2 checks are proven" in text
-    assert "1 cannot be shown to on this kernel." in text
+    assert "Of 1 that cannot be shown on this kernel." in text
     assert "builtin 0.1.0 1 of 1 0 0 0 0 0 0 1 1 of 2" in text
     assert "runc 1.1.5 0 of 2 1 0 0 0 0 1 0 \N{EN DASH}" in text
 
