@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -287,11 +286,8 @@ def test_changes_that_cannot_be_told_are_one_line(
     assert (told.out, told.err.count("\n")) == ("", 1)
 
 
-def test_a_large_run_makes_a_page_that_is_soon_made_and_small() -> None:
-    run = many()
-    begun = time.process_time()
-    page = html.render(run)
-    assert time.process_time() - begun < 2
+def test_a_large_run_makes_a_small_page() -> None:
+    page = html.render(many())
     assert len(page.encode()) < 1_500_000
     assert page.count("is known for it") > 100
 
