@@ -28,13 +28,13 @@ prove: environment ## the same, and prove that each check goes red when its isol
 	$(PYTEST) scenarios/ --prove $(ARGS)
 
 precision: environment ## besides, turn each sabotage under other checks: those must go red that are recorded to
-	$(PYTEST) scenarios/ --precision=compare -n 2 -q $(ARGS)
+	$(PYTEST) scenarios/ --precision=compare -n 2 $(ARGS)
 
 # A check that fails is an answer here (exit status 1 of pytest); one without a verdict is not, and report tells it.
 matrix: environment ## run every check on every runtime that is here, as asked and as shipped: reports/matrix.md
 	rm -f $(REPORTS)/isolation.json # or one of before would be told where this run has none
-	$(PYTEST) scenarios/ --runtime all --reports $(REPORTS) -q $(ARGS) || [ $$? -eq 1 ]
-	$(VENV)/bin/isoproof report --matrix $(REPORTS)/isolation.json --reports $(REPORTS)
+	$(PYTEST) scenarios/ --runtime all --reports $(REPORTS) $(ARGS) || [ $$? -eq 1 ]
+	$(VENV)/bin/isoproof report --matrix $(REPORTS)/isolation.json --reports $(REPORTS) >/dev/null
 
 # The page of results takes up what lies beside them, so that comes first.
 report: environment ## make everything anew that reports/ has of this machine for people, with proofs, as root: half an hour

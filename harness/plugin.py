@@ -20,11 +20,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import time
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pytest
 
@@ -98,6 +99,12 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if _may_have_live_line(session.config):
+        session.config.pluginmanager.register(LiveLine(sys.stdout), "isoproof-live-line")
+
+
 @pytest.fixture(scope="session")
 def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
     """How an outer sandbox is started. Override it to carry runs out elsewhere, in a virtual machine for instance."""
@@ -159,6 +166,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from harness.timing import timing_to_text
 
         output[PROPERTY] = timing_to_text(clock(session.config).timing())
+
+
+def _may_have_live_line(config: pytest.Config) -> bool:
+    """Whether a person is watching pytest's dots, and nothing else is written between them."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return (
+        type(reporter) is pytest.TerminalReporter  # others have a picture of their own
+        and sys.stdout.isatty()
+        and os.environ.get("TERM", "dumb") != "dumb"
+        and not os.environ.get("CI")
+        and config.get_verbosity() == 0
+        and config.getoption("capture") in ("fd", "sys")
+        and not (config.getoption("usepdb") or config.getoption("trace"))
+        and not hasattr(config, "workerinput")
+    )
 
 
 def _decides(report: pytest.TestReport) -> bool:
@@ -262,16 +284,88 @@ class Recorder:
 
     def show(self, results: Results, reporter: pytest.TerminalReporter) -> None:
         from harness.report import terminal
-        from harness.report._text import harmless
+        from harness.report._text import written
 
+        writer = self.config.get_terminal_writer()
         verbosity = self.config.get_verbosity()
         if verbosity > -2:
             reporter.write_sep("=", "isolation")
-        for line in terminal.lines(results, self.config.get_terminal_writer().fullwidth, verbosity):
-            for piece in harmless(line):
-                reporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
-            reporter.write("\n")
+        reporter.write(written(terminal.lines(results, writer.fullwidth, verbosity), writer.hasmarkup))
         reporter.write_line(f"reports: {self.written}")
+
+
+class LiveLine:
+    """Says below pytest's dots how many checks of how many are made, how many have failed, and which is made now.
+
+    With workers it is the one that has been at it for the longest. The dots are pytest's: the line is away whenever
+    it writes.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        from harness.bench.progress import LineBelow
+
+        self.line = LineBelow(stream)
+        self.total = 0
+        self.made = 0
+        self.failed: set[str] = set()
+        self.running: dict[str, None] = {}  # a dict for its order
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        self.line.close()
+        yield
+        if self.running:
+            from harness.results import one_line
+
+            failed = f", {len(self.failed)} failed" if self.failed else ""
+            now = one_line(next(iter(self.running)).rpartition("::")[2])
+            self.line(f"{self.made} of {self.total} made{failed}, now {now}")
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.total = sum(isinstance(item, CheckItem | KnobItem) for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self.total = sum(map(_is_check, ids))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> Generator[None]:
+        if _is_check(nodeid):
+            self.running[nodeid] = None
+        with self.away():
+            yield
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
+        if report.failed:
+            self.failed.add(report.nodeid)
+        if report.when not in ("setup", "call"):  # the last of it, or the end of its worker
+            self.made += self.running.pop(report.nodeid, self) is None
+        if report.when != "setup" or not report.passed:  # of which pytest writes nothing
+            self.line.close()
+        yield
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logfinish(self) -> Generator[None]:
+        with self.away():
+            yield
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_testnodedown(self) -> None:
+        self.line.close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self) -> None:
+        self.line.close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self.running.clear()
+        self.line.close()
+
+
+def _is_check(nodeid: str) -> bool:
+    return ".yaml::" in nodeid
 
 
 def _image(text: str, whole: bool) -> Image:

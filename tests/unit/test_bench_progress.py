@@ -2,7 +2,9 @@
 
 import io
 
-from harness.bench.progress import Progress
+import pytest
+
+from harness.bench.progress import LineBelow, Progress
 
 
 class Terminal(io.StringIO):
@@ -29,3 +31,18 @@ def test_a_terminal_has_one_line_that_is_gone_in_the_end() -> None:
     tell("round 3")
     tell.close()
     assert terminal.getvalue() == "\r\x1b[K   0 s  round 1\r\x1b[K   1 s  round 3\r\x1b[K"
+
+
+def test_the_line_below_another_ones_is_away_when_he_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    terminal, now = Terminal(), [7.0]
+    tell = LineBelow(terminal, lambda: now[0])
+    tell.close()
+    assert terminal.getvalue() == ""
+    tell("a check")
+    tell("one that comes at once")  # and may take long
+    tell.close()
+    tell.close()
+    begin, end = "\x1bD\x1bM\x1b7\x1b[B\r\x1b[K\x1b[?7l", "\x1b[?7h\x1b8"
+    told = [f"{begin}   0 s  {text}{end}" for text in ("a check", "one that comes at on…")]
+    assert terminal.getvalue() == "".join(told) + "\x1b7\x1b[B\r\x1b[K\x1b8"
