@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.runtime.errors import BadInput, IsoproofError, StartError
+from harness.runtime.errors import BadInput, IsoproofError, StartError, written_out
 from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
@@ -236,9 +236,10 @@ def explain_check(options: argparse.Namespace) -> int:
         hint = f"did you mean {near[0]!r}?" if near else "isoproof list names them all"
         raise BadInput(f"no check {options.check!r} in {SCENARIOS}; {hint}")
     from harness import lesson
+    from harness.report._text import harmless
 
     for line in lesson.lines(*known[options.check], last_results(), shutil.get_terminal_size().columns):
-        print(line)
+        print(harmless(line))
     return 0
 
 
@@ -341,7 +342,7 @@ def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        yield "  ".join([*cells, row[-1]])
+        yield written_out("  ".join([*cells, row[-1]]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ the same picture whoever prints.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TextIO
@@ -63,18 +64,23 @@ def _wants_colours(stream: TextIO, choice: str) -> bool:
 
 def written(lines: Iterable[Line], coloured: bool = False) -> str:
     """The lines as text, each with its end, in which nothing acts on a terminal but our own colours."""
-    return "".join(f"{''.join(_shown(piece, coloured) for piece in line).rstrip()}\n" for line in map(harmless, lines))
+    return "".join(f"{''.join(_shown(piece, coloured) for piece in line).rstrip()}\n" for line in lines)
 
 
-def harmless(line: Line) -> Line:
-    """The line without anything that could act on a terminal; also what was meant to be another one stays in it."""
-    return [Piece(printable(piece.text).replace("\n", "\\n"), piece.colour) for piece in line]
+def harmless(text: str) -> str:
+    """A text in one line in which nothing acts on a terminal, nor on a CI service that reads it for commands.
+
+    GitHub heeds `::error::` at the beginning of a line, spaces or not, and `##[error]` wherever it stands.
+    """
+    flat = printable(text).replace("\n", "\\n").replace("##[", "#\\x23[")
+    return re.sub(r"^(\s*):(?=:)", r"\1\\x3a", flat)
 
 
 def _shown(piece: Piece, coloured: bool) -> str:
-    if not (coloured and piece.colour and piece.text.strip()):
-        return piece.text
-    return f"\x1b[{SGR[piece.colour]}m{piece.text}\x1b[0m"
+    safe = harmless(piece.text)
+    if not (coloured and piece.colour and safe.strip()):
+        return safe
+    return f"\x1b[{SGR[piece.colour]}m{safe}\x1b[0m"
 
 
 def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from harness import environment
 from harness.matrix import Difference, Matrix
-from harness.report._text import PLAIN, WIDTH, Cells, Line, Look, Piece, enumerated, table, written
-from harness.results import Result, Results, one_line, printable
+from harness.report._text import PLAIN, WIDTH, Cells, Line, Look, Piece, enumerated, harmless, table, written
+from harness.results import Result, Results, one_line
 from harness.severities import SEVERITIES
 from harness.timing import Timing
 
@@ -99,7 +99,7 @@ def differences(found: list[Difference]) -> Iterator[str]:
         cells.append((each.check, f"{one}: {left}", right if one == other else f"{other}: {right}"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for check, left, right in cells:
-        yield printable(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}").replace("\n", "\\n")
+        yield harmless(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}")
 
 
 def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
@@ -117,19 +117,18 @@ def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -
             text.extend(_indented(f"    {part} = ", value))
     text.append(f"  on: {environment.one_line(environment_facts)}")
     text.append(f"  again: {again(result, environment_facts, knob)}")
-    return "\n".join(printable(line).replace("\n", "\\n") for line in text)
+    return "\n".join(map(harmless, text))
 
 
 def imprecision(deviations: str, knob: str, item: str, line: int, environment_facts: dict[str, Any]) -> str:
     """What a knob did otherwise than recorded, in one block, with the command that shows it again."""
-    return "\n".join(
-        [
-            f"{item.partition('::')[0]}:{line}: {knob}: it does something else than is recorded",
-            *_indented("", deviations),
-            f"  on: {environment.one_line(environment_facts)}",
-            f"  again: pytest --precision=compare '{item}'",
-        ]
-    )
+    text = [
+        f"{item.partition('::')[0]}:{line}: {knob}: it does something else than is recorded",
+        *_indented("", deviations),
+        f"  on: {environment.one_line(environment_facts)}",
+        f"  again: pytest --precision=compare '{item}'",
+    ]
+    return "\n".join(map(harmless, text))
 
 
 def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:

@@ -12,13 +12,18 @@ The tree goes on in `harness.errors`; this half stands here because the runtime 
 LONGEST = 4000  # characters of a line: a path may have as many
 
 
-def on_one_line(text: str) -> str:
+def written_out(text: str) -> str:
     """Return a text with whatever would move the cursor, or hide, written out: `\\n`, `\\x1b`, `\\u202e`.
 
-    What is longer than any line that somebody reads is cut.
+    So is `##[`, with which GitHub begins a command wherever in a log it stands.
     """
-    cut = "…" if len(text) > LONGEST else ""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:LONGEST]) + cut
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return safe.replace("##[", "#\\x23[")
+
+
+def on_one_line(text: str) -> str:
+    """Return a text likewise, and cut where it is longer than any line that somebody reads."""
+    return written_out(text[:LONGEST]) + ("…" if len(text) > LONGEST else "")
 
 
 class IsoproofError(Exception):

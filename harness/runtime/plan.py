@@ -30,6 +30,7 @@ from harness.runtime import (
     terminal,
 )
 from harness.runtime.config import Config
+from harness.runtime.errors import written_out
 from harness.runtime.step import Host, Plan, Step
 
 
@@ -141,7 +142,10 @@ def parts(plan: Plan) -> list[tuple[str, tuple[Step, ...]]]:
 
 
 def explain(plan: Plan, times: Times | None = None) -> str:
-    """Return the plan as text: every step with its reason, its time where that is known, and its system calls."""
+    """Return the plan as text: every step with its reason, its time where that is known, and its system calls.
+
+    What a config names may be somebody hostile's, so each line stays one.
+    """
     known = times or {}
     lines = []
     for title, steps in parts(plan):
@@ -152,7 +156,7 @@ def explain(plan: Plan, times: Times | None = None) -> str:
             lines += [*(f"    {call}" for call in step.calls)]
             lines += [f"    {' '.join(step.program)}"] if step.program else []
             lines += [f"    {' '.join(step.hook.arguments or (step.hook.path,))}"] if step.hook else []
-    return "\n".join(lines)
+    return "\n".join(map(written_out, lines))
 
 
 def _took(name: str, times: Times) -> str:

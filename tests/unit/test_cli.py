@@ -70,6 +70,21 @@ def test_checks_are_listed_by_area_and_severity(project: Path, capsys: pytest.Ca
     assert listed("--area", "net", "--severity", "leak") == []
 
 
+@pytest.mark.parametrize("verb", [["list"], ["explain", "uts-name"]])
+def test_what_a_scenario_says_acts_on_no_terminal(
+    project: Path, capsys: pytest.CaptureFixture[str], verb: list[str]
+) -> None:
+    hostile = r'"\e[2J\x9b31m\u202e\e]52;c;eA==\a\r##[error]x"'
+    scenario = SCENARIO.replace("A container has names of its own", hostile).replace("too old", hostile)
+    scenario = scenario.replace("The hostname is the one that was asked for", hostile)
+    (project / "scenarios" / "uts.yaml").write_text(f"{scenario}    why: {hostile}\n    see: [{hostile}]\n")
+    assert cli.main(verb) == 0
+    told = capsys.readouterr().out
+    assert r"\x1b[2J" in told
+    assert all(line.isprintable() for line in told.split("\n"))
+    assert "##[" not in told
+
+
 def test_shapes_are_listed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "scenarios" / "shapes").mkdir()
     (project / "scenarios" / "shapes" / "small.yaml").write_text("title: A small container\ncontainer: {pids: 9}\n")
