@@ -109,13 +109,16 @@ def shortened(text: str, width: int) -> str:
 
 
 def enumerated(names: list[str], width: int) -> str:
-    """As many of the names as fit in the width, and how many more there are."""
+    """All of the names if they fit in the width, or as many as do, one at least, and how many more there are."""
     text = ", ".join(names)
-    shown = len(names)
-    while len(text) > width and shown > 1:
-        shown -= 1
-        text = f"{', '.join(names[:shown])} and {len(names) - shown} more"
-    return shortened(text, width)
+    if len(text) <= width or len(names) < 2:
+        return shortened(text, width)
+    text, left = names[0], len(names) - 1
+    for name in names[1:]:
+        if len(f"{text}, {name} and {left - 1} more") > width:
+            break
+        text, left = f"{text}, {name}", left - 1
+    return shortened(f"{text} and {left} more", width)
 
 
 def _ending(text: str) -> str:

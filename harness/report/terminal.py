@@ -228,32 +228,31 @@ def _reasons(results: Results, width: int, verbosity: int) -> Iterator[Line]:
     for kind in RED if verbosity < 0 else KINDS:
         mine = sorted((each for each in folded.items() if each[0][0] == kind), key=lambda each: -len(each[1]))
         told = mine if verbosity > 0 else mine[:MOST]
-        for (_, runtime, reason), checks in told:
-            text = f"{kind} on {runtime}, {len(checks)} x: {reason}"
-            yield from _wrapped(text, width, COLOURS[kind])
+        for (_, reason), found in told:
+            runtimes = enumerated(list(dict.fromkeys(runtime for runtime, _ in found)), width // 2)
+            yield from _wrapped(f"{kind} on {runtimes}, {len(found)} x: {reason}", width, COLOURS[kind])
             if kind in RED or verbosity > 0:
-                yield [Piece(f"  {enumerated(checks, width - 2)}")]
+                yield [Piece(f"  {enumerated(list(dict.fromkeys(check for _, check in found)), width - 2)}")]
         if rest := mine[len(told) :]:
-            number = sum(len(checks) for _, checks in rest)
-            yield from _wrapped(
-                f"{kind}, {number} x more, for {len(rest)} other reasons: -v tells them", width, COLOURS[kind]
-            )
+            number = sum(len(found) for _, found in rest)
+            text = f"{kind}, {number} x more, for {len(rest)} other reasons: -v tells them"
+            yield from _wrapped(text, width, COLOURS[kind])
     if folded:
         yield []
 
 
-def _folded(results: Results) -> dict[tuple[str, str, str], list[str]]:
-    """What was red, skipped, known to fail or not proven, by kind, runtime and reason."""
-    folded: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+def _folded(results: Results) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """What was red, skipped, known to fail or not proven, by kind and reason: on which runtime, and which check."""
+    folded: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for result in results.results:
         if result.outcome in ("skip", "xfail", "error"):
-            folded[result.outcome, result.runtime, result.reason].append(result.label)
+            folded[result.outcome, result.reason].append((result.runtime, result.label))
         elif result.outcome == "fail":
             reason = result.reason or f"{result.severity}: {SEVERITIES.get(result.severity, '')}"
-            folded["fail", result.runtime, reason].append(result.label)
+            folded["fail", reason].append((result.runtime, result.label))
         for proof in result.missing_proofs():
             kind = "cannot be shown" if proof.outcome == "skip" else "unproven"
-            folded[kind, result.runtime, proof.reason].append(f"{result.label} ({proof.sabotage})")
+            folded[kind, proof.reason].append((result.runtime, f"{result.label} ({proof.sabotage})"))
     return folded
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness import environment
 from harness.report import terminal
-from harness.report._text import Look, look, table, written
+from harness.report._text import Look, enumerated, look, table, written
 from harness.results import Outcome, Proof, Result, Results, Runtime
 from harness.severities import SEVERITIES
 from tests.unit.test_results import ENVIRONMENT, a_failure, a_result, some_results, some_timing
@@ -112,6 +112,13 @@ def test_what_is_the_same_is_told_once_and_the_worst_last() -> None:
     assert "error on builtin, 30 x" in quiet
 
 
+def test_a_reason_is_told_once_for_all_runtimes_that_have_it() -> None:
+    results = some_results(*(a_result("uts-a", "skip", runtime=name, reason="same") for name in ("builtin", "runc")))
+    assert "skip on builtin, runc, 2 x: same\n  uts-a\n" in terminal.render(results, Look(verbosity=1))
+    many = [a_result("uts-a", "skip", runtime=f"runtime-{number}", reason="same") for number in range(25)]
+    assert "skip on runtime-0, runtime-1 and 23 more, 25 x: same\n" in terminal.render(some_results(*many))
+
+
 def test_twice_quiet_leaves_failures_and_a_line_of_totals() -> None:
     assert written(terminal.lines(some_results(a_result(), *_one_of_each()), verbosity=-2)).splitlines() == [
         "unproven on builtin, 1 x: it did not go red",
@@ -148,6 +155,21 @@ def test_columns_that_do_not_fit_stand_below() -> None:
     headings = [line for line in text.splitlines() if line.startswith(" " * 20) and "runtime-" in line]
     assert [name for line in headings for name in line.split()][-20:] == [f"runtime-{number}" for number in range(20)]
     assert len(re.findall(r"^resource-exhaustion ", text, re.MULTILINE)) == 5
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (20, "one, two, three"),
+        (15, "one, two, three"),
+        (14, "one and 2 more"),
+        (13, "one and 2 mo…"),
+        (80, "one, two, three"),
+    ],
+)
+def test_of_many_names_those_are_told_that_fit(width: int, text: str) -> None:
+    assert enumerated(["one", "two", "three"], width) == text
+    assert enumerated([], width) == ""
 
 
 def test_a_table_without_rows_or_columns_is_one() -> None:
