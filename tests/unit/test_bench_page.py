@@ -72,7 +72,7 @@ def benchmark(rounds: int = 100) -> Benchmark:
         ),
         "features": Section(
             "Features",
-            "What does each cost?",
+            "What does each feature cost?",
             {"the default config (replay)": series(1500, rounds), "with a hook (forked)": series(11_000, rounds)},
         ),
         "pool": Section("The pool", "How much faster?", {"pooled": series(800, rounds)}),
