@@ -1,15 +1,14 @@
 """The page of the benchmark in a real browser: anybody can read it, in any width and colours, and nothing leaves it."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from harness.bench import baseline, changes, page
 from harness.bench.series import Section, Series
-from tests.browser.chromium import Chromium, Page
-from tests.browser.test_page import AXE
+from tests.browser.conftest import Open, assert_accessible
 from tests.unit.test_bench_page import benchmark, series
 
 
@@ -27,33 +26,25 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)], ids=str)
-def opened(request: pytest.FixtureRequest, browser: Chromium, path: Path) -> Iterator[Page]:
-    """The page in some colours and some width; nothing may be in its console, and nothing been asked of the network."""
+def opened(request: pytest.FixtureRequest, open_file: Open, path: Path) -> Page:
+    """The page in some colours and some width."""
     scheme, width = request.param
-    opened = browser.open(path, prefers_color_scheme=scheme)
-    opened.resize(width, 900)
-    yield opened
-    opened.settle()
-    assert opened.complaints() == []
-    assert opened.requests() == [path.as_uri()]
-    opened.close()
+    return open_file(path, width=width, color_scheme=scheme)
 
 
 def test_all_that_is_open_is_accessible_and_fits(opened: Page) -> None:
-    opened.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    opened.run(AXE.read_text())
-    found = opened.run("axe.run({resultTypes: ['violations']}).then((done) => done.violations)")
-    assert [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"][:3]] == []
-    assert opened.run("document.documentElement.scrollWidth") <= opened.run("innerWidth")
+    opened.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert_accessible(opened)
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_labels_of_curves_and_lines_do_not_cover_each_other(opened: Page) -> None:
     """The labels of curves are slanted, so the places at which they begin are compared."""
     script = "[...document.querySelectorAll('{}')].map((each) => {}).sort((one, other) => one - other)"
-    begins = opened.run(script.format(".curve > .leader", "each.x2.baseVal.value"))
+    begins = opened.evaluate(script.format(".curve > .leader", "each.x2.baseVal.value"))
     assert len(begins) == 15
     assert min(later - earlier for earlier, later in itertools.pairwise(begins)) > 10
-    bottoms = opened.run(script.format(".names text", "each.getBoundingClientRect().bottom"))
+    bottoms = opened.evaluate(script.format(".names text", "each.getBoundingClientRect().bottom"))
     assert min(later - earlier for earlier, later in itertools.pairwise(bottoms)) > 12
 
 
@@ -64,7 +55,7 @@ def test_marks_lie_where_their_scale_says(opened: Page) -> None:
       const at = parseFloat(strip.querySelector('.median').getAttribute('d').slice(1));
       return Math.abs((median.left + median.right) / 2 - box.left - box.width * at / 100);
     })"""
-    found = opened.run(script)
+    found = opened.evaluate(script)
     assert len(found) > 20
     assert max(found) < 2
 
