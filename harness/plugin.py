@@ -237,7 +237,7 @@ class Recorder:
         return path
 
     def catalogue(self, results: list[Result]) -> dict[str, Area]:
-        """What the checks are about. With workers their files are read again here; who has broken one meanwhile
+        """What the checks are about. With workers their files are read again here; who has changed one meanwhile
         loses what it says, and no result.
         """
         from harness import catalogue
@@ -246,7 +246,9 @@ class Recorder:
         for path in dict.fromkeys(result.path for result in results):
             with contextlib.suppress(BadInput):
                 scenarios.append(scenario(self.config, Path(path).absolute()))
-        return catalogue.of(scenarios, {result.check for result in results})
+        areas = catalogue.of(scenarios, {result.check for result in results})
+        changed = {each.area for each in results if each.area in areas and each.check not in areas[each.area].checks}
+        return {name: area for name, area in areas.items() if name not in changed}
 
     def timing(self) -> Timing:
         """What the workers have counted; without any, what this process has."""

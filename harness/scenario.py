@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from harness import expression, sabotage, yamlfile
 from harness.errors import ScenarioError
 from harness.hints import did_you_mean
-from harness.language import CheckEntry, Container, File, Known, Observe, Severity, Shape, laid_over, schema
+from harness.language import CheckEntry, Container, File, Known, Observe, Shape, laid_over, schema
+from harness.severities import Severity
 from harness.shapes import COMMAND, merged
 from harness.yamlfile import Document, Where
 
