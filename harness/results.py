@@ -210,10 +210,11 @@ def printable(text: str) -> str:
     Control characters, surrogates and the marks that turn the direction of writing become their escapes;
     newlines stay. Text beyond 16 KiB is cut, and says so.
     """
-    safe = "".join(
-        character if character == "\n" or character.isprintable() else ascii(character)[1:-1]
-        for character in text[:LONGEST_TEXT]
-    )
+    safe = text[:LONGEST_TEXT]
+    if not safe.replace("\n", "").isprintable():
+        safe = "".join(
+            character if character == "\n" or character.isprintable() else ascii(character)[1:-1] for character in safe
+        )
     return safe if len(text) <= LONGEST_TEXT else f"{safe}… ({len(text) - LONGEST_TEXT} more characters)"
 
 

@@ -1,8 +1,8 @@
 """The result list itself, for machines; every other report can be rendered again from it.
 
-`harness/isolation.schema.json` and `harness/matrix.schema.json` say what stands in the two files, as JSON Schemas made from
-the classes themselves; `python -m harness.report.json` renews them. The last part of their `$id` is the version of the
-format, as it stands in the files.
+`harness/isolation.schema.json` and `harness/matrix.schema.json` say what stands in the two files, as JSON Schemas made
+from the classes themselves; `python -m harness.report.json` renews them. The last part of their `$id` is the version of
+the format, as it stands in the files.
 """
 
 import json
