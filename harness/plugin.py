@@ -22,7 +22,7 @@ import functools
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,10 +115,16 @@ def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[Launches]:
+def launches(
+    request: pytest.FixtureRequest, outer_sandbox: Start, record_testsuite_property: Callable[[str, object], None]
+) -> Iterator[Launches]:
     """The launches of this session; what they have started ends with it, also when it is interrupted."""
+    from harness import environment
     from harness.launches import Launches
+    from harness.report import junit
 
+    for name, fact in junit.machine(environment.facts()):
+        record_testsuite_property(name, fact)
     with clock(request.config).session("collect"):
         items = [item for item in request.session.items if isinstance(item, CheckItem)]
         shared = Launches(outer_sandbox, [item.case for item in items if not item.obstacle], clock(request.config))
@@ -139,16 +145,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if isinstance(item, CheckItem | KnobItem) and _decides(report):
+        from harness.report import junit
         from harness.results import reach_to_text, result_to_text
 
         if isinstance(item, CheckItem):
-            entry = (PROPERTY, result_to_text(item.completed(report)))
+            result = item.completed(report)
+            report.user_properties.append((PROPERTY, result_to_text(result)))
+            item.user_properties += junit.properties(result)  # JUnit's report is made from those of the teardown
         elif item.reach:
-            entry = (REACH, reach_to_text(item.reach))
-        else:
-            return report
-        item.user_properties.append(entry)  # JUnit's report is made from those of the teardown
-        report.user_properties.append(entry)
+            report.user_properties.append((REACH, reach_to_text(item.reach)))
+            item.user_properties.append(("red", ", ".join(item.reach.red)))
     return report
 
 

@@ -224,7 +224,8 @@ def _verdicts(results: Results, outcomes: dict[str, Counter[str]]) -> Iterator[s
 def _proven(standings: Counter[str]) -> str:
     if not standings:
         return "Nothing was proven: pytest \\-\\-prove breaks each isolation on purpose, and the checks must notice."
-    text = f"{standings['proven']} of {standings.total()} are proven: their isolation was broken on purpose, and they noticed."
+    proven = f"{standings['proven']} of {standings.total()} are proven"
+    text = f"{proven}: their isolation was broken on purpose, and they noticed."
     if standings["cannot be shown here"]:
         text += f" Of {standings['cannot be shown here']} that cannot be shown on this machine."
     if standings["not proven"]:

@@ -334,5 +334,7 @@ def test_every_report_with_a_file_is_written(tmp_path: Path) -> None:
 
 
 def test_an_unknown_report_format_says_which_there_are() -> None:
-    with pytest.raises(BadInput, match="no such report format: pdf; there are html, json, markdown, terminal"):
+    with pytest.raises(
+        BadInput, match="no such report format: pdf; there are html, json, junit, markdown, sarif, terminal"
+    ):
         report.load("pdf")
