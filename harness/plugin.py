@@ -67,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "tests/proof/expected.json (compare), or write that file anew (record)",
     )
     group.addoption("--reports", metavar="DIR", help="where results are written (default: reports/)")
+    group.addoption("--no-github", action="store_true", help="in GitHub Actions, annotate nothing and add no summary")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -228,7 +229,19 @@ class Recorder:
                     f"not written: open {error.filename}: {error.strerror}; --reports DIR names another folder"
                 )
                 session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
+            if summary := self.github("GITHUB_STEP_SUMMARY"):
+                from harness.report import _github
+
+                try:
+                    added = _github.add_summary(self.results, Path(summary))
+                    self.written += ", and the summary of the job" if added else "; the summary of the job is full"
+                except OSError as error:
+                    self.written += f"; no summary of the job: open {summary}: {error.strerror}"
         self.results.timing = self.timing()  # for the terminal, which comes after the writing, and may count it
+
+    def github(self, name: str) -> str:
+        """What GitHub Actions says under a name in the environment, "" elsewhere or where it shall not be asked."""
+        return "" if self.config.getoption("no_github") else os.environ.get(name, "")
 
     def record(self) -> Path:
         """Write down which checks each knob turned red, to be compared with from now on."""
@@ -265,15 +278,19 @@ class Recorder:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.results:
             return
-        from harness.report import terminal
+        from harness.report import _github, terminal
 
         terminalreporter.write_sep("=", "isolation")
         width = max(shutil.get_terminal_size().columns, terminal.WIDTH)
         for line in terminal.lines(self.results, width, brief=self.config.get_verbosity() < 0):
             for piece in line:
-                terminalreporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
+                text = _github.harmless(piece.text)
+                terminalreporter.write(text, **{piece.colour: True} if piece.colour else {})
             terminalreporter.write("\n")
         terminalreporter.write_line(f"reports: {self.written}")
+        if self.github("GITHUB_ACTIONS"):
+            for annotation in _github.annotations(self.results, Path(self.github("GITHUB_WORKSPACE"))):
+                terminalreporter.write_line(annotation)
 
 
 def _image(text: str, whole: bool) -> Image:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import backends, matrix, report
 from harness.errors import BadInput
-from harness.report import terminal
+from harness.report import _github, terminal
 from harness.results import from_json
 
 
@@ -22,7 +22,8 @@ def render(file: Path, format_name: str, since: Path | None = None) -> int:
         raise BadInput(f"open {file}: {error.strerror}; pytest scenarios/ writes it") from None
     results = from_json(text, str(file))
     if since is None:
-        print(renderer.render(results), end="")
+        rendered = renderer.render(results)
+        print(_github.harmless(rendered) if renderer is terminal else rendered, end="")
     else:
         earlier = matrix.read(since)
         found = matrix.difference_of_runs(earlier, matrix.of(results), (str(since), str(file)))
@@ -65,7 +66,7 @@ def compare(left: str, right: str, files: list[Path], usual: Path) -> int:
         _require_runtimes([name for name, is_there in zip(names, there, strict=True) if not is_there], [])
         raise BadInput("--diff takes two files, or two runtimes and the files that tell of them")
     for line in terminal.differences(found):
-        print(line)
+        print(_github.harmless(line))
     if not found:
         print("no verdict differs", file=sys.stderr)
     return int(bool(found))
