@@ -6,7 +6,7 @@ check was proven.
 """
 
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -24,7 +24,7 @@ Outcome = Literal["pass", "fail", "error", "skip", "xfail"]
 ProofOutcome = Literal["proven", "unproven", "error", "skip"]
 Standing = Literal["proven", "cannot be shown here", "not proven"]
 Line = Annotated[int, msgspec.Meta(ge=1)]
-Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -247,8 +247,8 @@ def from_json(text: str | bytes, path: str = "results") -> Results:
 def _inconsistency(results: Results) -> str:
     """What cannot be in a file that a run has left, "" if nothing: it was edited, or put together of two."""
     try:
-        datetime.fromisoformat(results.started)
-    except ValueError:
+        datetime.fromisoformat(results.started).astimezone(UTC) + timedelta(milliseconds=results.milliseconds)
+    except (ValueError, OverflowError):
         return f"started {results.started!r} is no time in ISO 8601"
     runtimes: set[str] = set()
     for runtime in results.runtimes:
