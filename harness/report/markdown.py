@@ -51,9 +51,10 @@ def render(results: Results, largest: int = LARGEST) -> str:
     matrix = matrices.of(results)
     findings = [Part("finding", _finding(result, results)) for result in _broken(results)]
     parts = [
-        Part("answer", _answer(results, matrix)),
+        Part("answer", _answer(results)),
         *([Part("heading", ["## What is broken", ""])] if findings else []),
         *_fitting(findings, largest // 2, WHOLE),
+        Part("table of areas", _areas(matrix)),
         *(Part("area", _folded_area(results, area, checks)) for area, checks in results.areas().items()),
         *(Part("list of reasons", lines) for lines in _told_reasons(matrix, findings=False)),
         Part("list of proofs", _proofs(results)),
@@ -174,16 +175,17 @@ def _told_reasons(matrix: Matrix, findings: bool = True) -> Iterator[list[str]]:
             yield _folded(title, _table(["checks", "in all shapes", "reason"], rows))
 
 
-def _answer(results: Results, matrix: Matrix) -> list[str]:
+def _answer(results: Results) -> list[str]:
     """Which runtimes isolate, how much of it is proven, what broke; and where and when that was found out."""
     outcomes = {runtime.name: results.outcomes(runtime.name) for runtime in results.runtimes}
     standings = {runtime.name: results.standings(runtime.name) for runtime in results.runtimes}
+    shown = STANDINGS if any(standings.values()) else ()
     runtimes = [
         [
             runtime.name,
             runtime.missing or runtime.version,
             *(str(outcomes[runtime.name][outcome]) for outcome in OUTCOMES),
-            *(str(standings[runtime.name][standing]) for standing in STANDINGS),
+            *(str(standings[runtime.name][standing]) for standing in shown),
         ]
         for runtime in results.runtimes
     ]
@@ -193,10 +195,9 @@ def _answer(results: Results, matrix: Matrix) -> list[str]:
         "",
         "  \n".join([*_verdicts(results, outcomes), _proven(sum(standings.values(), Counter()))]),
         "",
-        *_table(["runtime", "version", *OUTCOMES, *STANDINGS], runtimes),
+        *_table(["runtime", "version", *OUTCOMES, *shown], runtimes),
         escaped(on),
         "",
-        *_areas(matrix),
     ]
 
 
@@ -227,9 +228,9 @@ def _proven(standings: Counter[str]) -> str:
     proven = f"{standings['proven']} of {standings.total()} are proven"
     text = f"{proven}: their isolation was broken on purpose, and they noticed."
     if standings["cannot be shown here"]:
-        text += f" Of {standings['cannot be shown here']} that cannot be shown on this machine."
+        text += f" Of {standings['cannot be shown here']} it cannot be shown on this machine."
     if standings["not proven"]:
-        text += f" **{standings['not proven']} are not proven.**"
+        text += f" **Not proven: {standings['not proven']}.**"
     return text
 
 
