@@ -10,15 +10,15 @@ import pytest
 
 from harness import matrix
 from harness.errors import BadInput
-from harness.report.json import HARNESS, SCHEMAS
 from harness.results import Proof, Reach, from_json, to_json
+from harness.schemas import HERE, STORED
 from tests.unit.test_results import a_failure, a_result, some_results, some_timing
 
 ROOT = Path(__file__).parents[2]
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:
-    described = json.loads((HARNESS / name).read_text())
+    described = json.loads((HERE / name).read_text())
     jsonschema.Draft202012Validator.check_schema(described)
     return jsonschema.Draft202012Validator(described)
 
@@ -75,10 +75,10 @@ def test_the_schema_refuses_a_result_that_the_reader_refuses(changes: dict[str, 
     assert not validator("isolation.schema.json").is_valid(document)
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", STORED)
 def test_a_schema_names_the_version_and_demands_it(name: str) -> None:
-    kind, key, version = SCHEMAS[name]
-    described = json.loads((HARNESS / name).read_text())
+    kind, key, version = STORED[name]
+    described = json.loads((HERE / name).read_text())
     assert described["$id"].endswith(f":{version}")
     assert key in described["$defs"][kind.__name__]["required"]
     for field in msgspec.structs.fields(kind):
