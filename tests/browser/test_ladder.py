@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from harness.ladder.added import added
 from harness.ladder.rungs import RUNGS
-from harness.report import _ladder
+from harness.report import _container
 from harness.runtime.plan import CLONE
 from tests.browser.chromium import Chromium, Page
 from tests.browser.test_page import AXE
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     ladder = evident(small(leak_a="-" + "+" * (len(RUNGS) - 1), escape_b="-" * (len(RUNGS) - 1) + "+", **signs))
     rungs = [replace(told, steps=steps) for told, (_, steps) in zip(ladder.rungs, added(), strict=True)]
     path = tmp_path / "ladder.html"
-    path.write_text(_ladder.render(replace(ladder, rungs=rungs), TIMES, "Times are of yesterday."))
+    path.write_text(_container.render(replace(ladder, rungs=rungs), TIMES, "Times are of yesterday."))
     return path
 
 

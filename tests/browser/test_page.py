@@ -262,18 +262,25 @@ PAINT = """new Promise((done) => {
 })"""
 
 
-def test_it_is_soon_there_and_filters_at_once(opened: Open) -> None:
-    """The best of several, for the machine may be busy."""
-    paints, filters = [], []
-    for _ in range(3):
-        page = opened(many())
-        paints.append(page.run(PAINT))
-        click(page, "#open")
-        for words in ("nobody", "9", "claim"):
-            page.settle()
-            filters.append(page.run(f"({FILTER})({json.dumps(words)})"))
-    assert min(paints) < 1000
-    assert [min(filters[at::3]) < 100 for at in range(3)] == [True] * 3
+def test_it_is_soon_there_and_filters_at_once(opened: Open, request: pytest.FixtureRequest) -> None:
+    """A filter lays the page out a few times, and not once for each of its 200 rows. How many milliseconds that takes
+    is told (--junitxml) and not judged, for machines are busy.
+    """
+    page = opened(many())
+    took = {"first paint": page.run(PAINT)}
+    click(page, "#open")
+    page.call("Performance.enable")
+    for words in ("nobody", "9", "claim"):
+        page.settle()
+        before = layouts(page)
+        took[f"filter {words}"] = page.run(f"({FILTER})({json.dumps(words)})")
+        assert layouts(page) - before <= 10
+    request.node.user_properties += took.items()
+
+
+def layouts(page: Page) -> int:
+    metrics = page.call("Performance.getMetrics")["metrics"]
+    return int(next(each["value"] for each in metrics if each["name"] == "LayoutCount"))
 
 
 NONCE = "of this run"
