@@ -159,9 +159,9 @@ class CheckItem(pytest.Function):
         if not isinstance(excinfo.value, CheckFailed | CheckError):
             return super().repr_failure(excinfo)
         from harness import environment
-        from harness.report import terminal
+        from harness.report import _github, terminal
 
-        return terminal.failure(self.result, environment.facts(), self.case.knob)
+        return _github.harmless(terminal.failure(self.result, environment.facts(), self.case.knob))
 
     @functools.cached_property
     def obstacle(self) -> Obstacle | None:
@@ -298,6 +298,7 @@ class KnobItem(pytest.Function):
         if not isinstance(excinfo.value, CheckFailed):
             return super().repr_failure(excinfo)
         from harness import environment
-        from harness.report import terminal
+        from harness.report import _github, terminal
 
-        return terminal.imprecision(str(excinfo.value), self.knob, self.nodeid, self.line, environment.facts())
+        said = terminal.imprecision(str(excinfo.value), self.knob, self.nodeid, self.line, environment.facts())
+        return _github.harmless(said)

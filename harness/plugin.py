@@ -22,7 +22,7 @@ import functools
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "tests/proof/expected.json (compare), or write that file anew (record)",
     )
     group.addoption("--reports", metavar="DIR", help="where results are written (default: reports/)")
+    group.addoption("--no-github", action="store_true", help="in GitHub Actions, annotate nothing and add no summary")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -115,10 +116,16 @@ def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[Launches]:
+def launches(
+    request: pytest.FixtureRequest, outer_sandbox: Start, record_testsuite_property: Callable[[str, object], None]
+) -> Iterator[Launches]:
     """The launches of this session; what they have started ends with it, also when it is interrupted."""
+    from harness import environment
     from harness.launches import Launches
+    from harness.report import junit
 
+    for name, fact in junit.machine(environment.facts()):
+        record_testsuite_property(name, fact)
     with clock(request.config).session("collect"):
         items = [item for item in request.session.items if isinstance(item, CheckItem)]
         shared = Launches(outer_sandbox, [item.case for item in items if not item.obstacle], clock(request.config))
@@ -139,16 +146,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if isinstance(item, CheckItem | KnobItem) and _decides(report):
+        from harness.report import junit
         from harness.results import reach_to_text, result_to_text
 
         if isinstance(item, CheckItem):
-            entry = (PROPERTY, result_to_text(item.completed(report)))
+            result = item.completed(report)
+            report.user_properties.append((PROPERTY, result_to_text(result)))
+            item.user_properties += junit.properties(result)  # JUnit's report is made from those of the teardown
         elif item.reach:
-            entry = (REACH, reach_to_text(item.reach))
-        else:
-            return report
-        item.user_properties.append(entry)  # JUnit's report is made from those of the teardown
-        report.user_properties.append(entry)
+            report.user_properties.append((REACH, reach_to_text(item.reach)))
+            item.user_properties.append(("red", ", ".join(item.reach.red)))
     return report
 
 
@@ -222,7 +229,19 @@ class Recorder:
                     f"not written: open {error.filename}: {error.strerror}; --reports DIR names another folder"
                 )
                 session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
+            if summary := self.github("GITHUB_STEP_SUMMARY"):
+                from harness.report import _github
+
+                try:
+                    added = _github.add_summary(self.results, Path(summary))
+                    self.written += ", and the summary of the job" if added else "; the summary of the job is full"
+                except OSError as error:
+                    self.written += f"; no summary of the job: open {summary}: {error.strerror}"
         self.results.timing = self.timing()  # for the terminal, which comes after the writing, and may count it
+
+    def github(self, name: str) -> str:
+        """What GitHub Actions says under a name in the environment, "" elsewhere or where it shall not be asked."""
+        return "" if self.config.getoption("no_github") else os.environ.get(name, "")
 
     def record(self) -> Path:
         """Write down which checks each knob turned red, to be compared with from now on."""
@@ -237,7 +256,7 @@ class Recorder:
         return path
 
     def catalogue(self, results: list[Result]) -> dict[str, Area]:
-        """What the checks are about. With workers their files are read again here; who has broken one meanwhile
+        """What the checks are about. With workers their files are read again here; who has changed one meanwhile
         loses what it says, and no result.
         """
         from harness import catalogue
@@ -246,7 +265,9 @@ class Recorder:
         for path in dict.fromkeys(result.path for result in results):
             with contextlib.suppress(BadInput):
                 scenarios.append(scenario(self.config, Path(path).absolute()))
-        return catalogue.of(scenarios, {result.check for result in results})
+        areas = catalogue.of(scenarios, {result.check for result in results})
+        changed = {each.area for each in results if each.area in areas and each.check not in areas[each.area].checks}
+        return {name: area for name, area in areas.items() if name not in changed}
 
     def timing(self) -> Timing:
         """What the workers have counted; without any, what this process has."""
@@ -257,15 +278,19 @@ class Recorder:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.results:
             return
-        from harness.report import terminal
+        from harness.report import _github, terminal
 
         terminalreporter.write_sep("=", "isolation")
         width = max(shutil.get_terminal_size().columns, terminal.WIDTH)
         for line in terminal.lines(self.results, width, brief=self.config.get_verbosity() < 0):
             for piece in line:
-                terminalreporter.write(piece.text, **{piece.colour: True} if piece.colour else {})
+                text = _github.harmless(piece.text)
+                terminalreporter.write(text, **{piece.colour: True} if piece.colour else {})
             terminalreporter.write("\n")
         terminalreporter.write_line(f"reports: {self.written}")
+        if self.github("GITHUB_ACTIONS"):
+            for annotation in _github.annotations(self.results, Path(self.github("GITHUB_WORKSPACE"))):
+                terminalreporter.write_line(annotation)
 
 
 def _image(text: str, whole: bool) -> Image:

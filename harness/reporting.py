@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import backends, matrix, report
 from harness.errors import BadInput
-from harness.report import terminal
+from harness.report import _github, terminal
 from harness.results import from_json
 
 
@@ -25,7 +25,8 @@ def render(file: Path, format_name: str, since: Path | None = None) -> int:
     if since:
         earlier = matrix.read(since)
         changes = report.Since(earlier, matrix.difference_of_runs(earlier, matrix.of(results), (str(since), str(file))))
-    print(report.tell(format_name, results, file.parent, changes), end="")
+    told = report.tell(format_name, results, file.parent, changes)
+    print(_github.harmless(told) if format_name == "terminal" else told, end="")
     return int(any(result.outcome in ("fail", "error") for result in results.results))
 
 
@@ -64,7 +65,7 @@ def compare(left: str, right: str, files: list[Path], usual: Path) -> int:
         _require_runtimes([name for name, is_there in zip(names, there, strict=True) if not is_there], [])
         raise BadInput("--diff takes two files, or two runtimes and the files that tell of them")
     for line in terminal.differences(found):
-        print(line)
+        print(_github.harmless(line))
     if not found:
         print("no verdict differs", file=sys.stderr)
     return int(bool(found))
