@@ -2,7 +2,7 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision matrix report bench bench-compare test property fuzz-parsers lint format environment clean
+.PHONY: help verify prove precision matrix report bench bench-compare bench-report test property fuzz-parsers lint format environment clean
 
 VENV := .venv
 ARGS :=
@@ -47,6 +47,9 @@ bench: environment ## measure the start-up latency of the runtimes
 
 bench-compare: environment ## measure our own starts again, and say whether they have become slower: BASE=FILE
 	$(VENV)/bin/python -m harness.bench.compare --base $(BASE) $(ARGS)
+
+bench-report: environment ## make the reports of a stored benchmark again: ARGS="FILE --since FILE"
+	$(VENV)/bin/python -m harness.bench.report $(ARGS)
 
 test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ -ra $(ARGS)

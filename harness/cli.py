@@ -37,6 +37,7 @@ SCENARIOS = Path("scenarios")
 BESIDE = ("known", "shapes")  # folders of scenarios/ whose files are no scenarios
 RESULTS = Path("reports/isolation.json")
 BENCHMARK = Path("reports/benchmark.json")
+LONGEST_LINE = 2000  # characters of a complaint: what a file holds may be told in it
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except IsoproofError as error:
         for line in str(error).splitlines():
-            print(f"isoproof: {line}", file=sys.stderr)
+            print(f"isoproof: {line[:LONGEST_LINE]}", file=sys.stderr)
         return error.status if isinstance(error, StartError) else 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who reads us has enough; the interpreter flushes once more
@@ -236,10 +237,10 @@ def explain_check(options: argparse.Namespace) -> int:
         hint = f"did you mean {near[0]!r}?" if near else "isoproof list names them all"
         raise BadInput(f"no check {options.check!r} in {SCENARIOS}; {hint}")
     from harness import lesson
-    from harness.report._text import harmless
+    from harness.report._text import plain
 
     for line in lesson.lines(*known[options.check], last_results(), shutil.get_terminal_size().columns):
-        print(harmless(line))
+        print(plain(line))
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from harness import backends, environment, outer, verdict
 from harness.launches import Case, config, known, obstacle
-from harness.report._text import WIDTH, Piece, harmless, table
+from harness.report._text import WIDTH, Piece, plain, table
 from harness.results import one_line
 from harness.runtime import leftovers
 from harness.runtime.errors import BadInput, IsoproofError
@@ -63,7 +63,7 @@ def examine(names: list[str], scenarios: list[Scenario]) -> int:
     found = census(names or backends.names(), scenarios)
     width = max(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
     for line in lines(found, sandbox, width):
-        print(harmless(line))
+        print(plain(line))
     wanted = names or ["builtin"]
     return int(not starts or any(each.missing for each in found.runtimes if each.name in wanted))
 

@@ -10,15 +10,16 @@ import itertools
 import operator
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from harness.severities import Severity
+
 CheckName = Annotated[str, Meta(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
 Identifier = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Meta(min_length=1)]
-Severity = Literal["escape", "leak", "dos", "hygiene"]
 
 
 class Size(int):

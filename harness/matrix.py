@@ -1,22 +1,25 @@
 """Several runs in one matrix of checks and runtimes, and where two of them differ. No verdict is made here.
 
 A matrix keeps of each result what one compares: the verdict, the errno that the container's attempts ended with, and
-the reason. So it is small enough to be kept as a reference (reports/reference/matrix.json), and can be put together from runs of
-different runtimes, each of them stored where and when it was made.
+the reason. So it is small enough to be kept as a reference (reports/reference/matrix.json), and can be put together
+from runs of different runtimes, each of them stored where and when it was made.
 """
 
+import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from harness.errors import BadInput
-from harness.results import Outcome, Result, Results, from_json, one_line, require_environment
+from harness.results import Area, Outcome, Result, Results, from_json, one_line, require_environment, require_format
+from harness.severities import Severity
 
-FORMAT = 1
+FORMAT: Final = 1
+ADVICE = "run the older again with this isoproof, or compare them: isoproof report --diff"
 SUCCESS = "0"  # stands where an attempt that a check was to see denied has succeeded
 ERRNO = re.compile(r"'(E[A-Z0-9]+)'")
 ERRNO_WITHIN = re.compile(r"'errno': '(E[A-Z0-9]+)'")
@@ -34,12 +37,17 @@ class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         return f"{self.verdict} ({' '.join(self.errno)})" if self.errno else self.verdict
 
 
-class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A check in a shape, with a cell for each runtime on which it was made."""
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A check in a shape, with a cell for each runtime on which it was made.
+
+    `digest` is of what the check expects, "" where its run has not kept that: where two differ, the claim was judged in
+    two ways.
+    """
 
     claim: str
-    severity: str
+    severity: Severity
     cells: dict[str, Cell]
+    digest: str = ""
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -68,7 +76,7 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runs: list[Run]
     runtimes: list[Column]
     areas: dict[str, dict[str, Row]]
-    matrix: int = FORMAT
+    matrix: Literal[1] = FORMAT
 
     def rows(self) -> Iterator[tuple[str, str, Row]]:
         """Each row with its area and its check."""
@@ -119,7 +127,11 @@ def of(results: Results) -> Matrix:
             continue
         if result.command:
             commands.setdefault(result.runtime, result.command)
-        row = areas.setdefault(result.area, {}).setdefault(result.label, Row(result.claim, result.severity, {}))
+        rows = areas.setdefault(result.area, {})
+        if result.label not in rows:
+            digest = _digest(results.catalogue.get(result.area), result.check)
+            rows[result.label] = Row(result.claim, result.severity, {}, digest)
+        row = rows[result.label]
         row.cells[result.runtime] = Cell(result.outcome, _errnos(result), result.reason)
     columns = [
         Column(runtime.name, runtime.version, runtime.missing, commands.get(runtime.name, ""))
@@ -135,13 +147,13 @@ def read(path: Path) -> Matrix:
     except OSError as error:
         raise BadInput(f"open {path}: {error.strerror}; pytest scenarios/ stores a run") from None
     try:
-        if "matrix" not in msgspec.json.decode(text, type=dict[str, Any]):
+        document = msgspec.json.decode(text, type=dict[str, Any])
+        if "matrix" not in document:
             return of(from_json(text, str(path)))
+        require_format("matrix", document["matrix"], FORMAT, str(path))
         matrix = msgspec.json.decode(text, type=Matrix)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{path}: neither a result list nor a matrix of isoproof: {one_line(error)}") from None
-    if matrix.matrix != FORMAT:
-        raise BadInput(f"{path}: matrix format {matrix.matrix} is not {FORMAT}; make it again with this isoproof")
     for run in matrix.runs:
         require_environment(run.environment, str(path))
     names = [column.name for column in matrix.runtimes]
@@ -200,7 +212,7 @@ def merged(matrices: dict[str, Matrix]) -> Matrix:
             origins[column.name] = path
         runs += matrix.runs
         for area, check, row in matrix.rows():
-            mine = areas.setdefault(area, {}).setdefault(check, Row(row.claim, row.severity, {}))
+            mine = areas.setdefault(area, {}).setdefault(check, Row(row.claim, row.severity, {}, row.digest))
             mine.cells.update(row.cells)
     return Matrix(runs, list(columns.values()), areas)
 
@@ -222,10 +234,13 @@ def lost(matrix: Matrix) -> list[str]:
 
 
 def difference_of_runs(left: Matrix, right: Matrix, names: tuple[str, str]) -> list[Difference]:
-    """Where two runs differ, on each runtime that both have; if each has but one, on these."""
-    _require_one_catalogue(dict(zip(names, (left, right), strict=True)))
-    if not {check for _, check, _ in left.rows()} & {check for _, check, _ in right.rows()}:
-        raise BadInput(f"{names[0]} and {names[1]}: no check is in both")
+    """Where two runs differ, on each runtime that both have; if each has but one, on these.
+
+    They may be of two versions of isoproof. What a check claims is what it is: one with a new claim is another check.
+    """
+    old, new = ({(check, row.claim) for _, check, row in matrix.rows()} for matrix in (left, right))
+    if not old & new:
+        raise BadInput(f"{names[0]} and {names[1]}: no check is in both, so there is nothing to compare")
     runtimes = [[column.name for column in matrix.runtimes] for matrix in (left, right)]
     both = [name for name in runtimes[0] if name in runtimes[1]]
     if both:
@@ -252,25 +267,38 @@ def _differences(left: Matrix, right: Matrix, left_runtime: str, right_runtime: 
         for _, check, row in matrix.rows():
             rows.setdefault(check, [None, None])[at] = row
     for check, (one, other) in rows.items():
-        cells = one.cells.get(left_runtime) if one else None, other.cells.get(right_runtime) if other else None
-        if len({cell.verdict if cell else None for cell in cells}) > 1:
-            yield Difference(check, (left_runtime, right_runtime), cells)
+        another = one and other and one.claim != other.claim
+        for gone, there in [(one, None), (None, other)] if another else [(one, other)]:
+            cells = gone.cells.get(left_runtime) if gone else None, there.cells.get(right_runtime) if there else None
+            if len({cell.verdict if cell else None for cell in cells}) > 1:
+                yield Difference(check, (left_runtime, right_runtime), cells)
 
 
 def _require_one_catalogue(matrices: dict[str, Matrix]) -> None:
-    """Raise BadInput where a check is another one in another file, or where all checks of an area have other names."""
-    known: dict[str, tuple[str, str, str, str]] = {}
+    """Raise BadInput where a check is another one in another file, or where all checks of an area have other names.
+
+    A check that only one file has is none of its business: a run may be of a part of the catalogue.
+    """
+    known: dict[str, tuple[str, str, Row]] = {}
     for path, matrix in matrices.items():
         for area, rows in matrix.areas.items():
-            origin = next((first for first, told_area, *_ in known.values() if told_area == area), None)
+            origin = next((first for first, told_area, _ in known.values() if told_area == area), None)
             if origin and not rows.keys() & known.keys():
-                raise BadInput(f"{path}: no check of {area!r} is one of those of {origin}: runs of two catalogues")
+                problem = f"no check of {area!r} is one of those of {origin}"
+                raise BadInput(f"{path}: {problem}: runs of two catalogues; {ADVICE}")
             for check, row in rows.items():
-                origin, *rest = known.setdefault(check, (path, area, row.claim, row.severity))
-                if rest != [area, row.claim, row.severity]:
-                    raise BadInput(
-                        f"{path}: its {check!r} is another check than that of {origin}: runs of two catalogues"
-                    )
+                origin, told_area, first = known.setdefault(check, (path, area, row))
+                problem = f"its {check!r} is another check than that of {origin}"
+                if (told_area, first.claim, first.severity) != (area, row.claim, row.severity):
+                    raise BadInput(f"{path}: {problem}: runs of two catalogues; {ADVICE}")
+                if first.digest and row.digest and first.digest != row.digest:
+                    raise BadInput(f"{path}: {problem}, for it expects something else; {ADVICE}")
+
+
+def _digest(area: Area | None, check: str) -> str:
+    """A short name for what a check expects, from the catalogue of its run."""
+    about = area.checks.get(check) if area else None
+    return hashlib.sha256("\n".join(about.expect).encode()).hexdigest()[:12] if about else ""
 
 
 def _errnos(result: Result) -> list[str]:

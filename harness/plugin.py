@@ -22,10 +22,10 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -67,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "tests/proof/expected.json (compare), or write that file anew (record)",
     )
     group.addoption("--reports", metavar="DIR", help="where results are written (default: reports/)")
+    group.addoption("--no-github", action="store_true", help="in GitHub Actions, annotate nothing and add no summary")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -101,8 +102,11 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if _may_have_live_line(session.config):
-        session.config.pluginmanager.register(LiveLine(sys.stdout), "isoproof-live-line")
+    if sys.stdout.isatty():
+        from harness import live
+
+        if live.is_wanted(session.config):
+            session.config.pluginmanager.register(live.LiveLine(sys.stdout), "isoproof-live-line")
 
 
 @pytest.fixture(scope="session")
@@ -121,10 +125,16 @@ def outer_sandbox(request: pytest.FixtureRequest) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[Launches]:
+def launches(
+    request: pytest.FixtureRequest, outer_sandbox: Start, record_testsuite_property: Callable[[str, object], None]
+) -> Iterator[Launches]:
     """The launches of this session; what they have started ends with it, also when it is interrupted."""
+    from harness import environment
     from harness.launches import Launches
+    from harness.report import junit
 
+    for name, fact in junit.machine(environment.facts()):
+        record_testsuite_property(name, fact)
     with clock(request.config).session("collect"):
         items = [item for item in request.session.items if isinstance(item, CheckItem)]
         shared = Launches(outer_sandbox, [item.case for item in items if not item.obstacle], clock(request.config))
@@ -145,16 +155,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if isinstance(item, CheckItem | KnobItem) and _decides(report):
+        from harness.report import junit
         from harness.results import reach_to_text, result_to_text
 
         if isinstance(item, CheckItem):
-            entry = (PROPERTY, result_to_text(item.completed(report)))
+            result = item.completed(report)
+            report.user_properties.append((PROPERTY, result_to_text(result)))
+            item.user_properties += junit.properties(result)  # JUnit's report is made from those of the teardown
         elif item.reach:
-            entry = (REACH, reach_to_text(item.reach))
-        else:
-            return report
-        item.user_properties.append(entry)  # JUnit's report is made from those of the teardown
-        report.user_properties.append(entry)
+            report.user_properties.append((REACH, reach_to_text(item.reach)))
+            item.user_properties.append(("red", ", ".join(item.reach.red)))
     return report
 
 
@@ -166,21 +176,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from harness.timing import timing_to_text
 
         output[PROPERTY] = timing_to_text(clock(session.config).timing())
-
-
-def _may_have_live_line(config: pytest.Config) -> bool:
-    """Whether a person is watching pytest's dots, and nothing else is written between them."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    return (
-        type(reporter) is pytest.TerminalReporter  # others have a picture of their own
-        and sys.stdout.isatty()
-        and os.environ.get("TERM", "dumb") != "dumb"
-        and not os.environ.get("CI")
-        and config.get_verbosity() == 0
-        and config.getoption("capture") in ("fd", "sys")
-        and not (config.getoption("usepdb") or config.getoption("trace"))
-        and not hasattr(config, "workerinput")
-    )
 
 
 def _decides(report: pytest.TestReport) -> bool:
@@ -243,7 +238,19 @@ class Recorder:
                     f"not written: open {error.filename}: {error.strerror}; --reports DIR names another folder"
                 )
                 session.exitstatus = session.exitstatus or pytest.ExitCode.USAGE_ERROR
+            if summary := self.github("GITHUB_STEP_SUMMARY"):
+                from harness.report import _github
+
+                try:
+                    added = _github.add_summary(self.results, Path(summary))
+                    self.written += ", and the summary of the job" if added else "; the summary of the job is full"
+                except OSError as error:
+                    self.written += f"; no summary of the job: open {summary}: {error.strerror}"
         self.results.timing = self.timing()  # for the terminal, which comes after the writing, and may count it
+
+    def github(self, name: str) -> str:
+        """What GitHub Actions says under a name in the environment, "" elsewhere or where it shall not be asked."""
+        return "" if self.config.getoption("no_github") else os.environ.get(name, "")
 
     def record(self) -> Path:
         """Write down which checks each knob turned red, to be compared with from now on."""
@@ -258,7 +265,7 @@ class Recorder:
         return path
 
     def catalogue(self, results: list[Result]) -> dict[str, Area]:
-        """What the checks are about. With workers their files are read again here; who has broken one meanwhile
+        """What the checks are about. With workers their files are read again here; who has changed one meanwhile
         loses what it says, and no result.
         """
         from harness import catalogue
@@ -267,7 +274,9 @@ class Recorder:
         for path in dict.fromkeys(result.path for result in results):
             with contextlib.suppress(BadInput):
                 scenarios.append(scenario(self.config, Path(path).absolute()))
-        return catalogue.of(scenarios, {result.check for result in results})
+        areas = catalogue.of(scenarios, {result.check for result in results})
+        changed = {each.area for each in results if each.area in areas and each.check not in areas[each.area].checks}
+        return {name: area for name, area in areas.items() if name not in changed}
 
     def timing(self) -> Timing:
         """What the workers have counted; without any, what this process has."""
@@ -292,80 +301,11 @@ class Recorder:
             reporter.write_sep("=", "isolation")
         reporter.write(written(terminal.lines(results, writer.fullwidth, verbosity), writer.hasmarkup))
         reporter.write_line(f"reports: {self.written}")
+        if self.github("GITHUB_ACTIONS"):
+            from harness.report import _github
 
-
-class LiveLine:
-    """Says below pytest's dots how many checks of how many are made, how many have failed, and which is made now.
-
-    With workers it is the one that has been at it for the longest. The dots are pytest's: the line is away whenever
-    it writes.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        from harness.bench.progress import LineBelow
-
-        self.line = LineBelow(stream)
-        self.total = 0
-        self.made = 0
-        self.failed: set[str] = set()
-        self.running: dict[str, None] = {}  # a dict for its order
-
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        self.line.close()
-        yield
-        if self.running:
-            from harness.results import one_line
-
-            failed = f", {len(self.failed)} failed" if self.failed else ""
-            now = one_line(next(iter(self.running)).rpartition("::")[2])
-            self.line(f"{self.made} of {self.total} made{failed}, now {now}")
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.total = sum(isinstance(item, CheckItem | KnobItem) for item in session.items)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        self.total = sum(map(_is_check, ids))
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> Generator[None]:
-        if _is_check(nodeid):
-            self.running[nodeid] = None
-        with self.away():
-            yield
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
-        if report.failed:
-            self.failed.add(report.nodeid)
-        if report.when not in ("setup", "call"):  # the last of it, or the end of its worker
-            self.made += self.running.pop(report.nodeid, self) is None
-        if report.when != "setup" or not report.passed:  # of which pytest writes nothing
-            self.line.close()
-        yield
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_logfinish(self) -> Generator[None]:
-        with self.away():
-            yield
-
-    @pytest.hookimpl(tryfirst=True, optionalhook=True)
-    def pytest_testnodedown(self) -> None:
-        self.line.close()
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_internalerror(self) -> None:
-        self.line.close()
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        self.running.clear()
-        self.line.close()
-
-
-def _is_check(nodeid: str) -> bool:
-    return ".yaml::" in nodeid
+            for annotation in _github.annotations(results, Path(self.github("GITHUB_WORKSPACE"))):
+                reporter.write_line(annotation)
 
 
 def _image(text: str, whole: bool) -> Image:

@@ -6,21 +6,25 @@ check was proven.
 """
 
 from collections import Counter
-from typing import Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from harness import environment
 from harness.errors import BadInput
 from harness.observation import escaped
+from harness.severities import Severity
 from harness.timing import Timing
 
-FORMAT = 1
+FORMAT: Final = 1
 LONGEST_TEXT = 16 * 1024
 
 Outcome = Literal["pass", "fail", "error", "skip", "xfail"]
 ProofOutcome = Literal["proven", "unproven", "error", "skip"]
 Standing = Literal["proven", "cannot be shown here", "not proven"]
+Line = Annotated[int, msgspec.Meta(ge=1)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,7 +32,7 @@ class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     expression: str
     path: str
-    line: int
+    line: Line
     values: list[tuple[str, str]] = []
 
 
@@ -38,7 +42,7 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sabotage: str
     outcome: ProofOutcome
     reason: str = ""
-    milliseconds: float = 0.0
+    milliseconds: Milliseconds = 0.0
 
 
 class Result(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,14 +56,14 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
     check: str
     area: str
     path: str
-    line: int
+    line: Line
     runtime: str
     claim: str
-    severity: str
+    severity: Severity
     outcome: Outcome | None = None
     reason: str = ""
     failures: list[Failure] = []
-    milliseconds: float = 0.0
+    milliseconds: Milliseconds = 0.0
     proofs: list[Proof] = []
     shape: str = ""
     answers: list[tuple[str, str]] = []
@@ -154,8 +158,8 @@ class Results(msgspec.Struct, forbid_unknown_fields=True):
     runtimes: list[Runtime]
     results: list[Result]
     started: str
-    milliseconds: float
-    format: int = FORMAT
+    milliseconds: Milliseconds
+    format: Literal[1] = FORMAT
     timing: Timing | None = None
     reaches: list[Reach] = []
     catalogue: dict[str, Area] = {}
@@ -206,10 +210,11 @@ def printable(text: str) -> str:
     Control characters, surrogates and the marks that turn the direction of writing become their escapes;
     newlines stay. Text beyond 16 KiB is cut, and says so.
     """
-    safe = "".join(
-        character if character == "\n" or character.isprintable() else ascii(character)[1:-1]
-        for character in text[:LONGEST_TEXT]
-    )
+    safe = text[:LONGEST_TEXT]
+    if not safe.replace("\n", "").isprintable():
+        safe = "".join(
+            character if character == "\n" or character.isprintable() else ascii(character)[1:-1] for character in safe
+        )
     return safe if len(text) <= LONGEST_TEXT else f"{safe}… ({len(text) - LONGEST_TEXT} more characters)"
 
 
@@ -229,23 +234,49 @@ def from_json(text: str | bytes, path: str = "results") -> Results:
         version = document.get("format")
         if version is None and "matrix" in document:
             raise BadInput(f"{path}: it is a matrix of several runs; isoproof report --matrix {path} tells it")
-        if version != FORMAT:
-            raise BadInput(f"{path}: result format {version!r} is not {FORMAT}; run the check again with this isoproof")
+        require_format("result", version, FORMAT, path)
         results = msgspec.json.decode(text, type=Results)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{path}: not a result list of isoproof: {escaped(str(error))}") from None
     require_environment(results.environment, path)
-    runtimes = {runtime.name for runtime in results.runtimes}
+    if problem := _inconsistency(results):
+        raise BadInput(f"{path}: {problem}")
+    return results
+
+
+def _inconsistency(results: Results) -> str:
+    """What cannot be in a file that a run has left, "" if nothing: it was edited, or put together of two."""
+    try:
+        datetime.fromisoformat(results.started).astimezone(UTC) + timedelta(milliseconds=results.milliseconds)
+    except (ValueError, OverflowError):
+        return f"started {results.started!r} is no time in ISO 8601"
+    runtimes: set[str] = set()
+    for runtime in results.runtimes:
+        if runtime.name in runtimes:
+            return f"{runtime.name!r} was put under test twice"
+        runtimes.add(runtime.name)
     identities: set[tuple[str, str, str]] = set()
+    checks: dict[tuple[str, str], tuple[str, ...]] = {}
     for result in results.results:
         if result.runtime not in runtimes:
-            raise BadInput(
-                f"{path}: {result.check!r} is told of {result.runtime!r}, which was not put under test there"
-            )
+            return f"{result.check!r} is told of {result.runtime!r}, which was not put under test there"
         if result.identity in identities:
-            raise BadInput(f"{path}: {result.label!r} is told of {result.runtime!r} twice")
+            return f"{result.label!r} is told of {result.runtime!r} twice"
         identities.add(result.identity)
-    return results
+        about = (result.area, result.claim, result.severity)
+        if checks.setdefault((result.path, result.check), about) != about:
+            return f"{result.check!r} is told of with two areas, claims or severities"
+        if result.area in results.catalogue and result.check not in results.catalogue[result.area].checks:
+            return f"its catalogue does not know {result.check!r} of {result.area!r}"
+    return ""
+
+
+def require_format(what: str, found: object, known: int, path: str) -> None:
+    """Raise BadInput, with a file's name, where the version of its format is not the one that is read here."""
+    if found != known:
+        newer = isinstance(found, int) and found > known
+        advice = "a newer isoproof has written it: read it with that" if newer else "run the checks again with this one"
+        raise BadInput(f"{path}: {what} format {one_line(repr(found))} is not {known}; {advice}")
 
 
 def require_environment(facts: dict[str, Any], path: str) -> None:

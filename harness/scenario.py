@@ -2,10 +2,9 @@
 
 What may stand in a file is told in harness/language.py. Here the mistakes are found that the types alone do not show
 (names of probes, knobs, canaries, expressions), and a check's observations are worked out from its expressions.
-`python -m harness.scenario` renews the schemas of both kinds of files.
+`python -m harness.schemas` renews the schemas of both kinds of files.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -18,14 +17,14 @@ from msgspec.structs import replace
 from harness import expression, sabotage, yamlfile
 from harness.errors import ScenarioError
 from harness.hints import did_you_mean
-from harness.language import CheckEntry, Container, File, Known, Observe, Severity, Shape, laid_over, schema
+from harness.language import CheckEntry, Container, File, Known, Observe, Shape, laid_over
+from harness.severities import Severity
 from harness.shapes import COMMAND, merged
 from harness.yamlfile import Document, Where
 
 HERE = Path(__file__).parent
 # In an installed package the probes stand inside the harness, in a checkout beside it.
 PROBES = HERE / "probes" if (HERE / "probes").is_dir() else HERE.parent / "probes"
-SCHEMAS: dict[str, type[Struct]] = {"scenario.schema.json": File, "known.schema.json": Known}
 
 
 class Expectation(Struct, frozen=True):
@@ -393,8 +392,3 @@ def _environment_problems(document: Document, where: Where, requirements: dict[s
                     yield document.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
         except expression.ExpressionError as error:
             yield document.problem(place, str(error))
-
-
-if __name__ == "__main__":
-    for name, kind in SCHEMAS.items():
-        (HERE / name).write_text(json.dumps(schema(kind), indent=2) + "\n")

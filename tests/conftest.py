@@ -19,6 +19,10 @@ hypothesis.settings.register_profile("ci", PATIENT, derandomize=True, max_exampl
 hypothesis.settings.register_profile("thousand", PATIENT, max_examples=1000)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
+# The runs that are tried out here are none that a job of ours has anything to say of.
+for variable in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+    os.environ.pop(variable, None)
+
 
 @pytest.fixture(scope="session")
 def missing() -> Callable[[str], NoReturn]:

@@ -18,6 +18,7 @@ GAP = 2
 NARROWEST_LABEL = 12
 LONGEST_NAME = 10  # of a runtime or its options, above a column
 
+COMMAND = re.compile(r"^(\s*)::|##(?=\[)", re.MULTILINE)  # GitHub's `::error::`, spaces or not, and `##[error]`
 SGR = {"red": 31, "green": 32, "yellow": 33}  # console_codes(4)
 
 
@@ -67,17 +68,18 @@ def written(lines: Iterable[Line], coloured: bool = False) -> str:
     return "".join(f"{''.join(_shown(piece, coloured) for piece in line).rstrip()}\n" for line in lines)
 
 
-def harmless(text: str) -> str:
-    """A text in one line in which nothing acts on a terminal, nor on a CI service that reads it for commands.
+def plain(text: str) -> str:
+    """A text in one line, in which nothing acts on a terminal, nor on a CI service that reads it for commands."""
+    return harmless(printable(text).replace("\n", "\\n"))
 
-    GitHub heeds `::error::` at the beginning of a line, spaces or not, and `##[error]` wherever it stands.
-    """
-    flat = printable(text).replace("\n", "\\n").replace("##[", "#\\x23[")
-    return re.sub(r"^(\s*):(?=:)", r"\1\\x3a", flat)
+
+def harmless(text: str) -> str:
+    """The text without the beginnings of commands to GitHub's runner, which become their escapes."""
+    return COMMAND.sub(lambda match: "#\\x23" if match[1] is None else f"{match[1]}:\\x3a", text)
 
 
 def _shown(piece: Piece, coloured: bool) -> str:
-    safe = harmless(piece.text)
+    safe = plain(piece.text)
     if not (coloured and piece.colour and safe.strip()):
         return safe
     return f"\x1b[{SGR[piece.colour]}m{safe}\x1b[0m"

@@ -134,7 +134,7 @@ def _worst_first(differences: list[Difference]) -> list[Difference]:
 
 def _side(matrix: Matrix, results: Results | None, column: Column) -> Side:
     name, _, options = column.name.partition(":")
-    broken = Counter(
+    broken = Counter[str](
         row.severity
         for _, _, row in matrix.rows()
         if (cell := row.cells.get(column.name)) and cell.verdict in ("fail", "xfail")

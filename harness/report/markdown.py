@@ -1,23 +1,29 @@
-"""The matrix and the findings as Markdown, for a pull request or a job summary.
+"""The answer, the findings and the matrix as Markdown, for a pull request or a job summary.
 
-GitHub cuts a job summary off at 1024 kB (the upload fails), so the findings end before that and say so.
-Every text that may come from a container is escaped: it must not become a link, an image or a table of its
-own.
+GitHub takes no job summary above 1024 kB, and refuses all of one that is longer. So what is told consists of parts that
+stay whole: those that do not fit are left out, and the end says which. Every text that may come from a container is
+escaped: it must not become a link, an image or a table of its own.
 """
 
+import html
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from harness import environment
+from harness import matrix as matrices
 from harness.matrix import SUCCESS, Cell, Matrix
 from harness.report.terminal import OUTCOMES, STANDINGS, again
-from harness.results import Result, Results, printable
+from harness.results import Result, Results, one_line, printable
+from harness.severities import SEVERITIES
 from harness.timing import PARTS, Timing
 
 FILE = "isolation.md"
 MATRIX = "matrix.md"
-LARGEST = 900 * 1024
+WHOLE = "isolation.json"
+LARGEST = 900 * 1024  # bytes: other steps of a job have something to say, too
+LONGEST_VALUE = 1000  # characters; a finding is to be read, and the result list has all of it
 SIGNS = {
     "pass": "✅ pass",
     "fail": "❌ **fail**",
@@ -28,38 +34,66 @@ SIGNS = {
 }
 
 
-def render(results: Results) -> str:
-    parts = (
-        _heading(results),
-        _matrix(results),
-        _findings(results),
-        _reasons(results),
-        _reaches(results),
-        _time(results.timing),
-    )
-    return _joined(parts, "isolation.json")
+class Part(NamedTuple):
+    """Some lines that only make sense together, and what they are called where they had to be left out."""
+
+    kind: str
+    lines: list[str]
+
+    @property
+    def size(self) -> int:
+        """How many bytes they take."""
+        return sum(len(line.encode()) + 1 for line in self.lines)
+
+
+def render(results: Results, largest: int = LARGEST) -> str:
+    """The answer first, then what is broken, and all else folded away; no more than so many bytes."""
+    matrix = matrices.of(results)
+    findings = [Part("finding", _finding(result, results)) for result in _broken(results)]
+    parts = [
+        Part("answer", _answer(results)),
+        *([Part("heading", ["## What is broken", ""])] if findings else []),
+        *_fitting(findings, largest // 2, WHOLE),
+        Part("table of areas", _areas(matrix)),
+        *(Part("area", _folded_area(results, area, checks)) for area, checks in results.areas().items()),
+        *(Part("list of reasons", lines) for lines in _told_reasons(matrix, findings=False)),
+        Part("list of proofs", _proofs(results)),
+        Part("list of sabotages", _reaches(results)),
+        Part("list of times", _time(results.timing)),
+    ]
+    return _text(_fitting(parts, largest, WHOLE))
 
 
 def render_matrix(matrix: Matrix) -> str:
     """Who was put under test and how it went, by area and by check, and why what did not pass did not."""
-    parts = (
-        ["# Isolation of container runtimes", ""],
-        _runs(matrix),
-        _runtimes(matrix),
-        _areas(matrix),
-        *(_area(matrix, area) for area in matrix.areas),
-        _told_reasons(matrix),
-    )
-    return _joined(parts, "matrix.json")
+    parts = [
+        Part("heading", ["# Isolation of container runtimes", "", *_runs(matrix)]),
+        Part("table of runtimes", _runtimes(matrix)),
+        Part("table of areas", _areas(matrix)),
+        *(Part("area", _area(matrix, area)) for area in matrix.areas),
+        *(Part("list of reasons", lines) for lines in _told_reasons(matrix)),
+    ]
+    return _text(_fitting(parts, LARGEST, "matrix.json"))
 
 
-def _joined(parts: Iterable[list[str]], whole: str) -> str:
-    """The lines of all parts, without the empty one after the last; `whole` is the file that has all if it is cut."""
-    text = "\n".join(line for part in parts for line in part).rstrip("\n") + "\n"
-    if len(text.encode()) <= LARGEST:
-        return text
-    cut = text.encode()[:LARGEST].decode(errors="ignore")
-    return cut[: cut.rindex("\n")] + f"\n\n… cut here; {whole} has all of it.\n"
+def _fitting(parts: Iterable[Part], largest: int, whole: str) -> Iterator[Part]:
+    """The parts that fit, each of them whole, and one that counts those that do not; `whole` has all of them."""
+    left = largest - 200  # for that last one
+    missing: Counter[str] = Counter()
+    for part in parts:
+        if part.size <= left:
+            left -= part.size
+            yield part
+        else:
+            missing[part.kind] += 1
+    if missing:
+        told = ", ".join(f"{count} x {kind}" for kind, count in missing.items())
+        yield Part("", [f"… left out here, for it would be too long: {told}. {whole} has all of it.", ""])
+
+
+def _text(parts: Iterable[Part]) -> str:
+    """The lines of all parts, without the empty one after the last."""
+    return "\n".join(line for part in parts for line in part.lines).rstrip("\n") + "\n"
 
 
 def _runs(matrix: Matrix) -> list[str]:
@@ -112,13 +146,19 @@ def _verdict(cell: Cell | None) -> str:
     return f"{sign} ({escaped(' '.join(cell.errno))})" if cell.errno else sign
 
 
-def _told_reasons(matrix: Matrix) -> list[str]:
-    """What does not hold where and why, and of each runtime what it was not asked for; a check once for its shapes."""
+def _told_reasons(matrix: Matrix, findings: bool = True) -> Iterator[list[str]]:
+    """What does not hold where and why, and of each runtime what it was not asked for; a check once for its shapes.
+
+    Without `findings`, what was not known before is left out, for it is told elsewhere.
+    """
     rows = [
-        [check, ", ".join(runtimes), verdict, reason]
+        [check, ", ".join(runtimes), verdict, _shortened(reason)]
         for (check, verdict, reason), runtimes in matrix.findings().items()
+        if findings or verdict == "xfail"
     ]
-    text = ["## What does not hold", "", *_table(["check", "runtimes", "", "reason"], rows)] if rows else []
+    title = "What does not hold" if findings else "What does not hold, as is known"
+    if rows:
+        yield _folded(f"{title}: {len(rows)}", _table(["check", "runtimes", "", "reason"], rows))
     for column in matrix.runtimes:
         skipped: dict[str, list[str]] = defaultdict(list)
         for _, check, row in matrix.rows():
@@ -126,40 +166,93 @@ def _told_reasons(matrix: Matrix) -> list[str]:
             if cell and cell.verdict == "skip":
                 skipped[cell.reason].append(check.partition("[")[0])
         if skipped:
-            rows = [[", ".join(dict.fromkeys(checks)), str(len(checks)), reason] for reason, checks in skipped.items()]
-            heading = f"## What {escaped(column.name)} was not asked for"
-            text += [heading, "", *_table(["checks", "in all shapes", "reason"], rows)]
-    return text
+            rows = [
+                [", ".join(dict.fromkeys(checks)), str(len(checks)), _shortened(reason)]
+                for reason, checks in skipped.items()
+            ]
+            count = sum(map(len, skipped.values()))
+            title = f"What {column.name} was not asked for, or cannot be made here: {count}"
+            yield _folded(title, _table(["checks", "in all shapes", "reason"], rows))
 
 
-def _heading(results: Results) -> list[str]:
+def _answer(results: Results) -> list[str]:
+    """Which runtimes isolate, how much of it is proven, what broke; and where and when that was found out."""
+    outcomes = {runtime.name: results.outcomes(runtime.name) for runtime in results.runtimes}
+    standings = {runtime.name: results.standings(runtime.name) for runtime in results.runtimes}
+    shown = STANDINGS if any(standings.values()) else ()
+    runtimes = [
+        [
+            runtime.name,
+            runtime.missing or runtime.version,
+            *(str(outcomes[runtime.name][outcome]) for outcome in OUTCOMES),
+            *(str(standings[runtime.name][standing]) for standing in shown),
+        ]
+        for runtime in results.runtimes
+    ]
+    on = f"{results.started}, {results.milliseconds / 1000:.1f} s, on {environment.one_line(results.environment)}"
     return [
         "# Isolation",
         "",
-        f"{escaped(results.started)}, {results.milliseconds / 1000:.1f} s",
+        "  \n".join([*_verdicts(results, outcomes), _proven(sum(standings.values(), Counter()))]),
         "",
-        escaped(environment.one_line(results.environment)),
-        "",
-        *(f"- {escaped(runtime.name)}: {escaped(runtime.missing or runtime.version)}" for runtime in results.runtimes),
+        *_table(["runtime", "version", *OUTCOMES, *shown], runtimes),
+        escaped(on),
         "",
     ]
 
 
-def _matrix(results: Results) -> list[str]:
+def _verdicts(results: Results, outcomes: dict[str, Counter[str]]) -> Iterator[str]:
+    """What is broken, or that nothing is, and which runtimes have isolated in all that was asked of them."""
+    every = sum(outcomes.values(), Counter[str]())
+    made = every.total() - every["skip"]
+    broken = Counter[str](result.severity for result in results.results if result.outcome == "fail")
+    if broken:
+        weights = ", ".join(f"{broken[severity]} {severity}" for severity in SEVERITIES if broken[severity])
+        yield f"❌ **{broken.total()} of {made} checks do not hold, which was not known: {weights}.**"
+    if every["error"]:
+        yield f"⚠️ **{every['error']} of {made} could not be judged: nothing is said of them.**"
+    if made and every["pass"] == made:
+        yield f"✅ **All {made} checks hold.**"
+    elif every["pass"]:
+        yield f"{every['pass']} of {made} checks hold."
+    if every["xfail"]:
+        yield f"{every['xfail']} do not, as is known of these runtimes."
+    whole = [name for name, counted in outcomes.items() if 0 < counted["pass"] == counted.total() - counted["skip"]]
+    if whole and every["pass"] < made:
+        yield f"All that was asked of it holds on {escaped(', '.join(whole))}."
+
+
+def _proven(standings: Counter[str]) -> str:
+    if not standings:
+        return "Nothing was proven: pytest \\-\\-prove breaks each isolation on purpose, and the checks must notice."
+    proven = f"{standings['proven']} of {standings.total()} are proven"
+    text = f"{proven}: their isolation was broken on purpose, and they noticed."
+    if standings["cannot be shown here"]:
+        text += f" Of {standings['cannot be shown here']} it cannot be shown on this machine."
+    if standings["not proven"]:
+        text += f" **Not proven: {standings['not proven']}.**"
+    return text
+
+
+def _folded_area(results: Results, area: str, checks: dict[str, dict[str, Result]]) -> list[str]:
     runtimes = [runtime.name for runtime in results.runtimes]
-    rows = [_row(["check", "severity", *map(escaped, runtimes)]), _row(["---"] * (len(runtimes) + 2))]
-    for area, checks in results.areas().items():
-        rows.append(_row([f"**{escaped(area)}**", "", *("" for _ in runtimes)]))
-        for check, by_runtime in checks.items():
-            severity = next(iter(by_runtime.values())).severity
-            cells = [_cell(by_runtime.get(name)) for name in runtimes]
-            rows.append(_row([escaped(check), escaped(severity), *cells]))
-    for outcome in OUTCOMES:
-        rows.append(_row([outcome, "", *(str(results.outcomes(name)[outcome]) for name in runtimes)]))
-    standings = [results.standings(name) for name in runtimes]
-    for standing in STANDINGS if any(standings) else ():
-        rows.append(_row([standing, "", *(str(counted[standing]) for counted in standings)]))
-    return [*rows, ""]
+    outcomes: Counter[str | None] = Counter()
+    rows = []
+    for check, by_runtime in checks.items():
+        severity = next(iter(by_runtime.values())).severity
+        rows.append(_row([escaped(check), severity, *(_cell(by_runtime.get(name)) for name in runtimes)]))
+        outcomes.update(result.outcome for result in by_runtime.values())
+    table = [_row(["check", "severity", *map(escaped, runtimes)]), _row(["---"] * (len(runtimes) + 2)), *rows, ""]
+    about = results.catalogue.get(area)
+    title = f"{area}, {about.title}" if about else area
+    counts = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES if outcomes[outcome])
+    return _folded(f"{title}: {counts}", table)
+
+
+def _folded(summary: str, lines: list[str]) -> list[str]:
+    """The lines behind a summary, in which no Markdown is read, so that only HTML is escaped."""
+    text = _inert(html.escape(one_line(summary), quote=False))
+    return [f"<details><summary>{text}</summary>", "", *lines, "</details>", ""]
 
 
 def _cell(result: Result | None) -> str:
@@ -171,44 +264,44 @@ def _cell(result: Result | None) -> str:
     return f"{SIGNS[result.outcome]} {sum(proof.outcome == 'proven' for proof in tried)}/{len(tried)}"
 
 
-def _findings(results: Results) -> list[str]:
-    text: list[str] = []
-    for result in results.results:
-        if result.outcome not in ("fail", "error"):
-            continue
-        text += [f"### {escaped(result.label)} on {escaped(result.runtime)}: {result.outcome}", ""]
-        text += [
-            f"{escaped(result.claim)} ({escaped(result.severity)}, {escaped(result.path)}:{result.line})",
-            "",
-        ]
-        if result.reason:
-            text += [escaped(result.reason), ""]
-        for failure in result.failures:
-            text.append(f"- {escaped(failure.expression)} ({escaped(failure.path)}:{failure.line})")
-            text += [f"  - {escaped(part)} = {escaped(value)}" for part, value in failure.values]
-        text += ["", f"Again: {escaped(again(result, results.environment))}", ""]
-    return ["## Findings", "", *text] if text else []
+def _broken(results: Results) -> list[Result]:
+    """What was not known to be so, what weighs most first, and behind it what could not be judged."""
+    weights = list(SEVERITIES)
+    broken = [result for result in results.results if result.outcome in ("fail", "error")]
+    return sorted(broken, key=lambda result: (result.outcome == "error", weights.index(result.severity)))
 
 
-def _reasons(results: Results) -> list[str]:
+def _finding(result: Result, results: Results) -> list[str]:
+    text = [f"### {escaped(result.label)} on {escaped(result.runtime)}: {result.outcome}", ""]
+    text += [f"{escaped(result.claim)} ({escaped(result.severity)}, {escaped(result.path)}:{result.line})", ""]
+    if result.reason:
+        text += [escaped(_shortened(result.reason)), ""]
+    for failure in result.failures:
+        text.append(f"- {escaped(failure.expression)} ({escaped(failure.path)}:{failure.line})")
+        text += [f"  - {escaped(part)} = {escaped(_shortened(value))}" for part, value in failure.values]
+    return [*text, "", f"Again: {escaped(again(result, results.environment))}", ""]
+
+
+def _shortened(text: str) -> str:
+    rest = len(text) - LONGEST_VALUE
+    return text if rest <= 0 else f"{text[:LONGEST_VALUE]}… ({rest} more characters)"
+
+
+def _proofs(results: Results) -> list[str]:
+    """The proofs that do not hold, and why."""
     rows = [
-        [result.label, result.runtime, str(result.outcome), result.reason]
-        for result in results.results
-        if result.outcome in ("skip", "xfail")
-    ]
-    rows += [
         [
             f"{result.label} ({proof.sabotage})",
             result.runtime,
             "cannot be shown here" if proof.outcome == "skip" else proof.outcome,
-            proof.reason,
+            _shortened(proof.reason),
         ]
         for result in results.results
         for proof in result.missing_proofs()
     ]
     if not rows:
         return []
-    return ["## Skips, known findings and missing proofs", "", *_table(["check", "runtime", "", "reason"], rows)]
+    return _folded(f"Proofs that are missing: {len(rows)}", _table(["check", "runtime", "", "reason"], rows))
 
 
 def _reaches(results: Results) -> list[str]:
@@ -225,13 +318,8 @@ def _reaches(results: Results) -> list[str]:
         ]
         for reach in results.reaches
     ]
-    return [
-        f"<details><summary>What each of {len(rows)} sabotages turns red</summary>",
-        "",
-        *_table(["sabotage", "its own checks", "others", "without a verdict", "green"], rows),
-        "</details>",
-        "",
-    ]
+    table = _table(["sabotage", "its own checks", "others", "without a verdict", "green"], rows)
+    return _folded(f"What each of {len(rows)} sabotages turns red", table)
 
 
 def _time(timing: Timing | None) -> list[str]:
@@ -256,15 +344,12 @@ def _time(timing: Timing | None) -> list[str]:
         for launch in timing.slowest
     ]
     several = f", of {timing.processes} processes added up" if timing.processes > 1 else ""
-    return [
-        f"<details><summary>Time by part: {_seconds(timing.milliseconds)} s{several}</summary>",
-        "",
+    tables = [
         *_table(["part", "session", "checks", "proofs", "together", ""], [*parts, total]),
         *_table(["area", "checks", "proofs"], areas),
         *_table(["slowest launches", "most of it", "runtime", "sabotage", "checks"], launches),
-        "</details>",
-        "",
     ]
+    return _folded(f"Time by part: {_seconds(timing.milliseconds)} s{several}", tables)
 
 
 def _seconds(milliseconds: float | None) -> str:
@@ -287,5 +372,10 @@ def _row(cells: list[str]) -> str:
 def escaped(text: str) -> str:
     """One line of Markdown that shows the text as it is; no markup, HTML, address or mention."""
     flat = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", " ".join(printable(text).split()))
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
-    return flat.replace("://", "&#58;//").replace("www.", "www&#46;")
+    return _inert(flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+
+
+def _inert(text: str) -> str:
+    """The text without what GitHub finds in it by itself: mentions, addresses, commands of a workflow's log."""
+    text = text.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
+    return text.replace("::", "&#58;:")

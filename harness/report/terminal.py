@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import environment
 from harness.matrix import Difference, Matrix
-from harness.report._text import PLAIN, WIDTH, Cells, Line, Look, Piece, enumerated, harmless, table, written
+from harness.report._text import PLAIN, WIDTH, Cells, Line, Look, Piece, enumerated, plain, table, written
 from harness.results import Result, Results, one_line
 from harness.severities import SEVERITIES
 from harness.timing import Timing
@@ -99,7 +99,7 @@ def differences(found: list[Difference]) -> Iterator[str]:
         cells.append((each.check, f"{one}: {left}", right if one == other else f"{other}: {right}"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for check, left, right in cells:
-        yield harmless(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}")
+        yield plain(f"{check:<{widths[0]}}  {left:<{widths[1]}} -> {right}")
 
 
 def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:
@@ -117,7 +117,7 @@ def failure(result: Result, environment_facts: dict[str, Any], knob: str = "") -
             text.extend(_indented(f"    {part} = ", value))
     text.append(f"  on: {environment.one_line(environment_facts)}")
     text.append(f"  again: {again(result, environment_facts, knob)}")
-    return "\n".join(map(harmless, text))
+    return "\n".join(map(plain, text))
 
 
 def imprecision(deviations: str, knob: str, item: str, line: int, environment_facts: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def imprecision(deviations: str, knob: str, item: str, line: int, environment_fa
         f"  on: {environment.one_line(environment_facts)}",
         f"  again: pytest --precision=compare '{item}'",
     ]
-    return "\n".join(map(harmless, text))
+    return "\n".join(map(plain, text))
 
 
 def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> str:

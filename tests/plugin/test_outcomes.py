@@ -1,6 +1,5 @@
 """What becomes of outcomes: known findings, skips, reports; and what pytest pays where there are no scenarios."""
 
-import json
 import re
 import subprocess
 import sys
@@ -10,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from harness import backends, sabotage
+from harness import backends, environment, sabotage
+from harness.report import junit
 from harness.timing import Timing
 from tests.plugin.project import GOOD, Project, check
 
 pytest_plugins = ["pytester"]
 
+OUTCOMES = ("failure", "error", "skipped")
 KNOWN = """
 fails:
   uts-known:
@@ -161,13 +162,14 @@ def test_twice_quiet_shows_failures_and_a_line_of_totals(project: Project) -> No
     project.write("scenarios/uts.yaml", GOOD + check("uts-shared", "shared"))
     run = project.run("-qq")
     at = next(number for number, line in enumerate(run.outlines) if line.startswith("FAILED "))
-    assert run.outlines[at + 1 :] == [
+    *told, written = run.outlines[at + 1 :]
+    assert told == [
         "fail on builtin, 1 x: leak: tells about the host or a neighbour",
         "  uts-shared",
         "",
         "builtin: 1 pass, 1 fail",
-        "reports: reports/isolation.html, reports/isolation.json, reports/isolation.md",
     ]
+    assert written.startswith("reports: reports/isolation.html, ")
 
 
 def test_the_answer_stands_behind_the_list_of_failures(project: Project) -> None:
@@ -182,13 +184,45 @@ def test_the_answer_stands_behind_the_list_of_failures(project: Project) -> None
     assert any(re.fullmatch("uts  1/31 E", line) for line in behind)
 
 
-def test_junit_carries_the_result(project: Project) -> None:
+def properties(element: xml.etree.ElementTree.Element) -> dict[str | None, str | None]:
+    return {entry.get("name"): entry.get("value") for entry in element.findall("properties/property")}
+
+
+def test_junit_carries_the_facts(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD)
-    project.run("--junitxml=junit.xml")
-    [case] = xml.etree.ElementTree.parse(project.path / "junit.xml").iter("testcase")
+    project.run("--junitxml=junit.xml", "--prove")
+    suite = xml.etree.ElementTree.parse(project.path / "junit.xml").getroot()[0]
+    case, proof = suite.findall("testcase")
     assert case.get("classname") == "scenarios.uts.yaml"
-    [value] = [entry.get("value", "") for entry in case.iter("property") if entry.get("name") == "isoproof"]
-    assert json.loads(value)["outcome"] == "pass"
+    about = {
+        "claim": "The hostname is the one that was asked for",
+        "severity": "leak",
+        "area": "uts",
+        "runtime": "builtin",
+    }
+    assert properties(case) == about | {"outcome": "pass"}
+    assert properties(proof) == about | {"proof": "proven", "proof by no-sethostname": "proven"}
+    assert properties(suite)["release"] == environment.facts()["release"]
+    assert properties(suite)["environment"] == environment.one_line(environment.facts())
+
+
+def test_junit_is_the_same_made_by_us(project: Project) -> None:
+    """The same cases under the same names, with the same outcomes; but what has no verdict is an error in ours."""
+    project.write("scenarios/uts.yaml", GOOD + check("uts-wrong", "shared") + check("uts-late", "silent"))
+    project.write("scenarios/known/builtin.yaml", "skips: {uts-name: {reason: it has no such thing}}\n")
+    project.run("--junitxml=junit.xml", "--prove")
+    made = [
+        sorted(
+            (str(case.get("classname")), str(case.get("name")), *(part.tag for part in case if part.tag in OUTCOMES))
+            for case in text.iter("testcase")
+        )
+        for text in (
+            xml.etree.ElementTree.parse(project.path / "junit.xml").getroot(),
+            xml.etree.ElementTree.fromstring(junit.render(project.results()).encode()),
+        )
+    ]
+    assert {outcome for _, _, *rest in made[1] for outcome in rest} == {"failure", "error", "skipped"}
+    assert made[0] == [tuple("failure" if part == "error" else part for part in case) for case in made[1]]
 
 
 def counted(timing: Timing) -> float:

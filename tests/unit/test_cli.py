@@ -41,7 +41,9 @@ def write_results(path: Path, outcome: str, **more: object) -> None:
     result = Result(check="uts-name", area="uts", outcome=outcome, **fields, **more)  # type: ignore[arg-type]
     from harness import environment
 
-    path.write_text(to_json(Results(environment.facts(), [Runtime("builtin", "1")], [result], "now", 1.0)))
+    path.write_text(
+        to_json(Results(environment.facts(), [Runtime("builtin", "1")], [result], "2026-11-29T20:00:00+00:00", 1.0))
+    )
 
 
 def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +151,7 @@ def test_explain_shows_what_the_last_run_has_seen(project: Path, capsys: pytest.
     write_results(path, "pass", answers=[("inside.identity.hostname", "'cell\x1b'")])
     assert cli.main(["explain", "uts-name"]) == 0
     text = capsys.readouterr().out
-    assert "seen      on builtin, now:\n" in text
+    assert "seen      on builtin, 2026-11-29T20:00:00+00:00:\n" in text
     assert "inside.identity.hostname = 'cell\\x1b'\n" in text
     path.write_text("not a report")
     assert cli.main(["explain", "uts-name"]) == 0

@@ -273,7 +273,7 @@ def test_report_tells_changes_where_it_is_asked_to(capsys: pytest.CaptureFixture
     ("arguments", "sentence"),
     [
         (["--format", "html", "--since", "gone.json"], "isoproof: open gone.json: No such file or directory"),
-        (["--format", "html", "--since", "other.json"], "isoproof: now.json: its 'uts-a' is another check"),
+        (["--format", "html", "--since", "other.json"], "isoproof: other.json and now.json: no check is in both"),
         (["--format", "markdown", "--since", "before.json"], "isoproof: the report format markdown tells no changes"),
     ],
 )

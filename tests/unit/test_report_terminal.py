@@ -233,7 +233,6 @@ HOSTILE = "\x1b[2J\x1b]52;c;eA==\a\x9b31m\u202e<script>\n::error::x\ud800\x00"
 
 def test_nothing_in_a_list_of_results_acts_on_the_terminal() -> None:
     result = a_result(HOSTILE, "fail", area=HOSTILE, runtime="builtin", claim=HOSTILE, reason=HOSTILE, path=HOSTILE)
-    result.severity = HOSTILE
     result.failures = [a_failure(HOSTILE)]
     result.proofs = [Proof(HOSTILE, "unproven", HOSTILE)]
     results = some_results(result, a_result("b", "skip", reason=HOSTILE, shape=HOSTILE))
