@@ -128,7 +128,7 @@ def test_a_check_is_found_and_opened_by_keyboard_alone(opened: Open, results: Re
     assert "Does not hold, line 9: inside.identity.hostname != host.identity.hostname" in told
     assert "Inside inside.identity.hostname 'host' On the host, and asked for host.identity.hostname 'host'" in told
     assert "error on runtime-3, runtime-8 the reason of error" in told
-    assert "pytest --runtime 'runtime-1' 'scenarios/uts.yaml::uts-names[runtime-1]'" in told
+    assert "pytest 'scenarios/uts.yaml::uts-names[runtime-1]' --runtime 'runtime-1'" in told
     assert page.run("document.querySelector('.detail a').href") == "https://man7.org/linux/man-pages/man2/uname.2.html"
     page.press(*ENTER)
     assert page.run("document.querySelector('.detail').offsetHeight") == 0
