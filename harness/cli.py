@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.runtime.errors import BadInput, IsoproofError, StartError
+from harness.runtime.errors import BadInput, IsoproofError, StartError, require_linux
 from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
@@ -58,6 +58,15 @@ Exit status: 0 every check holds, 1 one does not, 2 or more: they could not be r
 )
 
 
+class Version(argparse.Action):
+    """Tells the version, and looks for it only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from harness import backends
+
+        parser.exit(0, f"isoproof {backends.version('builtin')}\n")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line."""
 
@@ -76,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         words, command = words[:1], words[1:]
     try:
         options = parser().parse_args(words, argparse.Namespace(command=command))
+        require_linux()
         verb: Callable[[argparse.Namespace], int] = options.verb
         status = verb(options)
         sys.stdout.flush()
@@ -93,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> Parser:
     top = Parser(prog="isoproof", description="Does it really isolate? `isoproof verify` asks this machine.")
+    top.add_argument("--version", action=Version, nargs=0, help="tell the version and exit")
     verbs = top.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -188,7 +199,7 @@ def verify_machine(options: argparse.Namespace) -> int:
     from harness import verify
     from harness.runtime import inspect
 
-    inspect.check_machine()
+    inspect.check_machine()  # before pytest says of each check that it cannot be made
     command = verify.command(options.command)
     sys.stdout.flush()
     os.execv(command[0], command)

@@ -75,7 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from harness import environment
 
         environment.COMMAND[:] = ["isoproof", "verify"]
-        for word in config.getoption("file_or_dir"):
+        config.option.reports = config.getoption("reports") or "reports"  # the root directory may be isoproof's own
+        for word in config.getoption("file_or_dir", []):  # not there with --help
             if not os.path.isabs(word):
                 raise pytest.UsageError(f"{word}: scenarios are named before all options: isoproof verify {word} …")
     for severity, meaning in SEVERITIES.items():

@@ -28,7 +28,7 @@ def command(words: list[str]) -> list[str]:
     return [
         *(sys.executable, "-P", "-m", "pytest"),  # -P: modules of the working directory are not taken for others
         *("-c", str(SETTINGS), "--rootdir", root, "--confcutdir", root, "--noconftest"),
-        *("-o", f"cache_dir={Path('.pytest_cache').absolute()}", "--reports", "reports"),
+        *("-o", f"cache_dir={Path('.pytest_cache').absolute()}"),
         *(f"{path}{colons}{item}" for path, (_, colons, item) in zip(paths, parts, strict=True)),
         *words[len(named) :],
     ]

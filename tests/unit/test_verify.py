@@ -26,8 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def asked(*words: str) -> tuple[str, list[str]]:
     """The root directory that pytest is given, and what comes after its settings."""
     command = verify.command(list(words))
-    reports = command.index("--reports")
-    return command[command.index("--rootdir") + 1], command[reports + 2 :]
+    return command[command.index("--rootdir") + 1], command[command.index("-o") + 2 :]
 
 
 def test_the_scenarios_that_isoproof_brings_are_run_where_none_are_here(here: Path) -> None:
@@ -93,7 +92,8 @@ def test_elsewhere_than_on_linux_one_line_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    assert cli.main(["verify"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("isoproof: this is darwin: containers are made of Linux; ")
-    assert error.count("\n") == 1
+    for words in (["verify"], ["list"], ["run", "bundle"]):
+        assert cli.main(words) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("isoproof: this is darwin: containers are made of Linux; ")
+        assert error.count("\n") == 1
