@@ -19,7 +19,7 @@ def render(file: Path, format_name: str, since: Path | None = None) -> int:
     try:
         text = file.read_bytes()
     except OSError as error:
-        raise BadInput(f"open {file}: {error.strerror}; pytest scenarios/ writes it") from None
+        raise BadInput(f"open {file}: {error.strerror}; isoproof verify writes it") from None
     results = from_json(text, str(file))
     if since is None:
         print(renderer.render(results), end="")

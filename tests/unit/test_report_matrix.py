@@ -300,7 +300,7 @@ def test_a_file_that_is_none_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--matrix", "none.json"], "open none.json: No such file or directory; pytest scenarios/ stores a run"),
+        (["--matrix", "none.json"], "open none.json: No such file or directory; isoproof verify stores a run"),
         (["--matrix", "."], "open .: Is a directory"),
         (["--matrix"], "open reports/isolation.json: No such file or directory"),
         (["--diff", "good.json", "none.json"], "open none.json: no such file, and no runtime of that name"),
