@@ -24,17 +24,18 @@ def command(words: list[str]) -> list[str]:
     found = [places.find(name) for name, _, _ in parts]
     places.scenario_files(found)  # or pytest would say no more than that there is nothing to run
     paths = [Path(os.path.abspath(path)) for path in found]
-    root = os.path.commonpath(map(_root, paths))
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    root = os.path.commonpath(map(_root, folders))
     return [
         *(sys.executable, "-P", "-m", "pytest"),  # -P: modules of the working directory are not taken for others
-        *("-c", str(SETTINGS), "--rootdir", root, "--confcutdir", root, "--noconftest"),
+        *("-c", str(SETTINGS), "--rootdir", root),
+        *("--noconftest", "--confcutdir", os.path.commonpath(folders)),  # nor a folder above loaded as a package
         *("-o", f"cache_dir={Path('.pytest_cache').absolute()}"),
         *(f"{path}{colons}{item}" for path, (_, colons, item) in zip(paths, parts, strict=True)),
         *words[len(named) :],
     ]
 
 
-def _root(path: Path) -> Path:
-    """The folder from which the items of a scenario, or of a folder of them, are named."""
-    folder = path if path.is_dir() else path.parent
+def _root(folder: Path) -> Path:
+    """The folder from which pytest names the items of those scenarios."""
     return next((base for base in (places.HOME, Path.cwd()) if folder.is_relative_to(base)), folder)

@@ -68,22 +68,27 @@ def test_a_failure_names_the_command_that_shows_it_again(installed: Installed) -
 
 
 @pytest.mark.usefixtures("needs_namespaces")
-def test_what_configures_pytest_in_the_working_directory_does_not_count(installed: Installed) -> None:
+@pytest.mark.parametrize(("words", "check"), [((), "uts-ns-differs"), (("own/", "--prove"), "own-name")])
+def test_what_configures_pytest_in_the_working_directory_does_not_count(
+    installed: Installed, words: tuple[str, ...], check: str
+) -> None:
+    for name in ("own", "scenarios"):
+        (installed.user / name).mkdir()
+    (installed.user / "own/name.yaml").write_text(OWN)
     wrong = "addopts = --no-such-option\n"
     for name, text in {
         "pytest.ini": f"[pytest]\n{wrong}",
         "tox.ini": f"[pytest]\n{wrong}",
         "setup.cfg": f"[tool:pytest]\n{wrong}",
         "pyproject.toml": "[tool.pytest]\naddopts = ['--no-such-option']\n",
-        **dict.fromkeys(["conftest.py", "pytest.py", "json.py", "harness.py", "test_mine.py", "__init__.py"], BROKEN),
+        **dict.fromkeys(["conftest.py", "own/conftest.py", "scenarios/conftest.py"], BROKEN),
+        **dict.fromkeys(["pytest.py", "json.py", "harness.py", "__init__.py", "test_mine.py", "own/test_a.py"], BROKEN),
     }.items():
         (installed.user / name).write_text(text)
-    (installed.user / "scenarios").mkdir()
-    (installed.user / "scenarios/conftest.py").write_text(BROKEN)
-    more = {"PYTEST_ADDOPTS": "-k uts-ns-differs --reports out"}
-    done = installed.run("verify", "-q", **more)
+    done = installed.run("verify", *words, PYTEST_ADDOPTS=f"-q -k {check} --reports out")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {result.check for result in results(installed, "out").results} == {"uts-ns-differs"}
+    found = results(installed, "out").results
+    assert {result.check for result in found} == {check}
     assert not (installed.user / "reports").exists()
 
 
@@ -91,9 +96,9 @@ def test_what_configures_pytest_in_the_working_directory_does_not_count(installe
 def test_scenarios_of_ones_own(installed: Installed) -> None:
     (installed.user / "own").mkdir()
     (installed.user / "own/name.yaml").write_text(OWN)
-    done = installed.run("verify", "own/", "--prove", "--reports", "out")
+    done = installed.run("verify", "own/", "--prove")
     assert done.returncode == 0, done.stdout + done.stderr
-    (result,) = results(installed, "out").results
+    (result,) = results(installed).results
     assert (result.path, result.outcome, result.standing()) == ("own/name.yaml", "pass", "proven")
 
 
