@@ -202,7 +202,8 @@ def verify_machine(options: argparse.Namespace) -> int:
     inspect.check_machine()  # before pytest says of each check that it cannot be made
     command = verify.command(options.command)
     sys.stdout.flush()
-    os.execv(command[0], command)
+    # No module of the working directory is taken for another, in workers of pytest-xdist neither.
+    os.execve(command[0], command, os.environ | {"PYTHONSAFEPATH": "1"})
 
 
 def run_bundle(options: argparse.Namespace) -> int:

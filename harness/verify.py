@@ -27,7 +27,7 @@ def command(words: list[str]) -> list[str]:
     folders = [path if path.is_dir() else path.parent for path in paths]
     root = os.path.commonpath(map(_root, folders))
     return [
-        *(sys.executable, "-P", "-m", "pytest"),  # -P: modules of the working directory are not taken for others
+        *(sys.executable, "-m", "pytest"),
         *("-c", str(SETTINGS), "--rootdir", root),
         *("--noconftest", "--confcutdir", os.path.commonpath(folders)),  # nor a folder above loaded as a package
         *("-o", f"cache_dir={Path('.pytest_cache').absolute()}"),

@@ -68,9 +68,13 @@ def test_a_failure_names_the_command_that_shows_it_again(installed: Installed) -
 
 
 @pytest.mark.usefixtures("needs_namespaces")
-@pytest.mark.parametrize(("words", "check"), [((), "uts-ns-differs"), (("own/", "--prove"), "own-name")])
+@pytest.mark.parametrize(
+    ("words", "path", "check"),
+    [((), "scenarios/uts.yaml", "uts-ns-differs"), (("own/", "--prove"), "own/name.yaml", "own-name")],
+    ids=["brought", "own"],
+)
 def test_what_configures_pytest_in_the_working_directory_does_not_count(
-    installed: Installed, words: tuple[str, ...], check: str
+    installed: Installed, words: tuple[str, ...], path: str, check: str
 ) -> None:
     for name in ("own", "scenarios"):
         (installed.user / name).mkdir()
@@ -88,18 +92,9 @@ def test_what_configures_pytest_in_the_working_directory_does_not_count(
     done = installed.run("verify", *words, PYTEST_ADDOPTS=f"-q -k {check} --reports out")
     assert done.returncode == 0, done.stdout + done.stderr
     found = results(installed, "out").results
-    assert {result.check for result in found} == {check}
+    assert {(result.path, result.check, result.outcome) for result in found} == {(path, check, "pass")}
+    assert {result.standing() for result in found} == {"proven" if "--prove" in words else None}
     assert not (installed.user / "reports").exists()
-
-
-@pytest.mark.usefixtures("needs_namespaces")
-def test_scenarios_of_ones_own(installed: Installed) -> None:
-    (installed.user / "own").mkdir()
-    (installed.user / "own/name.yaml").write_text(OWN)
-    done = installed.run("verify", "own/", "--prove")
-    assert done.returncode == 0, done.stdout + done.stderr
-    (result,) = results(installed).results
-    assert (result.path, result.outcome, result.standing()) == ("own/name.yaml", "pass", "proven")
 
 
 def test_other_verbs_know_the_scenarios(installed: Installed) -> None:
