@@ -92,7 +92,8 @@ def test_what_configures_pytest_in_the_working_directory_does_not_count(
     done = installed.run("verify", *words, PYTEST_ADDOPTS=f"-q -k {check} --reports out")
     assert done.returncode == 0, done.stdout + done.stderr
     found = results(installed, "out").results
-    assert {(result.path, result.check, result.outcome) for result in found} == {(path, check, "pass")}
+    assert {(result.path, result.check) for result in found} == {(path, check)}
+    assert "pass" in {result.outcome for result in found}  # an ordinary user skips some of its shapes
     assert {result.standing() for result in found} == {"proven" if "--prove" in words else None}
     assert not (installed.user / "reports").exists()
 
