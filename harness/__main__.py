@@ -3,14 +3,15 @@
 import os
 import sys
 
-from harness.runtime import quick
-
 
 def main() -> int:
     """Run the command and return its exit status."""
-    status = quick.run(sys.argv[1:])
-    if status is not None:
-        os._exit(status)  # nothing is buffered, and to take the interpreter down would take as long as a container
+    if sys.platform == "linux":  # elsewhere it cannot even be loaded
+        from harness.runtime import quick
+
+        status = quick.run(sys.argv[1:])
+        if status is not None:
+            os._exit(status)  # nothing is buffered, and to take the interpreter down would take as long as a container
     from harness import cli
 
     return cli.main()

@@ -1,7 +1,9 @@
-"""The command `isoproof`: what stands beside pytest, which runs the checks.
+"""The command `isoproof`: pytest with the checks, and what stands beside it.
 
     isoproof run BUNDLE [-- COMMAND]     run an OCI bundle; --explain prints the system calls instead
     isoproof spec BUNDLE                 write a config.json to begin with
+    isoproof verify [SCENARIO...] [OPTION...]
+                                         run the checks by pytest, those of an installed isoproof where none are here
     isoproof list [WHAT]                 checks, probes, shapes, runtimes or reports
     isoproof explain CHECK               what it is about, how it is checked and proven, what to read next
     isoproof ladder [RUNG]               a container grown step by step: what each kernel feature isolates
@@ -26,18 +28,44 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.runtime.errors import BadInput, IsoproofError, StartError, written_out
+from harness.runtime.errors import BadInput, IsoproofError, StartError, require_linux, written_out
 from harness.severities import SEVERITIES
 
 if TYPE_CHECKING:
     from harness.results import Results
     from harness.scenario import Scenario
 
-SCENARIOS = Path("scenarios")
-BESIDE = ("known", "shapes")  # folders of scenarios/ whose files are no scenarios
 RESULTS = Path("reports/isolation.json")
 BENCHMARK = Path("reports/benchmark.json")
 LONGEST_LINE = 2000  # characters of a complaint: what a file holds may be told in it
+VERIFY = (
+    """\
+Check this machine: run scenarios by pytest, and write what was found to reports/.
+
+SCENARIO is a file, a folder of them, or a check as it is told under `again:`. Without any, all of ./scenarios are
+run, and where there are none, all that isoproof brings. Scenarios stand before options.""",
+    """\
+the options that matter most:
+  --runtime NAME      put another runtime under test (see: isoproof list runtimes); may be repeated
+  --prove             run every check under its sabotages too: it must go red
+  --rootfs PATH       begin containers with an image
+  --reports DIR       where results are written (default: reports)
+  -k WORDS, -m MARKS  only checks with these names, severities or areas: -m "escape and not slow"
+  -n 2                use two processors, where pytest-xdist is installed; best with --dist loadfile
+  -q                  say less
+
+All others of pytest are taken, too; its settings and conftest.py files in the working directory are not.
+Exit status: 0 every check holds, 1 one does not, 2 or more: they could not be run.""",
+)
+
+
+class Version(argparse.Action):
+    """Tells the version, and looks for it only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from harness import backends
+
+        parser.exit(0, f"isoproof {backends.version('builtin')}\n")
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,8 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
     if words[:1] == ["run"] and "--" in words:
         command = words[words.index("--") + 1 :]
         words = words[: words.index("--")]
+    elif words[:1] == ["verify"] and words[1:2] not in (["-h"], ["--help"]):
+        words, command = words[:1], words[1:]
     try:
         options = parser().parse_args(words, argparse.Namespace(command=command))
+        require_linux()
         verb: Callable[[argparse.Namespace], int] = options.verb
         status = verb(options)
         sys.stdout.flush()
@@ -72,7 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    top = Parser(prog="isoproof", description="Does it really isolate? Checks are run by pytest; this is the rest.")
+    top = Parser(prog="isoproof", description="Does it really isolate? `isoproof verify` asks this machine.")
+    top.add_argument("--version", action=Version, nargs=0, help="tell the version and exit")
     verbs = top.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -80,6 +112,10 @@ def parser() -> Parser:
         sub.set_defaults(verb=function)
         return sub
 
+    verify = verb("verify", verify_machine, "check this machine: run the scenarios by pytest")
+    verify.formatter_class = argparse.RawDescriptionHelpFormatter
+    verify.usage = "isoproof verify [SCENARIO...] [OPTION...]"
+    verify.description, verify.epilog = VERIFY
     run = verb("run", run_bundle, "run an OCI bundle to its end")
     run.add_argument("bundle", type=Path, help="a directory with a config.json; `-- COMMAND` replaces its command")
     run.add_argument(
@@ -126,7 +162,7 @@ def parser() -> Parser:
     way.add_argument("--since", type=Path, metavar="FILE", help="tell what has changed since that run, too (html)")
     report.add_argument("--reports", type=Path, default=RESULTS.parent, metavar="DIR", help="where --matrix writes")
     lint = verb("lint", lint_scenarios, "look for mistakes in scenario files")
-    lint.add_argument("paths", type=Path, nargs="*", default=[SCENARIOS], help="files or folders (default: scenarios)")
+    lint.add_argument("paths", nargs="*", default=["scenarios"], help="files or folders (default: %(default)s)")
     fuzz = verb(
         "fuzz", compare_runtimes, "run random configs on several runtimes; exit status 1 if anything differs inside"
     )
@@ -162,6 +198,17 @@ def whole(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of examples")
     return value
+
+
+def verify_machine(options: argparse.Namespace) -> int:
+    from harness import verify
+    from harness.runtime import inspect
+
+    inspect.check_machine()  # before pytest says of each check that it cannot be made
+    command = verify.command(options.command)
+    sys.stdout.flush()
+    # No module of the working directory is taken for another, in workers of pytest-xdist neither.
+    os.execve(command[0], command, os.environ | {"PYTHONSAFEPATH": "1"})
 
 
 def run_bundle(options: argparse.Namespace) -> int:
@@ -200,18 +247,20 @@ def list_things(options: argparse.Namespace) -> int:
     if options.what == "checks":
         rows = [
             (Path(scenario.path).stem, check.name, check.severity, check.claim)
-            for scenario in scenarios([SCENARIOS])
+            for scenario in scenarios()
             for check in scenario.checks
             if options.area in (None, Path(scenario.path).stem) and options.severity in (None, check.severity)
         ]
     elif options.what == "probes":
-        from harness.scenario import PROBES, probe_names
+        from harness.places import PROBES
+        from harness.scenario import probe_names
 
         rows = [(name, first_line(PROBES / f"{name}.py")) for name in sorted(probe_names())]
     elif options.what == "shapes":
+        from harness import places
         from harness.scenario import load_shape
 
-        rows = [(path.stem, load_shape(path).title) for path in sorted((SCENARIOS / "shapes").glob("*.yaml"))]
+        rows = [(path.stem, load_shape(path).title) for path in sorted((places.scenarios() / "shapes").glob("*.yaml"))]
     elif options.what == "runtimes":
         from harness import backends
 
@@ -229,13 +278,13 @@ def list_things(options: argparse.Namespace) -> int:
 
 
 def explain_check(options: argparse.Namespace) -> int:
-    known = {check.name: (scenario, check) for scenario in scenarios([SCENARIOS]) for check in scenario.checks}
+    known = {check.name: (scenario, check) for scenario in scenarios() for check in scenario.checks}
     if options.check not in known:
         import difflib
 
         near = difflib.get_close_matches(options.check, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "isoproof list names them all"
-        raise BadInput(f"no check {options.check!r} in {SCENARIOS}; {hint}")
+        raise BadInput(f"no check {options.check!r} in scenarios; {hint}")
     from harness import lesson
     from harness.report._text import plain
 
@@ -245,9 +294,10 @@ def explain_check(options: argparse.Namespace) -> int:
 
 
 def climb_ladder(options: argparse.Namespace) -> int:
+    from harness import places
     from harness.ladder import command
 
-    return command.run(scenarios([SCENARIOS]), SCENARIOS, options.rung, options.verbose, options.reports)
+    return command.run(scenarios(), places.scenarios(), options.rung, options.verbose, options.reports)
 
 
 def last_results() -> "Results | None":
@@ -277,11 +327,12 @@ def tell_results(options: argparse.Namespace) -> int:
 
 
 def lint_scenarios(options: argparse.Namespace) -> int:
+    from harness import places
     from harness.errors import ScenarioError
     from harness.scenario import load, load_known, load_shape
 
     checks, mistakes = 0, 0
-    for path in scenario_files(options.paths):
+    for path in places.scenario_files(map(places.find, options.paths), also=places.BESIDE):
         try:
             if path.parent.name == "known":
                 load_known(path)
@@ -314,28 +365,15 @@ def examine(options: argparse.Namespace) -> int:
         return doctor.clean()
     for name in options.runtimes:
         backends.load(name)
-    return doctor.examine(options.runtimes, scenarios([SCENARIOS]) if SCENARIOS.exists() else [])
+    return doctor.examine(options.runtimes, scenarios())
 
 
-def scenarios(paths: list[Path]) -> list["Scenario"]:
-    """The scenarios in files and folders; raises ScenarioError for the first that has mistakes."""
+def scenarios() -> list["Scenario"]:
+    """The scenarios that are here, or that isoproof brings; raises ScenarioError for the first that has mistakes."""
+    from harness import places
     from harness.scenario import load
 
-    return [load(path) for path in scenario_files(paths) if path.parent.name not in BESIDE]
-
-
-def scenario_files(paths: list[Path]) -> list[Path]:
-    """The YAML files of folders, shapes and known findings too, and the files that are named themselves."""
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise BadInput(f"open {path}: no such file or directory; name a scenario file or a folder of them")
-        folders = [path, *(path / name for name in BESIDE)]
-        files = [file for folder in folders for file in sorted(folder.glob("*.yaml"))] if path.is_dir() else [path]
-        if not files:
-            raise BadInput(f"{path}: no scenario files (*.yaml) in it")
-        found += files
-    return found
+    return [load(path) for path in places.scenario_files([places.scenarios()])]
 
 
 def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import NamedTuple
 
-from harness import backends, environment, outer, verdict
+from harness import backends, environment, outer, places, verdict
 from harness.launches import Case, config, known, obstacle
 from harness.report._text import WIDTH, Piece, plain, table
 from harness.results import one_line
@@ -76,7 +76,7 @@ def census(names: list[str], scenarios: list[Scenario]) -> Census:
     read = functools.cache(known)  # for all scenarios of a folder
     for scenario in scenarios:
         area = Path(scenario.path).stem
-        folder = Path(scenario.path).parent / "known"
+        folder = places.find(scenario.path).parent / "known"
         findings = {each.name: read(folder, each.name) for each in runtimes if not each.missing}
         for check in (shaped for own in scenario.checks for shaped in own.everywhere()):
             checks[area] += 1

@@ -15,6 +15,7 @@ from harness.runtime.modules import landlock_version, security_modules
 
 CONTROLLERS = ("memory", "pids", "cpu")
 PACKAGES = ("isoproof", "pytest", "msgspec", "PyYAML")
+COMMAND = ["pytest"]  # by which this session was started, for who wants to repeat a part of it
 IMAGE: dict[str, str] = {}  # what containers begin with in this session (`--rootfs`): path, form and digest
 
 
@@ -49,6 +50,7 @@ def facts() -> dict[str, Any]:
         "landlock": landlock_version(),
         "profiles": profiles(),
         "image": IMAGE,
+        "command": COMMAND,
         "python": platform.python_version(),
         "versions": _versions(),
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness import agreement, allowed, backends, launches, outcomes, outer, reproduction
+from harness import agreement, allowed, backends, launches, outcomes, outer, places, reproduction
 from harness.allowed import Allowed
 from harness.bench.progress import Progress, Tell
 from harness.errors import BadInput, HarnessError
@@ -29,7 +29,6 @@ from harness.runtime.config import Config
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-KNOWN = Path("scenarios/known")
 DEADLINE = 20.0  # seconds for a container with all its probes
 PART = 400  # characters of a value or of a config that are printed
 HOW = ("ran", "refused", "failed", "not asked")
@@ -234,7 +233,8 @@ def run(names: list[str], examples: int, seed: int, directory: Path) -> int:
             raise
         raise BadInput("fuzz: Hypothesis is not installed: pip install isoproof[fuzz]") from None
     print(f"seed {seed}: isoproof fuzz {_words(names)} --examples {examples} --seed {seed}", flush=True)
-    runtimes = Runtimes(names, known={name: launches.known(KNOWN, name) for name in names})
+    known = places.scenarios() / "known"
+    runtimes = Runtimes(names, known={name: launches.known(known, name) for name in names})
     progress = Progress(sys.stderr)
 
     def announce(group: Group) -> None:
@@ -299,7 +299,7 @@ def told(shown: reproduction.Shown, found: Found, files: reproduction.Files) -> 
     if not all(shows(group, shown.config, answers) for answers in shown.answers):
         yield "  it does not come each time"
     yield f"  bundle  {files.bundle}"
-    yield f"  again   pytest {files.scenario} {_words(list(difference.shown))}"
+    yield f"  again   isoproof verify {files.scenario} {_words(list(difference.shown))}"
 
 
 def shows(group: Group, config: Config, answers: dict[str, Answer]) -> bool:

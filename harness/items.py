@@ -133,7 +133,7 @@ class CheckItem(pytest.Function):
         item.result = Result(
             check=check.name,
             area=file.path.stem,
-            path=file.nodeid,
+            path=check.path,
             line=check.line,
             runtime=runtime,
             claim=check.claim,

@@ -10,8 +10,9 @@ from textwrap import wrap
 from harness import sabotage
 from harness.canaries import kinds
 from harness.canaries.base import Canary
+from harness.places import PROBES
 from harness.results import Results, printable
-from harness.scenario import PROBES, Check, Scenario
+from harness.scenario import Check, Scenario
 from harness.severities import SEVERITIES
 
 LABEL = 10
@@ -46,8 +47,9 @@ def lines(scenario: Scenario, check: Check, results: Results | None, width: int)
         for index, text in enumerate(texts):
             yield from _labelled("" if index else label, text, width)
     yield ""
-    yield f"{'run':<{LABEL}}pytest '{check.path}::{check.name}[builtin]'"  # not broken into lines: it is to be copied
-    yield f"{'prove':<{LABEL}}pytest --prove {check.path} -k {check.name}"
+    # Not broken into lines: it is to be copied.
+    yield f"{'run':<{LABEL}}isoproof verify '{check.path}::{check.name}[builtin]'"
+    yield f"{'prove':<{LABEL}}isoproof verify {check.path} -k {check.name} --prove"
 
 
 def first_line(module: Path) -> str:

@@ -145,7 +145,7 @@ def read(path: Path) -> Matrix:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"open {path}: {error.strerror}; pytest scenarios/ stores a run") from None
+        raise BadInput(f"open {path}: {error.strerror}; isoproof verify stores a run") from None
     try:
         document = msgspec.json.decode(text, type=dict[str, Any])
         if "matrix" not in document:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, StartError
+from harness.places import PACKAGE
 from harness.rootfs import build_kit
 from harness.runtime.config import Config
 from harness.runtime.fields import CAPABILITIES
@@ -45,7 +46,6 @@ HANDED_ON = ("PATH", "HOME", "LANG")  # of the environment
 GRACE = 5.0  # seconds beyond the deadline of a request that the host role gets to answer
 PATIENCE = 30.0  # seconds that a sandbox gets to start, and to end; a machine that is emulated needs most of it
 UNPACKING = 120.0  # seconds that it gets besides to unpack an image
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 class Zygote:
@@ -295,7 +295,8 @@ def _controllers(uid: int) -> Config:
 
 def command(module: str) -> list[str]:
     """Return the command that runs `main` of one of our modules in an interpreter that loads nothing else."""
-    text = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from {module} import main; main()"
+    # Behind the standard library, of which whatever else is installed beside us may have modules by the same names.
+    text = f"import sys; sys.path.append({str(PACKAGE.parent)!r}); from {module} import main; main()"
     flags = ["-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
     return [sys.executable, *flags, "-c", text]
 

@@ -72,6 +72,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[BEGUN] = time.monotonic()
+    if _by_verify(config):
+        from harness import environment
+
+        environment.COMMAND[:] = ["isoproof", "verify"]
+        config.option.reports = config.getoption("reports") or "reports"  # the root directory may be isoproof's own
+        for word in config.getoption("file_or_dir", []):  # not there with --help
+            if not os.path.isabs(word):
+                raise pytest.UsageError(f"{word}: scenarios are named before all options: isoproof verify {word} …")
     for severity, meaning in SEVERITIES.items():
         config.addinivalue_line("markers", f"{severity}: a check whose failure {meaning}")
     config.addinivalue_line("markers", "slow: a check that needs more than two seconds")
@@ -92,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    if file_path.suffix == ".yaml" and file_path.parent.name == "scenarios":
+    if file_path.suffix == ".yaml" and (file_path.parent.name == "scenarios" or _named(file_path, parent)):
         if not file_path.name.isprintable():  # it would stand in every result, and pytest cannot write it down either
             said = f"{os.path.relpath(file_path)}:1:1: the name of the file is no text that can be printed"
             raise pytest.Collector.CollectError(str(BadInput(said)))
@@ -268,12 +276,12 @@ class Recorder:
         """What the checks are about. With workers their files are read again here; who has changed one meanwhile
         loses what it says, and no result.
         """
-        from harness import catalogue
+        from harness import catalogue, places
 
         scenarios = []
         for path in dict.fromkeys(result.path for result in results):
             with contextlib.suppress(BadInput):
-                scenarios.append(scenario(self.config, Path(path).absolute()))
+                scenarios.append(scenario(self.config, places.find(path).absolute()))
         areas = catalogue.of(scenarios, {result.check for result in results})
         changed = {each.area for each in results if each.area in areas and each.check not in areas[each.area].checks}
         return {name: area for name, area in areas.items() if name not in changed}
@@ -306,6 +314,17 @@ class Recorder:
 
             for annotation in _github.annotations(results, Path(self.github("GITHUB_WORKSPACE"))):
                 reporter.write_line(annotation)
+
+
+def _by_verify(config: pytest.Config) -> bool:
+    """Whether pytest was started by `isoproof verify`: with its settings, which harness/verify.py names."""
+    return config.inipath == Path(__file__).resolve().with_name("verify.ini")
+
+
+def _named(path: Path, parent: pytest.Collector) -> bool:
+    """Whether a file, or its folder, was named to `isoproof verify`, for which all YAML files are scenarios."""
+    named = parent.session.isinitpath(path) or parent.session.isinitpath(path.parent)
+    return named and _by_verify(parent.config)
 
 
 def _image(text: str, whole: bool) -> Image:

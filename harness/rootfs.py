@@ -32,6 +32,7 @@ from typing import Any
 from harness import bait
 from harness.elf import keeper_program, status_program
 from harness.errors import HarnessError
+from harness.places import PROBES
 from harness.runtime.fields import CAPABILITIES
 from harness.runtime.syscalls import MS
 
@@ -214,7 +215,7 @@ def build_kit(cache: Path | None = None) -> Path:
 
 
 def _fill(kit: Path) -> None:
-    sources = sorted(_probe_directory().glob("*.py"))
+    sources = sorted(PROBES.glob("*.py"))
     inventory = _take_inventory(_imported(sources))
     kit.chmod(0o755)
 
@@ -308,19 +309,10 @@ def _key() -> str:
     """
     interpreter = os.stat(sys.executable)
     key = hashlib.sha256(repr((sys.executable, sys.version, interpreter.st_mtime_ns, interpreter.st_size)).encode())
-    for source in [Path(__file__), *sorted(_probe_directory().glob("*.py"))]:
+    for source in [Path(__file__), *sorted(PROBES.glob("*.py"))]:
         content = source.read_bytes()
         key.update(f"{source.name} {len(content)}\n".encode() + content)
     return key.hexdigest()[:20]
-
-
-def _probe_directory() -> Path:
-    """Where the probes are: inside the package when it is installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    for directory in (package / "probes", package.parent / "probes"):
-        if (directory / "__main__.py").is_file():
-            return directory
-    raise HarnessError(f"find probes: neither {package / 'probes'} nor {package.parent / 'probes'} has __main__.py")
 
 
 def _cache_directory() -> Path:

@@ -18,13 +18,10 @@ from harness import expression, sabotage, yamlfile
 from harness.errors import ScenarioError
 from harness.hints import did_you_mean
 from harness.language import CheckEntry, Container, File, Known, Observe, Shape, laid_over
+from harness.places import PROBES, told
 from harness.severities import Severity
 from harness.shapes import COMMAND, merged
 from harness.yamlfile import Document, Where
-
-HERE = Path(__file__).parent
-# In an installed package the probes stand inside the harness, in a checkout beside it.
-PROBES = HERE / "probes" if (HERE / "probes").is_dir() else HERE.parent / "probes"
 
 
 class Expectation(Struct, frozen=True):
@@ -103,9 +100,9 @@ class Scenario(Struct, frozen=True):
 
 def load(path: Path | str) -> Scenario:
     """The scenario in a file; raises ScenarioError with a line `path:line:column: sentence` for each mistake."""
-    document = yamlfile.read(path)
+    document = yamlfile.read(path, told(Path(path)))
     file = yamlfile.typed(document, File)
-    resolver = _Resolver(document, file)
+    resolver = _Resolver(document, file, Path(path).parent / "shapes")
     checks = [resolver.check(name, entry) for name, entry in file.checks.items()]
     resolver.require_use()
     if resolver.problems:
@@ -151,12 +148,12 @@ def probe_names(folder: Path = PROBES) -> frozenset[str]:
 class _Resolver:
     """Works out what each check of a file needs, and collects the mistakes on the way."""
 
-    def __init__(self, document: Document, file: File) -> None:
+    def __init__(self, document: Document, file: File, shape_folder: Path) -> None:
         self.document = document
         self.file = file
         self.problems: dict[str, None] = {}  # a dict: a mistake of the file is seen again with each check
         self.used: set[Where] = set()
-        self.shape_folder = Path(document.path).parent / "shapes"
+        self.shape_folder = shape_folder
         self.loaded: dict[str, Shape | None] = {}
         self.layers(("container", "shape"), file.container.shape)
         self.note(_command_problems(document, ("container",), file.container))

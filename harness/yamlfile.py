@@ -78,8 +78,8 @@ class Document(NamedTuple):
         return _problem(self.path, self.keys[where], sentence)
 
 
-def read(path: Path | str) -> Document:
-    """The YAML document in a file.
+def read(path: Path | str, told: str = "") -> Document:
+    """The YAML document in a file, which may be told by another name than its path.
 
     Raises ScenarioError if the file cannot be read, is not UTF-8 or is not the YAML that is allowed here.
     """
@@ -96,7 +96,7 @@ def read(path: Path | str) -> Document:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise ScenarioError(f"{path}:{line}:{column}: not UTF-8: byte 0x{data[error.start]:02x}") from None
-    return parse(text, str(path))
+    return parse(text, told or str(path))
 
 
 def parse(text: str, path: str) -> Document:

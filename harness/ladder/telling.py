@@ -58,7 +58,7 @@ def notes(ladder: Ladder, width: int) -> Iterator[str]:
     at_the_top = ladder.open(len(ladder.rungs) - 1)
     texts = [
         "+n: so many checks hold from this step on, and up to the top. `isoproof ladder NAME` tells more of one.",
-        f"{len(ladder.left_out)} checks need containers of their own and are left out; pytest scenarios/ makes them.",
+        f"{len(ladder.left_out)} checks need containers of their own and are left out; isoproof verify makes them.",
         *(f"skip: {name}: {reason}" for name, reason in ladder.skipped.items()),
         *(f"{name} turns nothing green: it, or what takes it away, has no effect here." for name in ladder.idle()),
         *(f"without a verdict: {check.name}: {check.reason}" for check in unseen[:MOST_NAMED]),

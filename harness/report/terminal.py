@@ -126,7 +126,7 @@ def imprecision(deviations: str, knob: str, item: str, line: int, environment_fa
         f"{item.partition('::')[0]}:{line}: {knob}: it does something else than is recorded",
         *_indented("", deviations),
         f"  on: {environment.one_line(environment_facts)}",
-        f"  again: pytest --precision=compare '{item}'",
+        f"  again: {_command(environment_facts)} '{item}' --precision=compare",
     ]
     return "\n".join(map(plain, text))
 
@@ -138,7 +138,12 @@ def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> 
     if image := environment_facts.get("image"):
         options += f" --rootfs {shlex.quote(image['path'])}"
     item = "-".join(filter(None, (result.runtime, result.shape, knob)))
-    return f"pytest{options} '{result.path}::{result.check}[{item}]'"
+    return f"{_command(environment_facts)} '{result.path}::{result.check}[{item}]'{options}"
+
+
+def _command(environment_facts: dict[str, Any]) -> str:
+    """The command that makes checks: `pytest`, or `isoproof verify`; older results do not say."""
+    return " ".join(environment_facts.get("command", ["pytest"]))
 
 
 def _rows(results: Results, counts: dict[tuple[str, str], Counter[str]], every_check: bool) -> Iterator[Cells]:

@@ -9,6 +9,8 @@
 The tree goes on in `harness.errors`; this half stands here because the runtime imports nothing outside itself.
 """
 
+import sys
+
 LONGEST = 4000  # characters of a line: a path may have as many
 
 
@@ -60,3 +62,12 @@ class StartError(IsoproofError):
         self.step = step
         self.number = number
         self.status = status
+
+
+def require_linux() -> None:
+    """Raise BadInput on another system, where most of our modules cannot even be loaded."""
+    if sys.platform != "linux":
+        raise BadInput(
+            f"this is {sys.platform}: containers are made of Linux; run isoproof in a virtual machine that has it, "
+            "by Vagrant or Lima for instance: its source has a Vagrantfile"
+        )

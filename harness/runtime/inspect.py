@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.runtime import cgroup, devices, limits, netdevices
 from harness.runtime.config import Config, joined, namespaces
-from harness.runtime.errors import BadInput, BundleError, StartError
+from harness.runtime.errors import BadInput, BundleError, StartError, require_linux
 from harness.runtime.fields import NAMESPACES
 from harness.runtime.modules import landlock_version, security_modules
 from harness.runtime.mountoptions import destination
@@ -129,10 +129,7 @@ def shared_namespaces(config: Config) -> frozenset[str]:
 
 def check_machine() -> None:
     """Raise BadInput where no container can be made at all."""
-    if sys.platform != "linux":
-        raise BadInput(
-            f"this is {sys.platform}: containers are made of Linux; see the Vagrantfile for a guest that has it"
-        )
+    require_linux()
     if os.uname().machine not in ARCHITECTURES:
         raise BadInput(f"this machine is a {os.uname().machine}: only {' and '.join(ARCHITECTURES)} are known")
     if kernel_version() < OLDEST_KERNEL:

@@ -153,7 +153,7 @@ def test_a_check_is_found_and_opened_by_keyboard_alone(open_results: Open, resul
         "Does not hold, line 9: inside.identity.hostname != host.identity.hostname",
         "Inside inside.identity.hostname 'host' On the host, and asked for host.identity.hostname 'host'",
         "error on runtime-3, runtime-8 the reason of error",
-        "pytest --runtime 'runtime-1' 'scenarios/uts.yaml::uts-names[runtime-1]'",
+        "pytest 'scenarios/uts.yaml::uts-names[runtime-1]' --runtime 'runtime-1'",
     ):
         expect(detail(page, "uts-names")).to_contain_text(told, use_inner_text=True)
     link = detail(page, "uts-names").get_by_role("link").first

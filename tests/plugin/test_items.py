@@ -96,7 +96,7 @@ def test_a_check_that_does_not_go_red_by_a_verdict_is_not_proven(
         [
             f"*uts-tame on builtin under {sabotage}: {outcome} (leak)",
             f"  reason: *{reason}*",
-            f"  again: pytest --prove 'scenarios/uts.yaml::uts-tame[[]builtin-{sabotage}[]]'",
+            f"  again: pytest 'scenarios/uts.yaml::uts-tame[[]builtin-{sabotage}[]]' --prove",
         ]
     )
     tame = next(result for result in project.results().results if result.check == "uts-tame")
@@ -314,7 +314,7 @@ def test_a_runtime_is_told_with_its_options(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD + check("uts-shared", "shared"))
     run = project.run("--runtime", "builtin:as-shipped")
     run.assert_outcomes(passed=1, failed=1)
-    again = "pytest --runtime builtin:as-shipped 'scenarios/uts.yaml::uts-shared[[]builtin:as-shipped]'"
+    again = "pytest 'scenarios/uts.yaml::uts-shared[[]builtin:as-shipped]' --runtime builtin:as-shipped"
     run.stdout.fnmatch_lines([f"  again: {again}"])
     assert project.ids("--runtime", "builtin:as-shipped", "scenarios/uts.yaml::uts-shared[builtin:as-shipped]")
 

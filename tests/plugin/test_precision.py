@@ -61,7 +61,7 @@ def test_a_knob_that_turns_others_red_than_recorded_fails(recorded: Project) -> 
             "scenarios/uts.yaml:21: skip-ns=uts: it does something else than is recorded",
             f"  uts-b: red, but {RECORD} says green",
             "  on: Linux * uid * cgroup *",
-            "  again: pytest --precision=compare 'scenarios/uts.yaml::precision[[]builtin-skip-ns=uts[]]'",
+            "  again: pytest 'scenarios/uts.yaml::precision[[]builtin-skip-ns=uts[]]' --precision=compare",
         ],
         consecutive=True,
     )

@@ -120,7 +120,8 @@ def test_explain_tells_a_check_to_a_learner(
     assert (told["CVEs"], told["also in"]) == ("CVE-2000-1234", "LTP utsname01")
     assert (told["read next"], told["sources"]) == ("uts_namespaces(7)", "moby oci/defaults.go")
     assert told["run"] == (
-        "pytest 'scenarios/uts.yaml::uts-name[builtin]'\nprove     pytest --prove scenarios/uts.yaml -k uts-name"
+        "isoproof verify 'scenarios/uts.yaml::uts-name[builtin]'\n"
+        "prove     isoproof verify scenarios/uts.yaml -k uts-name --prove"
     )
     assert "seen" not in told
 
@@ -239,6 +240,8 @@ def test_spec_writes_a_config_that_the_runtime_reads(project: Path) -> None:
         (["report", "--format", "pdf"], "isoproof: no such report format: pdf"),
         (["lint", "nowhere"], "isoproof: open nowhere: no such file or directory"),
         (["lint", "."], "isoproof: .: no scenario files"),
+        (["verify", "nowhere", "-q"], "isoproof: open nowhere: no such file or directory; name a scenario"),
+        (["verify", "."], "isoproof: .: no scenario files"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

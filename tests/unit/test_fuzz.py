@@ -362,7 +362,7 @@ def test_what_was_found_is_told() -> None:
     assert told[7:] == [
         "  it does not come each time",
         "  bundle  found/a",
-        "  again   pytest found/scenarios/a.yaml --runtime one --runtime other",
+        "  again   isoproof verify found/scenarios/a.yaml --runtime one --runtime other",
     ]
 
 

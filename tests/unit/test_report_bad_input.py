@@ -83,7 +83,7 @@ def test_a_file_that_is_none_is_one_line(store: Store, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--matrix", "none.json"], "open none.json: No such file or directory; pytest scenarios/ stores a run"),
+        (["--matrix", "none.json"], "open none.json: No such file or directory; isoproof verify stores a run"),
         (["--matrix"], "open reports/isolation.json: No such file or directory"),
         (["--diff", "good.json", "none.json"], "open none.json: no such file, and no runtime of that name"),
         (["--diff", "runc", "rnc"], "open rnc: no such file, and no runtime of that name"),

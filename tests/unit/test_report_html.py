@@ -206,7 +206,7 @@ def test_evidence_is_told_once_for_all_runtimes_that_share_it() -> None:
     about = evidence["subjects"][shared["about"]]
     assert texts[about["why"]] == "A host is no container"
     assert [[texts[number] for number in pair] for pair in about["sabotages"]] == [["skip-ns=uts", "Leave it out."]]
-    assert texts[shared["again"]] == "pytest --runtime '{runtime}' 'scenarios/uts.yaml::uts-a[{runtime}]'"
+    assert texts[shared["again"]] == "pytest 'scenarios/uts.yaml::uts-a[{runtime}]' --runtime '{runtime}'"
     [[expression, line, parts]] = alone["told"][0]["seen"][0]["broken"]
     assert (texts[expression], line) == ("inside.identity.hostname != host.identity.hostname", 9)
     assert [texts[value] for _, value in parts] == ["'cell'", "'host'"]

@@ -144,7 +144,7 @@ def test_a_kit_is_built_once(tmp_path: Path) -> None:
 def test_another_probe_makes_another_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probes = tmp_path / "probes"
     shutil.copytree(ROOT / "probes", probes, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(rootfs, "_probe_directory", lambda: probes)
+    monkeypatch.setattr(rootfs, "PROBES", probes)
     first = rootfs.build_kit(tmp_path / "cache")
     (probes / "another.py").write_text("import zlib\n")
     second = rootfs.build_kit(tmp_path / "cache")
@@ -160,7 +160,7 @@ def test_a_probe_that_is_no_python_is_named(tmp_path: Path, monkeypatch: pytest.
     probes.mkdir()
     (probes / "__main__.py").write_text("")
     (probes / "wrong.py").write_text("a = 1\ndef observe(:\n")
-    monkeypatch.setattr(rootfs, "_probe_directory", lambda: probes)
+    monkeypatch.setattr(rootfs, "PROBES", probes)
     with pytest.raises(HarnessError, match=r"build probe kit: .*wrong\.py:2: "):
         rootfs.build_kit(tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
