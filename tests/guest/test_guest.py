@@ -1,6 +1,7 @@
 """Machines for those who have no Linux: what the Vagrantfile asks for, how a guest is made ready, what is said if not.
 
-Programs that would change this machine are played by scripts that tell how they were called.
+Programs that would change this machine are played by scripts that tell how they were called. Whether a guest really
+comes up is shown by `make vagrant-test`, which takes too long to be run each time.
 """
 
 import os
@@ -282,6 +283,30 @@ def test_what_to_do_without_a_guest_is_said_in_a_line(make: Run, play: Play) -> 
     assert lines[0] == "The box could not be found"
     assert lines[1].startswith("make: no machine came up; ")
     assert lines[2].endswith("Error 2")
+
+
+# make vagrant-test
+
+
+@pytest.mark.parametrize(
+    ("scripts", "sentence"),
+    [
+        ({"uname": "echo aarch64"}, "this is aarch64; the box is made and emulated on x86_64 only"),
+        (
+            {"uname": "echo x86_64", "id": "echo 1000"},
+            "only root can make a box and start libvirt: sudo make vagrant-test",
+        ),
+        ({"uname": "echo x86_64", "id": "echo 0"}, "there is no debootstrap; on Debian: harness/guest/provision.sh "),
+    ],
+)
+def test_the_test_of_the_machine_says_in_a_line_what_it_lacks(
+    play: Play, scripts: dict[str, str], sentence: str
+) -> None:
+    play(**scripts)
+    done = run(ROOT / "tests/guest/run.sh")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"vagrant-test: {sentence}")
+    assert done.stderr.count("\n") == 1
 
 
 # Lima
