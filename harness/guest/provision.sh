@@ -45,8 +45,9 @@ if command -v apt-get >/dev/null; then
             refuse "cannot install$absent: no network, or this release does not have them; apt-get says which"
     fi
 elif command -v dnf >/dev/null; then
-    dnf install --assumeyes binutils binutils-aarch64-linux-gnu busybox containers-common iproute make python3 \
-        qemu-user-static runc shadow-utils strace "$@" ||
+    set -- binutils binutils-aarch64-linux-gnu busybox containers-common iproute make python3 qemu-user-static runc \
+        shadow-utils strace "$@"
+    rpm --query --quiet "$@" || dnf install --assumeyes "$@" ||
         refuse "cannot install packages: no network, or this release does not have them; dnf says which"
 else
     refuse "neither apt-get nor dnf is here; install make, runc, busybox and Python 3.11 with venv"

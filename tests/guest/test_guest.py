@@ -200,6 +200,16 @@ def test_provisioning_installs_what_is_absent_and_what_is_named(play: Play) -> N
     assert install.endswith(" runc crun")
 
 
+def test_provisioning_knows_fedora(play: Play) -> None:
+    play(**LINUX, rpm="exit 1", dnf="echo dnf $*")
+    assert run(GUEST / "provision.sh", "--packages-only", "crun").stdout.endswith(" strace crun\n")
+    play(rpm="exit 0")
+    assert run(GUEST / "provision.sh", "--packages-only", "crun").stdout == ""
+    play(rpm="exit 1", dnf="exit 1")
+    done = run(GUEST / "provision.sh", "--packages-only")
+    assert done.stderr.startswith("provision.sh: cannot install packages: no network, ")
+
+
 # isoproof-verify
 
 
