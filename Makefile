@@ -74,7 +74,7 @@ vagrant-verify: ## run every check in a virtual machine (Vagrantfile), whose rep
 	    exit 2; }
 	@status=0; \
 	vagrant ssh -c "sudo rm -rf isoproof/reports/vagrant; isoproof-verify --reports reports/vagrant $(ARGS)" || status=$$?; \
-	vagrant ssh --no-tty -c 'tar -C isoproof -c reports/vagrant' | tar -x; \
+	vagrant ssh --no-tty -c 'tar -C isoproof -c reports/vagrant' | tar --no-same-owner -x; \
 	[ -e reports/vagrant/isolation.json ] || { echo 'make: the guest made no report; what stands above says why' >&2; exit 2; }; \
 	exit $$status
 
