@@ -62,6 +62,26 @@ fuzz-parsers: environment ## look for inputs that break a parser, by atheris: AR
 	@$(VENV)/bin/python -m pip install --quiet --only-binary :all: --group fuzzing 2>/dev/null || true
 	nice $(VENV)/bin/python -m tests.fuzzing $(ARGS)
 
+.PHONY: vagrant-verify vagrant-test
+
+# Brought up, brought up to date and made ready, whatever was there before. The reports come whatever the checks say.
+vagrant-verify: ## run every check in a virtual machine (Vagrantfile), whose reports come to reports/vagrant/
+	@command -v vagrant >/dev/null || { \
+	    echo 'make: vagrant is not installed; README.md tells what to install, and of other ways to a machine' >&2; exit 2; }
+	rm -rf reports/vagrant
+	{ vagrant up --no-provision && vagrant rsync && vagrant provision; } || { \
+	    echo 'make: no machine came up; if there is no box: BOX_URL=FILE names one; README.md tells what each system needs' >&2; \
+	    exit 2; }
+	@status=0; \
+	vagrant ssh -c "sudo rm -rf isoproof/reports/vagrant; isoproof-verify --reports reports/vagrant $(ARGS)" || status=$$?; \
+	vagrant ssh --no-tty -c 'tar -C isoproof -c reports/vagrant' | tar --no-same-owner -x; \
+	[ -e reports/vagrant/isolation.json ] || { echo 'make: the guest made no report; what stands above says why' >&2; exit 2; }; \
+	exit $$status
+
+# Not in CI, since an emulated machine takes its time. ARGS come to its pytest; BOX_URL=FILE is a box that was made before.
+vagrant-test: ## try the Vagrantfile from end to end, as root: a box from Debian packages, libvirt, emulated processors
+	nice tests/guest/run.sh
+
 lint: environment ## run only the linters, the type checker and the rules of the repository
 	$(PYTEST) tests/test_repository.py tests/test_catalogue.py $(ARGS)
 

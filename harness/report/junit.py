@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness import environment
-from harness.report.terminal import again, failure
+from harness.report.terminal import failure, item
 from harness.results import Proof, Result, Results, Runtime, printable
 
 FILE = ""  # a run has pytest's own if it is asked for
@@ -81,7 +81,7 @@ def _suite(results: Results, runtime: Runtime) -> ElementTree.Element:
 def _cases(result: Result, facts: dict[str, Any]) -> Iterator[ElementTree.Element]:
     """The check, if it was made, and each of its proofs."""
     if result.outcome:
-        case = _case(result, facts, "", result.milliseconds, properties(result))
+        case = _case(result, "", result.milliseconds, properties(result))
         outcome = {"fail": "failure", "error": "error", "skip": "skipped", "xfail": "skipped"}.get(result.outcome)
         if outcome:
             _told(case, outcome, result.outcome, result.reason or result.claim)
@@ -92,24 +92,23 @@ def _cases(result: Result, facts: dict[str, Any]) -> Iterator[ElementTree.Elemen
             ElementTree.SubElement(case, "system-out").text = printable(answers)
         yield case
     for proof in result.proofs:
-        yield _proof(result, proof, facts)
+        yield _proof(result, proof)
 
 
-def _proof(result: Result, proof: Proof, facts: dict[str, Any]) -> ElementTree.Element:
+def _proof(result: Result, proof: Proof) -> ElementTree.Element:
     about = [("claim", _short(result.claim)), ("severity", result.severity), ("sabotage", _short(proof.sabotage))]
-    case = _case(result, facts, proof.sabotage, proof.milliseconds, about)
+    case = _case(result, proof.sabotage, proof.milliseconds, about)
     if proof.outcome != "proven":
         outcome = {"unproven": "failure", "error": "error", "skip": "skipped"}[proof.outcome]
         _told(case, outcome, proof.outcome, proof.reason)
     return case
 
 
-def _case(
-    result: Result, facts: dict[str, Any], knob: str, milliseconds: float, about: Properties
-) -> ElementTree.Element:
-    name = again(result, facts, knob).rpartition("::")[2].rstrip("'")
+def _case(result: Result, knob: str, milliseconds: float, about: Properties) -> ElementTree.Element:
     path = result.path.replace("/", ".")
-    case = ElementTree.Element("testcase", classname=_short(path), name=_short(name), time=f"{milliseconds / 1000:.3f}")
+    case = ElementTree.Element(
+        "testcase", classname=_short(path), name=_short(item(result, knob)), time=f"{milliseconds / 1000:.3f}"
+    )
     case.append(_properties(about))
     case.tail = "\n"  # indented altogether it would be half as long again
     return case

@@ -137,8 +137,12 @@ def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> 
     options += " --prove" if knob else ""
     if image := environment_facts.get("image"):
         options += f" --rootfs {shlex.quote(image['path'])}"
-    item = "-".join(filter(None, (result.runtime, result.shape, knob)))
-    return f"{_command(environment_facts)} '{result.path}::{result.check}[{item}]'{options}"
+    return f"{_command(environment_facts)} '{result.path}::{item(result, knob)}'{options}"
+
+
+def item(result: Result, knob: str = "") -> str:
+    """What the check, or its proof by a knob, is called among the items of its file."""
+    return f"{result.check}[{'-'.join(filter(None, (result.runtime, result.shape, knob)))}]"
 
 
 def _command(environment_facts: dict[str, Any]) -> str:
