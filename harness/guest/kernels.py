@@ -119,7 +119,8 @@ def no_kvm(emulator: str, machine: str) -> str:
         )
     except subprocess.TimeoutExpired:
         return "KVM does not answer"
-    return f"KVM does not work here ({on_one_line(tried.stderr)[:80]})" if tried.returncode else ""
+    said = tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"]
+    return f"KVM does not work here ({on_one_line(said[0])})" if tried.returncode else ""
 
 
 def command(virtme: Path, image: Path, results: Path, parser: Path | None, arguments: Sequence[str]) -> list[str]:

@@ -146,7 +146,8 @@ def test_too_little_memory_is_one_line() -> None:
     ("program", "said"),
     [
         ("cat >/dev/null", ""),
-        ("echo 'failed to set MSR' >&2; exit 1", "KVM does not work here (failed to set MSR\\n)"),
+        ("echo 'failed to set MSR' >&2; echo more >&2; exit 1", "KVM does not work here (failed to set MSR)"),
+        ("exit 3", "KVM does not work here (exit status 3)"),
     ],
 )
 def test_kvm_is_used_only_where_qemu_can(

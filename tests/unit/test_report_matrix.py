@@ -141,6 +141,8 @@ def test_a_runtime_on_two_kernels_has_two_columns() -> None:
     assert matrix.lost(made) == []
     text = markdown.render_matrix(made)
     assert "| check | severity | runc on Linux 6.18 | crun | runc on Linux 6.1 |" in text
+    heading = [line.split() for line in terminal.render_matrix(made).splitlines()[:2]]
+    assert heading == [["runc", "crun", "runc"], ["Linux", "6.18", "Linux", "6.1"]]
 
 
 def test_kernels_of_one_version_are_told_apart_by_their_release() -> None:
