@@ -2,11 +2,11 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision matrix kernels bench bench-compare test property fuzz-parsers lint format environment clean
+.PHONY: help verify prove precision matrix kernels report bench bench-compare bench-report test property fuzz-parsers lint format environment clean
 
 VENV := .venv
 ARGS :=
-# Where results are written by `make matrix`.
+# Where results are written by `make matrix` and `make report`.
 REPORTS := reports
 # What stands behind `linux-image-` in the names of packages, for `make kernels`; nothing is the distribution's usual one.
 KERNELS :=
@@ -38,6 +38,12 @@ matrix: environment ## run every check on every runtime that is here, as asked a
 	$(PYTEST) scenarios/ --runtime all --reports $(REPORTS) -q $(ARGS) || [ $$? -eq 1 ]
 	$(VENV)/bin/isoproof report --matrix $(REPORTS)/isolation.json --reports $(REPORTS)
 
+# The page of results takes up what lies beside them, so that comes first.
+report: environment ## make everything anew that reports/ has of this machine for people, with proofs, as root: half an hour
+	$(VENV)/bin/isoproof ladder --reports $(REPORTS)
+	$(MAKE) bench ARGS="--reports $(REPORTS) -q"
+	$(MAKE) matrix ARGS="--prove -n 2 --dist loadfile $(ARGS)"
+
 kernels: environment ## prove every check under Debian's kernel in a virtual machine: reports/kernels/; KERNELS="amd64 rt-amd64"
 	$(VENV)/bin/python -m pip install --quiet --group kernels
 	$(VENV)/bin/python -m harness.guest.kernels --reports $(REPORTS) $(KERNELS) -- --prove -q $(ARGS)
@@ -47,6 +53,9 @@ bench: environment ## measure the start-up latency of the runtimes
 
 bench-compare: environment ## measure our own starts again, and say whether they have become slower: BASE=FILE
 	$(VENV)/bin/python -m harness.bench.compare --base $(BASE) $(ARGS)
+
+bench-report: environment ## make the reports of a stored benchmark again: ARGS="FILE --since FILE"
+	$(VENV)/bin/python -m harness.bench.report $(ARGS)
 
 test: environment ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ $(ARGS)

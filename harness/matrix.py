@@ -1,8 +1,8 @@
 """Several runs in one matrix of checks and runtimes, and where two of them differ. No verdict is made here.
 
 A matrix keeps of each result what one compares: the verdict, the errno that the container's attempts ended with, and
-the reason. So it is small enough to be kept as a reference (reports/matrix.json), and can be put together from runs of
-different runtimes, each of them stored where and when it was made.
+the reason. So it is small enough to be kept as a reference (reports/reference/matrix.json), and can be put together
+from runs of different runtimes, each of them stored where and when it was made.
 """
 
 import re

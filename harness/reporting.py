@@ -15,18 +15,17 @@ from harness.results import from_json
 
 def render(file: Path, format_name: str, since: Path | None = None) -> int:
     """Tell one run in some format, and what has changed since another; 1 if a check failed."""
-    renderer = report.load(format_name)
+    report.load(format_name)
     try:
         text = file.read_bytes()
     except OSError as error:
         raise BadInput(f"open {file}: {error.strerror}; pytest scenarios/ writes it") from None
     results = from_json(text, str(file))
-    if since is None:
-        print(renderer.render(results), end="")
-    else:
+    changes = None
+    if since:
         earlier = matrix.read(since)
-        found = matrix.difference_of_runs(earlier, matrix.of(results), (str(since), str(file)))
-        print(report.load_for_since(format_name).render_since(results, earlier, found), end="")
+        changes = report.Since(earlier, matrix.difference_of_runs(earlier, matrix.of(results), (str(since), str(file))))
+    print(report.tell(format_name, results, file.parent, changes), end="")
     return int(any(result.outcome in ("fail", "error") for result in results.results))
 
 

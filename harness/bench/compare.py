@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import environment
-from harness.bench import baseline, comparison, leavings, record, rows
+from harness.bench import baseline, changes, comparison, leavings, page, record, rows
 from harness.bench.comparison import Finding, Verdict
 from harness.bench.progress import Progress, Tell
-from harness.bench.series import Benchmark, from_json
+from harness.bench.series import Benchmark
 from harness.bench.tables import aligned
 from harness.errors import BadInput, IsoproofError
 from harness.report.markdown import escaped
@@ -63,6 +63,8 @@ def compare(base: Path, reports: Path) -> int:
         findings = comparison.compare(then, measure(), measure)
     report = reports / "benchmark-comparison.md"
     record.write(report, told(findings, then, runs, escaped))
+    told_since = changes.since(then, runs[0], findings)
+    record.write(reports / "benchmark-comparison.html", page.render(runs[0], told_since))
     record.write(reports / "benchmark-rows.json", rows.to_json(runs[0]))
     print(shown(findings))
     print(f"What the figures mean: {report}")
@@ -71,10 +73,7 @@ def compare(base: Path, reports: Path) -> int:
 
 def stored(path: Path) -> Benchmark:
     """Return a stored run. Raises BadInput."""
-    try:
-        found = from_json(path.read_bytes(), str(path))
-    except OSError as error:
-        raise BadInput(f"read {path}: {error.strerror}; a stored run is needed, and {STORE}") from None
+    found = record.read(path)
     if baseline.NAME not in found.sections:
         raise BadInput(f"{path}: no section {baseline.NAME} is in it, with which a run can be compared; {STORE}")
     return found

@@ -43,10 +43,10 @@ def _more(own: list[int], other: list[int]) -> str:
 
 def matrix(series: dict[str, Series]) -> tuple[Rows, str]:
     """Return a row for each contender and a column for each size, of labels `contender, size`."""
-    split = {label: tuple(label.split(", ")) for label in series}
-    sizes = list(dict.fromkeys(size for _, size in split.values()))
+    split = [label.rpartition(", ") for label in series]
+    sizes = list(dict.fromkeys(size for _, _, size in split))
     rows = [["", *sizes]]
-    for name in dict.fromkeys(name for name, _ in split.values()):
+    for name in dict.fromkeys(name for name, _, _ in split):
         rows.append([name, *(_two(series.get(f"{name}, {size}", Series())) for size in sizes)])
     return rows, "Milliseconds from the request to the first instruction inside: p50 (p95)."
 
@@ -69,7 +69,7 @@ def figure(seen: Series, quantity: Quantity, column: str = "p50", times: float =
 
 def _default(label: str) -> str:
     """Return the label of the default config as the same executor starts it."""
-    return f"{features.DEFAULT} {label[label.rindex('(') :]}"
+    return f"{features.DEFAULT} ({label.rpartition('(')[2]}"
 
 
 LAYOUTS: dict[str, Callable[[dict[str, Series]], tuple[Rows, str]]] = {

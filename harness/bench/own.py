@@ -69,7 +69,7 @@ class Pooled(Builtin):
     """The same, with a pool that is filled before each start."""
 
     name = "builtin-pooled"
-    what = f"the same, its network and IPC namespaces from a pool that was filled before; {IN_PROCESS}"
+    what = f"our own runtime, its network and IPC namespaces from a pool that was filled before; {IN_PROCESS}"
     pooled = True
 
     @contextlib.contextmanager

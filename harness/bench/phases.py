@@ -186,7 +186,8 @@ def last_times(path: Path) -> tuple[dict[str, float], str]:
         found = from_json(path.read_bytes(), str(path))
     except (OSError, BadInput):
         return {}, "No times are known: make bench measures them."
-    return step_times(found.sections), f"Times are medians of {path}, {found.started}, in the usual container."
+    day = found.started[:10]
+    return step_times(found.sections), f"Times are medians of the benchmark of {day}, in the usual container."
 
 
 def medians(found: dict[str, Series]) -> dict[str, float]:

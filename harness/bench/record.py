@@ -9,12 +9,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness import environment
-from harness.bench import baseline, rows, tables
-from harness.bench.series import Benchmark, Settings, to_json
-from harness.errors import HarnessError
+from harness.bench import baseline, page, rows, tables
+from harness.bench.changes import Changes
+from harness.bench.series import Benchmark, Settings, from_json, to_json
+from harness.errors import BadInput, HarnessError
+from harness.results import require_environment
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+class Machine(msgspec.Struct):
+    """What the environment of a benchmark has besides that of a run of checks; `load` is that before and after."""
+
+    cpu: str
+    cpus: int
+    governor: str | None
+    load: list[float]
 
 
 @contextlib.contextmanager
@@ -86,8 +99,28 @@ def governor() -> str | None:
 
 def _write_all(directory: Path, found: Benchmark) -> None:
     write(directory / "benchmark.json", to_json(found))
+    write_reports(directory, found)
+
+
+def write_reports(directory: Path, found: Benchmark, since: Changes | None = None) -> None:
+    """Write what is rendered of a benchmark, and in the page what has changed since another, where that is told."""
     write(directory / "benchmark.md", tables.render(found))
+    write(directory / "benchmark.html", page.render(found, since))
     write(directory / "benchmark-rows.json", rows.to_json(found))
+
+
+def read(path: Path) -> Benchmark:
+    """Return the benchmark in a file. Raises BadInput, which says in one line what is wrong with it."""
+    try:
+        found = from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise BadInput(f"read {path}: {error.strerror}; a stored run is needed, and `make bench` stores one") from None
+    require_environment(found.environment, str(path))
+    try:
+        msgspec.convert(found.environment, Machine)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{path}: its environment is not one of a benchmark: {error}") from None
+    return found
 
 
 def write(path: Path, text: str) -> None:

@@ -21,8 +21,9 @@ QUANTITIES: dict[Quantity, tuple[str, float]] = {  # the name of its summary, an
     "cpu": ("cpu_ms", 1e6),
     "memory": ("memory_kib", 1),
 }
-Amount = Annotated[int, msgspec.Meta(ge=0)]
-Duration = Annotated[int, msgspec.Meta(gt=0)]  # what a start has taken is divided by
+MOST = 2**53  # which floating point numbers tell apart; as nanoseconds it is a hundred days
+Amount = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Duration = Annotated[int, msgspec.Meta(gt=0, le=MOST)]  # what a start has taken is divided by
 
 
 class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from harness import environment
 from harness.bench import glance, runtimes
-from harness.bench.layouts import LAYOUTS, figure, ratio
+from harness.bench.layouts import LAYOUTS, Rows, figure, ratio
 from harness.bench.series import Benchmark, Section, Series
 from harness.report.markdown import escaped
 from harness.runtime.errors import on_one_line
@@ -18,6 +18,7 @@ UNITS = (
     "clean, CPU (milliseconds) and memory (KiB) are medians. CPU and memory are those of a command and of all that it",
     "has waited for; where they are not, the list of contenders says so.",
 )
+CHANCE = "Medians of the first instruction; ≈ where a rank test says that the difference may be chance."
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 
 
@@ -45,14 +46,18 @@ def _glance(benchmark: Benchmark) -> list[str]:
 
 
 def _section(name: str, section: Section, benchmark: Benchmark, safe: Callable[[str], str]) -> list[str]:
-    lines = [*_figures(name, section.series, benchmark, safe), ""] if section.series else []
+    lines = []
+    if section.series:
+        rows, units = figures(name, section.series, benchmark, safe)
+        lines += [*aligned(rows), "", *units, ""]
     for sentence in section.words:
         lines += [safe(sentence), ""]
     if name == runtimes.NAME:
-        lines += _ratios(section.series)
+        if rows := ratios(section.series):
+            lines += [*aligned(rows), "", CHANCE, ""]
         absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
         lines += [f"- absent: {label}: {safe(reason)}" for label, reason in absent.items()]
-    lines += [f"- failed: {label}: {safe(words)}" for label, words in _failures(section.series)]
+    lines += [f"- failed: {label}: {safe(words)}" for label, words in failures(section.series)]
     return lines if lines[-1] else lines[:-1]
 
 
@@ -71,35 +76,38 @@ def _machine(benchmark: Benchmark) -> list[str]:
     ]
 
 
-def _figures(name: str, series: dict[str, Series], benchmark: Benchmark, safe: Callable[[str], str]) -> list[str]:
+def figures(
+    name: str, series: dict[str, Series], benchmark: Benchmark, safe: Callable[[str], str]
+) -> tuple[Rows, Sequence[str]]:
+    """Return all that is to be told of the series of a section in figures, and sentences about their units."""
     if name in LAYOUTS:
         rows, units = LAYOUTS[name](series)
-        return [*aligned(rows), "", units]
-    rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", *(["version"] if name == runtimes.NAME else [])]]
+        return rows, [units]
+    versions = (
+        {label: safe(who.version) for label, who in benchmark.contenders.items()} if name == runtimes.NAME else {}
+    )
+    rows = [["", *PERCENTILES, "clean", "CPU", "memory", "failed", "version"]]
     for label, found in series.items():
-        figures = [figure(found, "first", column) for column in PERCENTILES]
-        figures += [figure(found, "clean"), figure(found, "cpu"), figure(found, "memory", form=".0f")]
-        figures.append(f"{found.failed:.0%}" if found.failed else "")
-        rows.append([label, *figures, *([safe(benchmark.contenders[label].version)] if name == runtimes.NAME else [])])
+        percentiles = [figure(found, "first", column) for column in PERCENTILES]
+        medians = [figure(found, "clean"), figure(found, "cpu"), figure(found, "memory", form=".0f")]
+        failed = f"{found.failed:.0%}" if found.failed else ""
+        rows.append([label, *percentiles, *medians, failed, versions.get(label, "")])
     used = [index for index in range(len(rows[0])) if index == 0 or any(row[index] for row in rows[1:])]
-    return [*aligned([[row[index] for index in used] for row in rows]), "", *UNITS]
+    return [[row[index] for index in used] for row in rows], UNITS
 
 
-def _ratios(series: dict[str, Series]) -> list[str]:
-    """Return how many times as long as some others each takes to the first instruction; ≈ is what may be chance."""
+def ratios(series: dict[str, Series]) -> Rows:
+    """Return how many times as long as some others each takes to the first instruction, if these were measured."""
     values = {label: found.values("first") for label, found in series.items()}
     bases = [base for base in BASES if values.get(base)]
-    if not bases:
-        return []
     rows = [["times as long as", *bases]]
     for label, own in values.items():
-        if own:
+        if own and bases:
             rows.append([label, *(ratio(own, values[base]) if label != base else "1" for base in bases)])
-    words = "Medians of the first instruction; ≈ where a rank test says that the difference may be chance."
-    return [*aligned(rows), "", words, ""]
+    return rows if bases else []
 
 
-def _failures(series: dict[str, Series]) -> Iterable[tuple[str, str]]:
+def failures(series: dict[str, Series]) -> Iterable[tuple[str, str]]:
     """Return of each that has failed how often, and why it last did."""
     for label, found in series.items():
         if found.failures:

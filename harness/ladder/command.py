@@ -15,11 +15,10 @@ from harness.ladder.climb import RUNTIME, climb
 from harness.ladder.record import FILE, Ladder, read, to_json
 from harness.ladder.rungs import RUNGS
 from harness.launches import known
-from harness.report import _ladder
+from harness.report import _container
 from harness.scenario import Scenario
 
 PAGE = "ladder.html"
-BENCHMARK = "benchmark.json"  # whose times are told, where it is beside
 
 
 def run(scenarios: list[Scenario], folder: Path, name: str | None, verbose: bool, directory: Path) -> int:
@@ -55,5 +54,5 @@ def climbed(scenarios: list[Scenario], folder: Path, directory: Path) -> Ladder:
         finally:
             progress.close()
     write(directory / FILE, to_json(ladder))
-    write(directory / PAGE, _ladder.render(ladder, *last_times(directory / BENCHMARK)))
+    write(directory / PAGE, _container.render(ladder, *last_times(directory / _container.BENCHMARK)))
     return ladder

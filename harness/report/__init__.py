@@ -2,13 +2,14 @@
 
 A module here has `render(results) -> str` and `FILE`, the name under which a run leaves it in reports/ (""
 if it does not). Some can tell a matrix of several runs as well: they have `render_matrix(matrix) -> str` and `MATRIX`,
-the name of that file. Some can tell what has changed since an earlier run: they have
-`render_since(results, earlier, differences) -> str`.
+the name of that file. Some have more to tell of a run than its results: they have
+`render_page(results, folder, since) -> str`, which tells what other verbs have left in the folder of the results, too,
+and what has changed since an earlier run.
 """
 
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from harness.errors import BadInput
 from harness.matrix import Difference, Matrix
@@ -27,8 +28,15 @@ class MatrixReport(Report, Protocol):
     def render_matrix(self, matrix: Matrix) -> str: ...
 
 
-class SinceReport(Report, Protocol):
-    def render_since(self, results: Results, earlier: Matrix, differences: list[Difference]) -> str: ...
+class Since(NamedTuple):
+    """An earlier run, and what differs from it."""
+
+    earlier: Matrix
+    differences: list[Difference]
+
+
+class PageReport(Report, Protocol):
+    def render_page(self, results: Results, folder: Path, since: Since | None = None) -> str: ...
 
 
 def names() -> list[str]:
@@ -51,13 +59,15 @@ def load_for_matrix(name: str) -> MatrixReport:
     return cast(MatrixReport, module)
 
 
-def load_for_since(name: str) -> SinceReport:
-    """The module of a format that can tell what has changed; BadInput if there is none of that name."""
+def tell(name: str, results: Results, folder: Path, since: Since | None = None) -> str:
+    """All that a format has to tell of a run whose results are in a folder; BadInput if it can tell no changes."""
     module = load(name)
-    if not hasattr(module, "render_since"):
-        able = [each for each in names() if hasattr(load(each), "render_since")]
+    if hasattr(module, "render_page"):
+        return cast(PageReport, module).render_page(results, folder, since)
+    if since:
+        able = [each for each in names() if hasattr(load(each), "render_page")]
         raise BadInput(f"the report format {name} tells no changes; {', '.join(able)} does")
-    return cast(SinceReport, module)
+    return module.render(results)
 
 
 def matrix_names() -> list[str]:
@@ -67,8 +77,8 @@ def matrix_names() -> list[str]:
 
 def write_all(results: Results, directory: Path) -> list[Path]:
     """Write every report that has a file; the paths written. A reader never sees half of one."""
-    reports = map(load, names())
-    return [_write(directory / report.FILE, report.render(results)) for report in reports if report.FILE]
+    files = {name: load(name).FILE for name in names()}
+    return [_write(directory / file, tell(name, results, directory)) for name, file in files.items() if file]
 
 
 def write_matrix(matrix: Matrix, directory: Path) -> list[Path]:

@@ -9,11 +9,12 @@ The templates, the style and the script are in `page/`; a section is a template 
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from harness import matrix as matrices
-from harness.matrix import Column, Difference, Matrix, Run
-from harness.report import _evidence, _page
+from harness.matrix import Column, Difference, Matrix
+from harness.report import Since, _container, _evidence, _page
 from harness.report._evidence import WORDS
 from harness.results import Results
 from harness.severities import SEVERITIES
@@ -88,21 +89,13 @@ class Band(NamedTuple):
     lines: list[Line]
 
 
-class Changes(NamedTuple):
-    """What has changed since an earlier run, what broke first."""
-
-    runs: list[Run]
-    differences: list[Difference]
-
-
 def render(results: Results) -> str:
     return _told(matrices.of(results), results)
 
 
-def render_since(results: Results, earlier: Matrix, differences: list[Difference]) -> str:
-    """The same with what differs from an earlier run, from `differences`."""
-    broken = sorted(differences, key=lambda each: not each.cells[1] or each.cells[1].verdict in ("pass", "skip"))
-    return _told(matrices.of(results), results, Changes(earlier.runs, broken))
+def render_page(results: Results, folder: Path, since: Since | None = None) -> str:
+    """The same with what has changed since an earlier run, with the ladder in that folder, and with the plan."""
+    return _told(matrices.of(results), results, since, **_container.beside(folder))
 
 
 def render_matrix(matrix: Matrix) -> str:
@@ -110,13 +103,13 @@ def render_matrix(matrix: Matrix) -> str:
     return _told(matrix)
 
 
-def _told(matrix: Matrix, results: Results | None = None, changes: Changes | None = None) -> str:
+def _told(matrix: Matrix, results: Results | None = None, since: Since | None = None, **container: Any) -> str:
     sides = [_side(matrix, results, column) for column in matrix.runtimes]
     bands = [_band(matrix, results, area) for area in matrix.areas]
     wide = NAME_WIDTH + COLUMN_WIDTH * len(sides)
     return _page.rendered(
         "isolation.html",
-        f":root {{ --columns: {len(sides)}; }}\n"
+        f"{_container.STYLE.read_text()}:root {{ --columns: {len(sides)}; }}\n"
         f"@media screen and (max-width: {wide}px) {{ .wide {{ overflow: auto; max-height: 90vh; }} }}\n",
         matrix=matrix,
         sides=sides,
@@ -124,13 +117,19 @@ def _told(matrix: Matrix, results: Results | None = None, changes: Changes | Non
         lines=[line for band in bands for line in band.lines],
         totals=sum((side.outcomes for side in sides), Counter[str]()),
         findings=matrix.findings(),
-        changes=changes,
+        since=since,
+        changes=_worst_first(since.differences) if since else [],
         whole=results is not None,
         evidence=_page.as_it_is(_evidence.encoded(matrix, results)),
         severities=SEVERITIES,
         meanings=MEANINGS,
         words=WORDS,
+        **container or _container.NOTHING,
     )
+
+
+def _worst_first(differences: list[Difference]) -> list[Difference]:
+    return sorted(differences, key=lambda each: not each.cells[1] or each.cells[1].verdict in ("pass", "skip"))
 
 
 def _side(matrix: Matrix, results: Results | None, column: Column) -> Side:

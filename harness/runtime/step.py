@@ -15,6 +15,7 @@ from harness.runtime.errors import on_one_line
 from harness.runtime.syscalls import CLONE
 
 CHANNEL = 3  # where the child finds the socket to its launcher: harness.runtime.rendezvous
+PERMISSIONS = {"fchmodat": 2, "mkdirat": 2, "mknodat": 2, "umask": 0}  # which argument of these is octal to everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,10 @@ class Call:
     least: int = 0
 
     def __str__(self) -> str:
-        text = ", ".join(_shown(argument) for argument in self.arguments)
+        shown = [_shown(argument) for argument in self.arguments]
+        if (at := PERMISSIONS.get(self.name)) is not None:
+            shown[at] = f"0{self.arguments[at]:03o}"
+        text = ", ".join(shown)
         kept = f" -> ${self.saves}" if self.saves else ""
         return f"{self.name}({text}){kept}"
 

@@ -73,6 +73,9 @@ def test_the_exit_status_tells_the_verdict(
         line = next(line for line in text.splitlines() if line.startswith("| builtin "))
         assert [cell.strip() for cell in line.split("|")][2] == verdict
     assert ("- builtin cannot be compared: now: the machine was too busy" in report) == (status == 2)
+    page = (tmp_path / "reports/benchmark-comparison.html").read_text()
+    assert ("the machine was too busy" in page) == (status == 2)
+    assert f">{verdict}\n" in page
     assert shown.endswith(f"What the figures mean: {tmp_path}/reports/benchmark-comparison.md\n")
     assert json.loads((tmp_path / "reports/benchmark-rows.json").read_text()) == rows.rows(now)
 
@@ -119,10 +122,15 @@ def rounds_of(told: dict[str, Any], label: str) -> list[Any]:
         (edited(lambda told: rounds_of(told, "builtin").append(None)), "failures and rounds of builtin in baseline do"),
         (edited(lambda told: rounds_of(told, "builtin").append({"first": -1})), "not a benchmark of isoproof"),
         (edited(lambda told: rounds_of(told, "yardstick")[0].update(first=0)), "not a benchmark of isoproof"),
+        (edited(lambda told: rounds_of(told, "yardstick")[0].update(first=10**400)), "not a benchmark of isoproof"),
         ("[]", "not a benchmark of isoproof"),
         (edited(lambda told: told["sections"].clear()), "no section baseline is in it"),
         (edited(lambda told: told["environment"].update(cpu="another")), "its processor was 'another', and is "),
-        (edited(lambda told: told["environment"].pop("release")), "its kernel was None, and is "),
+        (edited(lambda told: told["environment"].update(release="1.0")), "its kernel was '1.0', and is "),
+        (
+            edited(lambda told: told["environment"].pop("release")),
+            "its environment is not one that isoproof has written",
+        ),
         (edited(lambda told: told["environment"].update(baseline="0")), "its benchmark was '0', and is "),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.bench import alive, concurrency, contenders, glance, launcher_size, record, runtimes, tables
+from harness.bench import alive, concurrency, contenders, glance, launcher_size, page, record, runtimes, tables
 from harness.bench.record import recorded
 from harness.bench.sections import SECTIONS
 from harness.bench.series import Benchmark, Contender, Round, Section, Series, Settings, from_json
@@ -41,7 +41,7 @@ def fill(found: Benchmark) -> None:
     found.sections["pool"] = Section("Pool", "What does it cost?", {"pool-fill": Series([Round(clean=1_500_000)])})
 
 
-def test_both_reports_are_written(tmp_path: Path) -> None:
+def test_all_reports_are_written(tmp_path: Path) -> None:
     with recorded(tmp_path / "new", SETTINGS) as found:
         fill(found)
     read = from_json((tmp_path / "new" / "benchmark.json").read_bytes())
@@ -50,7 +50,9 @@ def test_both_reports_are_written(tmp_path: Path) -> None:
     assert read.environment["cpu"]
     assert read.environment["machine"] == os.uname().machine
     assert (tmp_path / "new" / "benchmark.md").read_text() == tables.render(found)
-    assert sorted(os.listdir(tmp_path / "new")) == ["benchmark-rows.json", "benchmark.json", "benchmark.md"]
+    assert (tmp_path / "new" / "benchmark.html").read_text() == page.render(found)
+    names = ["benchmark-rows.json", "benchmark.html", "benchmark.json", "benchmark.md"]
+    assert sorted(os.listdir(tmp_path / "new")) == names
 
 
 def test_what_was_found_before_a_failure_is_written(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_run_explain_tells_times_of_the_last_benchmark(project: Path, capsys: py
     assert cli.main(command) == 0
     told = capsys.readouterr().out
     assert "hostname (2.5 us): a new UTS namespace begins with the host's hostname: uts_namespaces(7)" in told
-    assert "\n# Times are medians of reports/benchmark.json, 2026-01-01" in told
+    assert "\n# Times are medians of the benchmark of 2026-01-01" in told
     (project / "reports" / "benchmark.json").write_text("{")
     assert cli.main(command) == 0
     assert capsys.readouterr().out.endswith("\n# No times are known: make bench measures them.\n")

@@ -1,21 +1,24 @@
 """The page of the ladder: what it shows of each rung and of the plan, and that nothing hostile becomes part of it."""
 
 import re
+from pathlib import Path
 
 from msgspec.structs import replace
 
-from harness.ladder.record import Example, Ladder, ToldStep
-from harness.report import _ladder
+from harness import report
+from harness.ladder.record import Example, Ladder, ToldStep, to_json
+from harness.report import _container
 from harness.results import Failure
 from harness.runtime.plan import CLONE
 from tests.unit.test_ladder import small
 from tests.unit.test_report_html import EVIL, Structure
+from tests.unit.test_results import a_result, some_results
 
 TIMES = {CLONE: 600.0, "hostname": 2.5, "pivot-root": 45.0}
 
 
 def shown(ladder: Ladder) -> Structure:
-    return Structure(_ladder.render(ladder, TIMES, "Times are of yesterday."))
+    return Structure(_container.render(ladder, TIMES, "Times are of yesterday."))
 
 
 def told(text: str) -> Ladder:
@@ -50,7 +53,7 @@ def test_evidence_is_shown_with_its_place() -> None:
 
 
 def test_the_plan_has_every_step_with_its_calls_its_time_and_its_manual_page() -> None:
-    parts = _ladder.planned(TIMES)
+    parts = _container.planned(TIMES)
     steps = {step.name: step for part in parts for step in part.steps}
     assert steps["pivot-root"].calls == ['pivot_root(".", ".")']
     assert (steps["pivot-root"].time, steps["pivot-root"].share) == (45.0, 7.5)
@@ -67,7 +70,7 @@ def test_the_plan_has_every_step_with_its_calls_its_time_and_its_manual_page() -
 
 def test_a_text_is_whole_in_its_pieces() -> None:
     text = "all, even prctl(2) and PR_SET_DUMPABLE(2const): it calls(no) page(0)"
-    pieces = _ladder.pieces(text)
+    pieces = _container.pieces(text)
     assert "".join(piece for piece, _ in pieces) == text
     assert [piece for piece, address in pieces if address] == ["prctl(2)", "PR_SET_DUMPABLE(2const)"]
 
@@ -89,8 +92,21 @@ def test_nothing_hostile_becomes_markup() -> None:
 
 
 def test_the_page_asks_the_network_for_nothing_and_runs_only_its_own_script() -> None:
-    page = _ladder.render(small(leak_a="-+"), TIMES, "")
+    page = _container.render(small(leak_a="-+"), TIMES, "")
     assert "default-src 'none'" in page
     structure = Structure(page)
     assert not {"img", "link", "iframe", "object", "form"} & {tag for tag, _ in structure.tags}
     assert not [name for _, name, _ in structure.attributes if name.startswith("on") or name == "style"]
+
+
+def test_the_ladder_that_lies_beside_the_results_is_a_section_of_the_page(tmp_path: Path) -> None:
+    run = some_results(a_result())
+    report.write_all(run, tmp_path)
+    without = Structure((tmp_path / "isolation.html").read_text())
+    assert "What does each kernel feature isolate?" not in without.flat()
+    assert "What it takes to start a container" in without.flat()
+    assert "No times are known: make bench measures them." in without.flat()
+    (tmp_path / "ladder.json").write_text(to_json(small(leak_a="-+")))
+    assert "What does each kernel feature isolate?" in Structure(report.tell("html", run, tmp_path)).flat()
+    (tmp_path / "ladder.json").write_text("{")
+    assert Structure(report.tell("html", run, tmp_path)).flat() == without.flat()

@@ -8,8 +8,8 @@ import pytest
 from harness.runtime.errors import ConfigError, StartError
 from harness.runtime.plan import explain, plan
 from harness.runtime.spec import example
-from harness.runtime.step import Hierarchy, Host, Plan
-from harness.runtime.syscalls import CLONE, MS
+from harness.runtime.step import Call, Hierarchy, Host, Plan
+from harness.runtime.syscalls import AT_FDCWD, CLONE, MS
 
 V1 = Hierarchy(
     "/sys/fs/cgroup/pids", 1, frozenset({"pids"}), "/sys/fs/cgroup/pids/me", "/sys/fs/cgroup/pids/me", ("pids",)
@@ -164,7 +164,7 @@ def test_a_time_namespace_with_offsets_is_entered_after_they_are_set() -> None:
 
 
 def test_devices_are_made_by_root_and_bound_in_a_user_namespace() -> None:
-    assert 'mknodat($dev, "null", 8630, 259)' in calls(made(), "devices")
+    assert 'mknodat($dev, "null", 020666, 259)' in calls(made(), "devices")
     assert "open-devices" in names(made(uid=1000))
     assert not any("259" in call for call in calls(made(uid=1000), "devices"))
 
@@ -377,3 +377,8 @@ def test_the_terminal_is_made_after_dev_and_before_the_privileges_go() -> None:
     steps = names(plan(config, Host("isoproof-1", "/r")))
     some = ("session", "mount:/dev/pts", "devices", "terminal", "console", "meet:terminal", "controlling-terminal")
     assert in_order(steps, *some, "enter-dev", "user", "descriptors")
+
+
+def test_permissions_are_shown_in_octal() -> None:
+    calls = [Call("mkdirat", (AT_FDCWD, "/a", 0o755)), Call("umask", (0,)), Call("lseek", (3, 493, 0))]
+    assert [*map(str, calls)] == ['mkdirat(AT_FDCWD, "/a", 0755)', "umask(0000)", "lseek(3, 493, 0)"]

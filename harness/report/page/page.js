@@ -146,7 +146,8 @@ function offerMatrix(table, form) {
   });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () =>
-    queueMicrotask(() => {
+    // Fields are as they were before when the event comes, and also when its microtasks run.
+    setTimeout(() => {
       choose();
       filter();
     })

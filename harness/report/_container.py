@@ -6,8 +6,12 @@ Two sections, `page/ladder.html` and `page/plan.html`, with all that they show w
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from harness.bench.phases import last_times
+from harness.errors import BadInput
+from harness.ladder import record
 from harness.ladder.added import HOST
 from harness.ladder.record import Climber, Ladder, ToldRung
 from harness.report import _page
@@ -17,8 +21,11 @@ from harness.runtime.profile import profile
 from harness.runtime.spec import example
 from harness.severities import SEVERITIES
 
-STYLE = _page.FOLDER / "ladder.css"
+STYLE = _page.FOLDER / "container.css"
 PAGE = re.compile(r"([A-Za-z_][\w.-]*)\(([1-9])(\w*)\)")  # of a manual: pivot_root(2), PR_SET_DUMPABLE(2const)
+
+BENCHMARK = "benchmark.json"  # whose times are told
+NOTHING: dict[str, Any] = {"ladder": None, "parts": []}  # for a page that has neither
 
 Pieces = list[tuple[str, str]]  # text, and where it leads, "" for nowhere
 
@@ -56,15 +63,24 @@ class Part(NamedTuple):
 
 def render(ladder: Ladder, times: Mapping[str, float], source: str) -> str:
     """Both sections as a page of their own; `times` are those of steps, in microseconds, and `source` says whose."""
-    return _page.rendered(
-        "container.html",
-        STYLE.read_text(),
-        ladder=ladder,
-        rungs=rungs(ladder),
-        parts=planned(times),
-        source=source,
-        severities=SEVERITIES,
-    )
+    return _page.rendered("container.html", STYLE.read_text(), severities=SEVERITIES, **sections(ladder, times, source))
+
+
+def beside(folder: Path) -> dict[str, Any]:
+    """What the sections show that stand in a page with what a folder has: no ladder, and no times, where it has none.
+
+    A ladder that cannot be read is none; `isoproof ladder RUNG` says what is wrong with it.
+    """
+    try:
+        ladder = record.read(folder / record.FILE)
+    except BadInput:
+        ladder = None
+    return sections(ladder, *last_times(folder / BENCHMARK))
+
+
+def sections(ladder: Ladder | None, times: Mapping[str, float], source: str) -> dict[str, Any]:
+    """What the templates of both sections are filled with."""
+    return {"ladder": ladder, "rungs": rungs(ladder) if ladder else [], "parts": planned(times), "source": source}
 
 
 def rungs(ladder: Ladder) -> list[Rung]:
