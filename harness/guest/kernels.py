@@ -38,7 +38,7 @@ MEBIBYTES = 3072  # of the virtual machine, whose files lie in its memory, too
 CPUS = 2  # at least, for checks that are about a second one
 PATIENCE = 20.0  # seconds that QEMU gets to say that it can use KVM, and to end
 PATIENCE_EMULATED = "5"  # times as long as usual, for the checks on a machine that is emulated
-LONGEST = 1000  # characters of a script: it travels on the kernel's command line, which has room for 2048 with all else
+LONGEST = 900  # characters of a script: it travels on the kernel's command line, which has room for 2048 with all else
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -76,9 +76,12 @@ def run(names: Sequence[str], reports: Path, arguments: Sequence[str]) -> int:
     for kernel in kernels:
         print(f"=== {kernel.release}, from {kernel.folder}", flush=True)
         results = (reports / "kernels" / kernel.release).absolute()
-        results.mkdir(parents=True, exist_ok=True)
         stored = results / "isolation.json"
-        stored.unlink(missing_ok=True)  # or one of before would be told where there is none now
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            stored.unlink(missing_ok=True)  # or one of before would be told where there is none now
+        except OSError as error:
+            raise BadInput(f"write {error.filename}: {error.strerror}; --reports DIR names another folder") from None
         slowly = ["--patience", PATIENCE_EMULATED] if reason else []
         words = command(virtme, kernel.image, results, parser, [*slowly, *arguments])
         status = max(status, boot([*words, *(["--disable-kvm"] if reason else [])], results / "status"))

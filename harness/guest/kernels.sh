@@ -22,7 +22,7 @@ if grep -q " $machine 9p " /proc/mounts && tag=$(grep " $machine 9p " /proc/moun
     )
     cd "$(pwd)" || exit # into the folder that lies over it now
 fi
-[ "$parser" = - ] || "$parser" --replace --skip-cache harness/guest/isoproof.apparmor
+[ "$parser" = - ] || "$parser" --config-file=/dev/null --replace --skip-cache harness/guest/isoproof.apparmor
 
 export HOME=/run/isoproof XDG_CACHE_HOME=/run/isoproof PYTHONDONTWRITEBYTECODE=1
 "$python" -m pytest scenarios/ -p no:cacheprovider --reports "$shared" "$@"
