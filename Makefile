@@ -2,12 +2,14 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision matrix report bench bench-compare bench-report test property fuzz-parsers lint format environment clean
+.PHONY: help verify prove precision matrix kernels report bench bench-compare bench-report test property fuzz-parsers lint format environment clean
 
 VENV := .venv
 ARGS :=
 # Where results are written by `make matrix` and `make report`.
 REPORTS := reports
+# What stands behind `linux-image-` in the names of packages, for `make kernels`; nothing is the distribution's usual one.
+KERNELS :=
 # The stored run with which `make bench-compare` compares.
 BASE := reports/benchmark.json
 # What `make property` draws by: the same number draws the same again, and CI always does.
@@ -41,6 +43,10 @@ report: environment ## make everything anew that reports/ has of this machine fo
 	$(VENV)/bin/isoproof ladder --reports $(REPORTS)
 	$(MAKE) bench ARGS="--reports $(REPORTS) -q"
 	$(MAKE) matrix ARGS="--prove -n 2 --dist loadfile $(ARGS)"
+
+kernels: environment ## prove every check under Debian's kernel in a virtual machine: reports/kernels/; KERNELS="amd64 rt-amd64"
+	$(VENV)/bin/python -m pip install --quiet --group kernels
+	$(VENV)/bin/python -m harness.guest.kernels --reports $(REPORTS) $(KERNELS) -- --prove -q $(ARGS)
 
 bench: environment ## measure the start-up latency of the runtimes
 	$(PYTEST) scenarios/test_startup_latency.py --benchmark-only $(ARGS)

@@ -187,7 +187,7 @@ def build_kit(cache: Path | None = None) -> Path:
     it cannot be built.
     """
     name = f"kit-{_key()}"
-    kit = (cache or _cache_directory()) / name
+    kit = (cache or cache_directory()) / name
     if not kit.is_dir() and not _is_writable(kit.parent):
         kit = _private_directory(os.getpid()) / name
     if kit.is_dir():
@@ -315,7 +315,7 @@ def _key() -> str:
     return key.hexdigest()[:20]
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
     for variable, below in (("XDG_CACHE_HOME", ""), ("HOME", ".cache")):
         directory = Path(os.environ.get(variable, ""))
         if directory.is_absolute():  # the XDG base directory specification: ignore it otherwise
