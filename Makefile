@@ -54,7 +54,7 @@ fuzz-parsers: environment ## look for inputs that break a parser, by atheris: AR
 	nice $(VENV)/bin/python -m tests.fuzzing $(ARGS)
 
 lint: environment ## run only the linters, the type checker and the rules of the repository
-	$(PYTEST) tests/test_repository.py tests/test_catalogue.py $(ARGS)
+	$(PYTEST) tests/test_repository.py tests/test_catalogue.py tests/test_workflows.py $(ARGS)
 
 format: environment ## let ruff fix and format the sources
 	$(VENV)/bin/ruff check --fix .
