@@ -72,16 +72,16 @@ def kernel_version(release: str) -> list[int]:
 
 
 def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> dict[str, Any]:
-    """Where limits can be set: for each controller the cgroup version that holds it, 0 for none.
+    """Where limits can be set: for each controller, and cpuset, the cgroup version that holds it, 0 for none.
 
-    `writable` says that all of them have a version and that a cgroup can be made below our own in every one:
+    `writable` says that all of CONTROLLERS have a version and that a cgroup can be made below our own in every one:
     a cgroup directory may be ours to read and still sit on a read-only mount. The texts are those of
     /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
     """
     memberships = _text("/proc/self/cgroup") if memberships is None else memberships
     mounts = _text("/proc/self/mountinfo") if mounts is None else mounts
     directories: dict[str, str] = {}
-    versions = dict.fromkeys(CONTROLLERS, 0)
+    versions = dict.fromkeys((*CONTROLLERS, "cpuset"), 0)
     for kind, options, root, point in _cgroup_mounts(mounts):
         for line in memberships.splitlines():
             _, controllers, path = line.split(":", 2)
@@ -92,7 +92,7 @@ def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> d
                 held = set(_text(f"{directory}/cgroup.controllers").split())
             else:
                 held = set(controllers.split(",")) & options
-            for controller in held & set(CONTROLLERS):
+            for controller in held & versions.keys():
                 versions[controller] = 2 if kind == "cgroup2" else 1
                 directories[controller] = directory
     writable = all(

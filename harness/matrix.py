@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from harness import environment
 from harness.errors import BadInput
 from harness.results import Outcome, Result, Results, from_json, one_line, require_environment
 
@@ -181,28 +182,64 @@ def _compact(value: Any) -> str:
 def merged(matrices: dict[str, Matrix]) -> Matrix:
     """Several matrices, by the names of their files, as one; of a check made twice on a runtime, the later counts.
 
-    Raises BadInput where that would mix what does not belong together: two catalogues, or two versions of a runtime.
+    A runtime that was put under test on several kernels has a column for each. Raises BadInput where that would mix
+    what does not belong together: two catalogues, or two versions of a runtime on one kernel.
     """
     _require_one_catalogue(matrices)
+    named = _named_by_kernel(matrices)
     runs: list[Run] = []
     columns: dict[str, Column] = {}
     origins: dict[str, str] = {}
     areas: dict[str, dict[str, Row]] = {}
     for path, matrix in matrices.items():
+        names = {column.name: named[path, column.name] for column in matrix.runtimes}
         for column in matrix.runtimes:
-            known = columns.get(column.name)
+            name = names[column.name]
+            known = columns.get(name)
             if known and known.version != column.version:
                 raise BadInput(
-                    f"{path}: {column.name!r} is version {column.version!r}, and {known.version!r} in "
-                    f"{origins[column.name]}; isoproof report --diff compares two versions"
+                    f"{path}: {name!r} is version {column.version!r}, and {known.version!r} in "
+                    f"{origins[name]}; isoproof report --diff compares two versions"
                 )
-            columns[column.name] = msgspec.structs.replace(column, run=column.run + len(runs))
-            origins[column.name] = path
+            columns[name] = msgspec.structs.replace(column, name=name, run=column.run + len(runs))
+            origins[name] = path
         runs += matrix.runs
         for area, check, row in matrix.rows():
             mine = areas.setdefault(area, {}).setdefault(check, Row(row.claim, row.severity, {}))
-            mine.cells.update(row.cells)
+            mine.cells.update({names[runtime]: cell for runtime, cell in row.cells.items()})
     return Matrix(runs, list(columns.values()), areas)
+
+
+def _named_by_kernel(matrices: dict[str, Matrix]) -> dict[tuple[str, str], str]:
+    """How each column, by its file and its name there, is to be named, so that kernels are told apart.
+
+    A runtime that is of one kernel only keeps its name, others have `NAME on Linux 6.1`; if two kernels are of one
+    version, they have all of their releases.
+    """
+    kernels: dict[tuple[str, str], str] = {}
+    releases: dict[str, set[str]] = defaultdict(set)
+    for path, matrix in matrices.items():
+        for column in matrix.runtimes:
+            release = str(matrix.runs[column.run].environment["release"])
+            kernels[path, column.name] = release
+            releases[_without_kernel(column.name, release)].add(release)
+    named = {}
+    for (path, name), release in kernels.items():
+        name_alone = _without_kernel(name, release)
+        others = releases[name_alone]
+        short = len(set(map(_short, others))) == len(others)
+        kernel = f" on Linux {_short(release) if short else release}" if len(others) > 1 else ""
+        named[path, name] = name_alone + kernel
+    return named
+
+
+def _without_kernel(name: str, release: str) -> str:
+    """The name of a runtime, from that of a column which may have been merged before."""
+    return name.removesuffix(f" on Linux {release}").removesuffix(f" on Linux {_short(release)}")
+
+
+def _short(release: str) -> str:
+    return ".".join(map(str, environment.kernel_version(release)))
 
 
 def lost(matrix: Matrix) -> list[str]:

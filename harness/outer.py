@@ -281,15 +281,21 @@ def config(root: Path) -> Config:
 
 
 def _controllers(uid: int) -> Config:
-    """Return limits that limit nothing, for every controller that is to be had: so version 2 hands it down."""
+    """Return limits that limit nothing, for every controller that version 2 has: so it hands it down."""
     if uid != 0:
         return {}
-    unlimited: Config = {"memory": {"limit": -1}, "pids": {"limit": -1}, "cpu": {"shares": 1024}}
-    found = {}
-    for name, limit in unlimited.items():
+    processors = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    unlimited: dict[str, tuple[str, Config]] = {
+        "memory": ("memory", {"limit": -1}),
+        "pids": ("pids", {"limit": -1}),
+        "cpu": ("cpu", {"shares": 1024}),
+        "cpuset": ("cpu", {"cpus": processors}),
+    }
+    found: Config = {}
+    for name, (field, limit) in unlimited.items():
         with contextlib.suppress(StartError):
-            if any(name in hierarchy.controllers for hierarchy in hierarchies({name})):
-                found[name] = limit
+            if any(each.version == 2 and name in each.controllers for each in hierarchies({name})):
+                found.setdefault(field, {}).update(limit)
     return found
 
 

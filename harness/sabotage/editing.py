@@ -11,10 +11,10 @@ from harness.runtime.syscalls import AT_FDCWD, O
 WIDTH = 10  # of a process id written with trailing blanks, which the kernel strips
 
 
-def write_pid(path: str, pid: Argument, size: int) -> tuple[Call, ...]:
+def write_pid(path: str, pid: Argument, size: int, *allowed: int) -> tuple[Call, ...]:
     return (
         Call("openat", (AT_FDCWD, path, O.WRONLY | O.CLOEXEC), saves="file"),
-        Call("write", (Saved("file"), pid, size)),
+        Call("write", (Saved("file"), pid, size), allowed),
         Call("close", (Saved("file"),)),
     )
 

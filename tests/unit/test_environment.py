@@ -37,13 +37,13 @@ def test_version_1_controllers_are_found_where_they_are_mounted(tmp_path: Path) 
         + mount("cgroup", tmp_path / "cpu", "cpu,cpuacct")
     )
     facts = environment.cgroup_facts(V1_MEMBERSHIPS, mounts)
-    assert facts == {"memory": 1, "pids": 1, "cpu": 1, "writable": True}
+    assert facts == {"memory": 1, "pids": 1, "cpu": 1, "cpuset": 0, "writable": True}
 
 
 def test_a_version_1_controller_that_is_not_mounted_is_none(tmp_path: Path) -> None:
     (tmp_path / "pids").mkdir()
     facts = environment.cgroup_facts(V1_MEMBERSHIPS, mount("cgroup", tmp_path / "pids", "pids"))
-    assert facts == {"memory": 0, "pids": 1, "cpu": 0, "writable": False}
+    assert facts == {"memory": 0, "pids": 1, "cpu": 0, "cpuset": 0, "writable": False}
 
 
 def test_version_2_controllers_are_those_of_our_own_cgroup(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_version_2_controllers_are_those_of_our_own_cgroup(tmp_path: Path) -> No
     own.mkdir()
     (own / "cgroup.controllers").write_text("memory pids\n")
     facts = environment.cgroup_facts("0::/user.slice\n", mount("cgroup2", tmp_path, "nsdelegate"))
-    assert facts == {"memory": 2, "pids": 2, "cpu": 0, "writable": False}
+    assert facts == {"memory": 2, "pids": 2, "cpu": 0, "cpuset": 0, "writable": False}
 
 
 def test_a_cgroup_is_found_below_a_mount_of_a_part_of_the_hierarchy(tmp_path: Path) -> None:
@@ -59,11 +59,11 @@ def test_a_cgroup_is_found_below_a_mount_of_a_part_of_the_hierarchy(tmp_path: Pa
     (tmp_path / "inner" / "cgroup.controllers").write_text("cpu memory pids\n")
     mounts = mount("cgroup2", tmp_path, "nsdelegate", root="/docker/abc")
     facts = environment.cgroup_facts("0::/docker/abc/inner\n", mounts)
-    assert facts == {"memory": 2, "pids": 2, "cpu": 2, "writable": True}
+    assert facts == {"memory": 2, "pids": 2, "cpu": 2, "cpuset": 0, "writable": True}
 
 
 def test_no_cgroups_at_all_is_no_error() -> None:
-    assert environment.cgroup_facts("", "") == {"memory": 0, "pids": 0, "cpu": 0, "writable": False}
+    assert environment.cgroup_facts("", "") == {"memory": 0, "pids": 0, "cpu": 0, "cpuset": 0, "writable": False}
 
 
 def test_facts_of_this_machine_agree_with_the_kernel() -> None:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.runtime import folders, members
-from harness.runtime.step import Call, Filled, Packed, Plan, Step
+from harness.runtime.step import Call, Filled, Packed, Plan, Record, Saved, Step
 from harness.runtime.syscalls import AT_FDCWD, MS
 from harness.sabotage.editing import WIDTH, rootfs_of, without, write_pid
 
-LATE = (2).to_bytes(8, "little") + bytes(8)  # a struct timespec of 2 s: later than any program's first act
+LATEST = (20).to_bytes(8, "little") + bytes(8)  # a struct timespec: longer than any program of a check lives
+POLLIN = 1
 
 
 def skip_join(plan: Plan, controller: str) -> Plan:
@@ -25,16 +26,21 @@ def skip_join(plan: Plan, controller: str) -> Plan:
 
 
 def join_late(plan: Plan) -> Plan:
-    """Join the cgroups from outside, long after the program has started."""
+    """Join the cgroups from outside, when the program has done all that it does: at its end, or after 20 seconds."""
     joins = [step for step in plan.steps if step.name.startswith("join:")]
     files = [str(call.arguments[1]) for step in joins for call in step.calls if call.name == "openat"]
     if plan.into:
         files.append(f"{plan.into}/cgroup.procs")
     if not files:
         raise ValueError("no cgroup is joined")
-    calls = [Call("nanosleep", (Packed(LATE, "2 s"), None))]
+    ended = Record((("i", Saved("program")), ("H", POLLIN), ("2x", None)))  # a struct pollfd: poll(2)
+    calls = [
+        Call("pidfd_open", (Saved("pid"), 0), saves="program"),
+        Call("ppoll", (ended, 1, Packed(LATEST, "20 s"), None, 0)),
+        Call("close", (Saved("program"),)),
+    ]
     for path in files:
-        calls += write_pid(path, Filled(f"{{pid:<{WIDTH}}}"), WIDTH)
+        calls += write_pid(path, Filled(f"{{pid:<{WIDTH}}}"), WIDTH, errno.ESRCH)
     plan = plan.without(*(step.name for step in joins))
     return replace(plan, into="", after=(Step("join-late", "sabotage", tuple(calls)),))
 
