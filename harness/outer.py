@@ -270,7 +270,7 @@ def config(root: Path) -> Config:
             "capabilities": {kind: _own_capabilities(uid) for kind in (SETS if uid else SETS[:3])},
         },
         "mounts": mounts,
-        "linux": {"namespaces": [{"type": name} for name in namespaces], "resources": _controllers(uid)},
+        "linux": {"namespaces": [{"type": name} for name in namespaces], "resources": _controllers()},
     }
     if uid != 0:
         # The same ids inside as outside: the user stays ordinary, and what he starts in there does too.
@@ -280,10 +280,8 @@ def config(root: Path) -> Config:
     return result
 
 
-def _controllers(uid: int) -> Config:
-    """Return limits that limit nothing, for every controller that version 2 has: so it hands it down."""
-    if uid != 0:
-        return {}
+def _controllers() -> Config:
+    """Return limits that limit nothing, for every controller that version 2 can hand down to us: so it does."""
     processors = Path("/sys/devices/system/cpu/possible").read_text().strip()
     unlimited: dict[str, tuple[str, Config]] = {
         "memory": ("memory", {"limit": -1}),
