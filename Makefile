@@ -2,12 +2,15 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision matrix bench bench-compare test property fuzz-parsers aarch64 lint format environment clean
+.PHONY: help verify prove precision matrix kernels bench bench-compare test property fuzz-parsers aarch64 lint format \
+	environment clean
 
 VENV := .venv
 ARGS :=
 # Where results are written by `make matrix`.
 REPORTS := reports
+# What stands behind `linux-image-` in the names of packages, for `make kernels`; nothing is the distribution's usual one.
+KERNELS :=
 # The stored run with which `make bench-compare` compares.
 BASE := reports/benchmark.json
 # What `make property` draws by: the same number draws the same again, and CI always does.
@@ -35,6 +38,10 @@ matrix: environment ## run every check on every runtime that is here, as asked a
 	rm -f $(REPORTS)/isolation.json # or one of before would be told where this run has none
 	$(PYTEST) scenarios/ --runtime all --reports $(REPORTS) -q $(ARGS) || [ $$? -eq 1 ]
 	$(VENV)/bin/isoproof report --matrix $(REPORTS)/isolation.json --reports $(REPORTS)
+
+kernels: environment ## prove every check under Debian's kernel in a virtual machine: reports/kernels/; KERNELS="amd64 rt-amd64"
+	$(VENV)/bin/python -m pip install --quiet --group kernels
+	$(VENV)/bin/python -m harness.guest.kernels --reports $(REPORTS) $(KERNELS) -- --prove -q $(ARGS)
 
 bench: environment ## measure the start-up latency of the runtimes
 	$(PYTEST) scenarios/test_startup_latency.py --benchmark-only $(ARGS)

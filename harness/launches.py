@@ -84,10 +84,14 @@ class Launch:
         for side, entries in observations.items():
             self.request[side].update(entries)
 
-    def deadline(self) -> float:
-        """Seconds: enough for every probe to be late."""
-        late = sum(entry["deadline"] for side in SIDES for entry in self.request[side].values())
-        return START + float(late)
+    def patient(self, times: float) -> tuple[dict[str, Any], float]:
+        """The request, its probes having so many times as long as usual; and the seconds in which all may be late."""
+        observations = {
+            side: {name: {**entry, "deadline": entry["deadline"] * times} for name, entry in self.request[side].items()}
+            for side in SIDES
+        }
+        late = sum(entry["deadline"] for entries in observations.values() for entry in entries.values())
+        return {**self.request, **observations}, START * times + float(late)
 
 
 class Sharing:
@@ -135,10 +139,16 @@ class Sharing:
 
 
 class Launches:
-    """The launches of one session, each made when the first of those who share it asks for its answer."""
+    """The launches of one session, each made when the first of those who share it asks for its answer.
 
-    def __init__(self, start: Start, cases: Iterable[Case], clock: RunClock | None = None) -> None:
+    `patience` says how many times as long as usual everything may take.
+    """
+
+    def __init__(
+        self, start: Start, cases: Iterable[Case], clock: RunClock | None = None, patience: float = 1.0
+    ) -> None:
         self._start = start
+        self._patience = patience
         self._clock = clock or RunClock()
         self._good = ExitStack()
         self._host: Host | None = None
@@ -208,12 +218,12 @@ class Launches:
                     sandbox.close()
 
     def _run(self, host: Host, launch: Launch) -> Answer:
-        request = launch.request
+        request, deadline = launch.patient(self._patience)
         return self._clock.launch(
             launch.checks,
             request["runtime"],
             " + ".join(request["sabotage"]),
-            lambda: host.run(request, launch.deadline()),
+            lambda: host.run(request, deadline),
         )
 
 

@@ -17,6 +17,7 @@ public names of pytest are used.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import os
@@ -66,7 +67,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="prove, and turn each sabotage under other checks as well: fail where others go red than is recorded in "
         "tests/proof/expected.json (compare), or write that file anew (record)",
     )
+    group.addoption(
+        "--patience",
+        type=_times,
+        default=1.0,
+        metavar="TIMES",
+        help="give probes so many times as long before they count as hung, on a machine that is slow or emulated",
+    )
     group.addoption("--reports", metavar="DIR", help="where results are written (default: reports/)")
+
+
+def _times(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 1 <= float(text) <= 100:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -121,7 +136,8 @@ def launches(request: pytest.FixtureRequest, outer_sandbox: Start) -> Iterator[L
 
     with clock(request.config).session("collect"):
         items = [item for item in request.session.items if isinstance(item, CheckItem)]
-        shared = Launches(outer_sandbox, [item.case for item in items if not item.obstacle], clock(request.config))
+        cases = [item.case for item in items if not item.obstacle]
+        shared = Launches(outer_sandbox, cases, clock(request.config), request.config.getoption("patience"))
     yield shared
     shared.close()
 

@@ -186,7 +186,7 @@ def build_kit(cache: Path | None = None) -> Path:
     it cannot be built.
     """
     name = f"kit-{_key()}"
-    kit = (cache or _cache_directory()) / name
+    kit = (cache or cache_directory()) / name
     if not kit.is_dir() and not _is_writable(kit.parent):
         kit = _private_directory(os.getpid()) / name
     if kit.is_dir():
@@ -323,7 +323,7 @@ def _probe_directory() -> Path:
     raise HarnessError(f"find probes: neither {package / 'probes'} nor {package.parent / 'probes'} has __main__.py")
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
     for variable, below in (("XDG_CACHE_HOME", ""), ("HOME", ".cache")):
         directory = Path(os.environ.get(variable, ""))
         if directory.is_absolute():  # the XDG base directory specification: ignore it otherwise

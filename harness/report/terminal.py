@@ -103,11 +103,11 @@ def differences(found: list[Difference]) -> Iterator[str]:
 
 
 def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]:
-    """The rows with a column for each name, of which what stands behind a colon has a line of its own.
+    """The rows with a column for each name, of which what stands behind a colon has a line of its own, and its kernel.
 
     Where not all columns fit in the width, the rows are repeated for the next ones. A blank line is behind each part.
     """
-    headings = [[_ending(part) for part in name.partition(":")[::2]] for name in names]
+    headings = [[_ending(part) for part in _parts(name)] for name in names]
     above: list[Cells] = [("", list(map(Piece, line))) for line in zip(*headings, strict=True) if any(line)]
     rows = [*above, *rows]
     cell = max([CELL, *(len(part) + 2 for heading in headings for part in heading)])
@@ -119,6 +119,13 @@ def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]
             text = _shortened(name, label - 2).ljust(label)
             yield [Piece(text), *(Piece(piece.text.ljust(cell), piece.colour) for piece in padded), last]
         yield []
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Runtime, options and kernel of a column: `docker:as-shipped on Linux 6.1`."""
+    asked, _, kernel = name.partition(" on ")
+    runtime, _, options = asked.partition(":")
+    return runtime, options, kernel
 
 
 def _rows(results: Results, brief: bool) -> Iterator[Cells]:

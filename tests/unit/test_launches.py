@@ -26,6 +26,7 @@ class Sandboxes:
         self.made = 0
         self.broken: set[int] = set()
         self.missing: set[int] = set()
+        self.deadlines: set[float] = set()
 
     def start(self) -> "Sandbox":
         self.made += 1
@@ -43,6 +44,7 @@ class Sandbox:
 
     def run(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
         self.note("run")
+        self.sandboxes.deadlines |= {deadline, *(entry["deadline"] for entry in request["inside"].values())}
         if self.number in self.sandboxes.broken:
             raise HarnessError("run in outer sandbox: it has ended")
         return {"milliseconds": {}}
@@ -74,6 +76,16 @@ def cases(tmp_path: Path) -> Callable[[str], list[Case]]:
         return [Case(each, "builtin", knob) for each in checks]
 
     return of
+
+
+def test_on_a_slow_machine_everything_may_take_longer(sandboxes: Sandboxes, cases: Callable[[str], list[Case]]) -> None:
+    case = cases("")[0]
+    for patience, deadlines in ((1.0, {5.0, 40.0}), (3.0, {15.0, 120.0})):
+        sandboxes.deadlines.clear()
+        launches = Launches(sandboxes.start, [case], patience=patience)
+        launches.answers(case)
+        launches.close()
+        assert sandboxes.deadlines == deadlines
 
 
 def test_good_launches_share_a_sandbox(sandboxes: Sandboxes, cases: Callable[[str], list[Case]]) -> None:

@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from harness import cli, matrix
-from harness.errors import BadInput
 from harness.matrix import Cell, Matrix
 from harness.report import markdown, terminal
 from harness.results import Failure, Outcome, Result, Results, Runtime, to_json
@@ -113,59 +112,6 @@ def test_runs_of_several_runtimes_become_one_matrix() -> None:
         "net-a": {"runc": "pass"},
     }
     assert [row.cells.keys() for _, _, row in runs["a"].rows()] == [{"runc"}] * 2  # they are as they were
-
-
-def on(release: str, *results: Result, version: str = "1.1.5") -> Matrix:
-    """The matrix of a run on some kernel."""
-    return matrix.of(replace(run(*results, version=version), environment={**ENVIRONMENT, "release": release}))
-
-
-def test_a_runtime_on_two_kernels_has_two_columns() -> None:
-    made = matrix.merged(
-        {
-            "here": on("6.18.44", result(), result(runtime="crun")),
-            "there": on("6.1.0-57-amd64", result(outcome="skip", reason="new in Linux 6.2"), version="1.2"),
-        }
-    )
-    assert [(column.name, column.version, column.run) for column in made.runtimes] == [
-        ("runc on Linux 6.18", "1.1.5", 0),
-        ("crun", "1.1.5", 0),  # which is on one kernel only
-        ("runc on Linux 6.1", "1.2", 1),
-    ]
-    cells = made.areas["uts"]["uts-a"].cells
-    assert {name: cell.verdict for name, cell in cells.items()} == {
-        "runc on Linux 6.18": "pass",
-        "crun": "pass",
-        "runc on Linux 6.1": "skip",
-    }
-    assert matrix.lost(made) == []
-    text = markdown.render_matrix(made)
-    assert "| check | severity | runc on Linux 6.18 | crun | runc on Linux 6.1 |" in text
-
-
-def test_kernels_of_one_version_are_told_apart_by_their_release() -> None:
-    releases = ["6.1.0-57-amd64", "6.1.0-57-rt-amd64"]
-    made = matrix.merged({release: on(release, result()) for release in releases})
-    assert [column.name for column in made.runtimes] == [f"runc on Linux {release}" for release in releases]
-
-
-def test_a_matrix_of_kernels_is_merged_again() -> None:
-    two = matrix.merged({"a": on("6.18.44", result()), "b": on("6.1.0-57-amd64", result())})
-    again = matrix.merged({"two": two, "later": on("6.1.0-57-amd64", result(outcome="fail"))})
-    assert [column.name for column in again.runtimes] == ["runc on Linux 6.18", "runc on Linux 6.1"]
-    assert again.areas["uts"]["uts-a"].cells["runc on Linux 6.1"].verdict == "fail"
-    third = matrix.merged({"two": two, "later": on("6.1.0-57-rt-amd64", result())})
-    assert [column.name for column in third.runtimes] == [
-        "runc on Linux 6.18.44",
-        "runc on Linux 6.1.0-57-amd64",
-        "runc on Linux 6.1.0-57-rt-amd64",
-    ]
-
-
-def test_two_versions_on_one_kernel_are_not_mixed() -> None:
-    runs = {"a": on("6.1.0", result()), "b": on("6.1.0", result(), version="1.2"), "c": on("6.18", result())}
-    with pytest.raises(BadInput, match=r"b: 'runc on Linux 6.1' is version '1.2', and '1.1.5' in a"):
-        matrix.merged(runs)
 
 
 def test_a_result_that_got_lost_is_noticed() -> None:
