@@ -2,7 +2,8 @@
 # Both make the environment first. Arguments pass through: make verify ARGS="--prove --runtime runc"
 
 .DEFAULT_GOAL := help
-.PHONY: help verify prove precision matrix kernels report bench bench-compare bench-report test property fuzz-parsers lint format environment clean
+.PHONY: help verify prove precision matrix kernels report bench bench-compare bench-report test property fuzz-parsers \
+	aarch64 vagrant-verify vagrant-test lint format environment clean
 
 VENV := .venv
 ARGS :=
@@ -21,7 +22,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 STAMP := $(VENV)/.complete
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 verify: environment ## run every check on this machine: pytest scenarios/
 	$(PYTEST) scenarios/ $(ARGS)
@@ -68,8 +69,6 @@ fuzz-parsers: environment ## look for inputs that break a parser, by atheris: AR
 	@$(VENV)/bin/python -m pip install --quiet --only-binary :all: --group fuzzing 2>/dev/null || true
 	nice $(VENV)/bin/python -m tests.fuzzing $(ARGS)
 
-.PHONY: vagrant-verify vagrant-test
-
 # Brought up, brought up to date and made ready, whatever was there before. The reports come whatever the checks say.
 vagrant-verify: ## run every check in a virtual machine (Vagrantfile), whose reports come to reports/vagrant/
 	@command -v vagrant >/dev/null || { \
@@ -88,8 +87,12 @@ vagrant-verify: ## run every check in a virtual machine (Vagrantfile), whose rep
 vagrant-test: ## try the Vagrantfile from end to end, as root: a box from Debian packages, libvirt, emulated processors
 	nice tests/guest/run.sh
 
+# Not the two that start programs of machine code: the kernel would take them for its own, and `make test` lets qemu run them.
+aarch64: environment ## run the unit tests by a Python for aarch64, under qemu: its first run takes a while; ARGS="-k stub"
+	tests/on_aarch64 tests/unit --ignore tests/unit/test_stub.py --ignore tests/unit/test_elf.py $(ARGS)
+
 lint: environment ## run only the linters, the type checker and the rules of the repository
-	$(PYTEST) tests/test_repository.py tests/test_catalogue.py $(ARGS)
+	$(PYTEST) tests/test_repository.py tests/test_catalogue.py tests/test_workflows.py $(ARGS)
 
 format: environment ## let ruff fix and format the sources
 	$(VENV)/bin/ruff check --fix .

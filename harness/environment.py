@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.runtime.errors import StartError
+from harness.runtime.inspect import delegating
 from harness.runtime.modules import landlock_version, security_modules
 
 CONTROLLERS = ("memory", "pids", "cpu")
@@ -76,8 +78,8 @@ def kernel_version(release: str) -> list[int]:
 def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> dict[str, Any]:
     """Where limits can be set: for each controller, and cpuset, the cgroup version that holds it, 0 for none.
 
-    `writable` says that all of CONTROLLERS have a version and that a cgroup can be made below our own in every one:
-    a cgroup directory may be ours to read and still sit on a read-only mount. The texts are those of
+    `writable` says that all of CONTROLLERS have a version and that a cgroup can be made for every one where containers
+    get theirs: a cgroup directory may be ours to read and still sit on a read-only mount. The texts are those of
     /proc/self/cgroup and /proc/self/mountinfo (cgroups(7), proc_pid_mountinfo(5)).
     """
     memberships = _text("/proc/self/cgroup") if memberships is None else memberships
@@ -91,16 +93,30 @@ def cgroup_facts(memberships: str | None = None, mounts: str | None = None) -> d
                 continue
             directory = _below(root, point, path)
             if kind == "cgroup2":
-                held = set(_text(f"{directory}/cgroup.controllers").split())
+                handing_down = {name: _handing_down(directory, point, name) for name in versions}
+                held = {name for name, found in handing_down.items() if found}
+                held |= set(_text(f"{directory}/cgroup.controllers").split())
             else:
+                handing_down = dict.fromkeys(versions, directory)
                 held = set(controllers.split(",")) & options
             for controller in held & versions.keys():
                 versions[controller] = 2 if kind == "cgroup2" else 1
-                directories[controller] = directory
-    writable = all(
-        controller in directories and os.access(directories[controller], os.W_OK) for controller in CONTROLLERS
-    )
+                directories[controller] = handing_down[controller]
+    writable = all(os.access(directories.get(controller, ""), os.W_OK) for controller in CONTROLLERS)
     return {**versions, "writable": writable}
+
+
+def _handing_down(own: str, point: str, controller: str) -> str:
+    """Return the version 2 cgroup below which containers get a controller: our own or one above, if there is any.
+
+    The leaf in which a login session lives has none for others; the cgroup that was delegated stands above it.
+    """
+    if os.path.commonpath((own, point)) != point:
+        return ""  # we stand beside what is mounted
+    try:
+        return delegating(own, point, {controller})[0]
+    except StartError:
+        return ""
 
 
 def profiles() -> list[str]:

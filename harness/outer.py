@@ -281,15 +281,17 @@ def config(root: Path) -> Config:
 
 
 def _controllers(uid: int) -> Config:
-    """Return limits that limit nothing, for every controller that version 2 has: so it hands it down."""
-    if uid != 0:
-        return {}
+    """Return limits that limit nothing, for every controller that version 2 can hand down to us: so it does.
+
+    An ordinary user gets no cpuset: the kernel may refuse to move root's processes into a new one, and any of them in
+    the user's session would be in the way of the whole sandbox.
+    """
     processors = Path("/sys/devices/system/cpu/possible").read_text().strip()
     unlimited: dict[str, tuple[str, Config]] = {
         "memory": ("memory", {"limit": -1}),
         "pids": ("pids", {"limit": -1}),
         "cpu": ("cpu", {"shares": 1024}),
-        "cpuset": ("cpu", {"cpus": processors}),
+        **({"cpuset": ("cpu", {"cpus": processors})} if uid == 0 else {}),
     }
     found: Config = {}
     for name, (field, limit) in unlimited.items():

@@ -289,7 +289,7 @@ def hierarchies(needed: set[str]) -> Iterator[Hierarchy]:
         here = os.path.normpath(f"{point}/{os.path.relpath(own[name], root)}")
         if not here.startswith(point) or not os.path.isdir(here):
             here = point
-        parent, enable = _delegating(here, point, needed & controllers) if version == 2 else (here, frozenset())
+        parent, enable = delegating(here, point, needed & controllers) if version == 2 else (here, frozenset())
         cpuset = "cpuset" in controllers and version == 1
         yield Hierarchy(
             point=point,
@@ -337,7 +337,7 @@ def _remount_options(name: str) -> list[str]:
     return options
 
 
-def _delegating(own: str, point: str, needed: set[str] | frozenset[str]) -> tuple[str, frozenset[str]]:
+def delegating(own: str, point: str, needed: set[str] | frozenset[str]) -> tuple[str, frozenset[str]]:
     """Return the nearest version 2 cgroup, from the own one upwards, that can hand down these controllers.
 
     A version 2 cgroup with processes in it hands down none (the root excepted), so a login session's own cgroup is

@@ -32,7 +32,7 @@ UNANSWERED = {"TRACE", "NOTIFY"}  # by a tracer or a listener
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory, missing: Callable[[str], NoReturn]) -> bytes:
     if platform.machine() != "x86_64":
-        missing("the calls are made by instructions of x86_64")
+        pytest.skip("the calls are made by instructions of x86_64")  # which is no feature that could be missing
     return text_of(assembled(tmp_path_factory.mktemp("code"), "x86_64", filtered.SOURCE, missing).read_bytes())
 
 

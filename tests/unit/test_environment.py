@@ -57,9 +57,24 @@ def test_version_2_controllers_are_those_of_our_own_cgroup(tmp_path: Path) -> No
 def test_a_cgroup_is_found_below_a_mount_of_a_part_of_the_hierarchy(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "inner" / "cgroup.procs").touch()
     mounts = mount("cgroup2", tmp_path, "nsdelegate", root="/docker/abc")
     facts = environment.cgroup_facts("0::/docker/abc/inner\n", mounts)
     assert facts == {"memory": 2, "pids": 2, "cpu": 2, "cpuset": 0, "writable": True}
+
+
+def test_a_session_has_the_controllers_of_the_cgroup_that_was_delegated(tmp_path: Path) -> None:
+    """systemd-run --property=Delegate=yes --property=DelegateSubgroup=session: the processes are in a leaf."""
+    session = tmp_path / "service" / "session"
+    session.mkdir(parents=True)
+    (tmp_path / "service/cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "service/cgroup.procs").touch()
+    (session / "cgroup.controllers").touch()
+    mounts = mount("cgroup2", tmp_path, "nsdelegate")
+    facts = environment.cgroup_facts("0::/service/session\n", mounts)
+    assert facts == {"memory": 2, "pids": 2, "cpu": 2, "cpuset": 0, "writable": True}
+    beside = environment.cgroup_facts("0::/../elsewhere\n", mounts)
+    assert beside == {"memory": 0, "pids": 0, "cpu": 0, "cpuset": 0, "writable": False}
 
 
 def test_no_cgroups_at_all_is_no_error() -> None:

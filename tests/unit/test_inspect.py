@@ -83,7 +83,7 @@ def cgroup(path: Path, controllers: str, handed_down: str, processes: str = "", 
 def test_version_2_looks_upwards_for_a_cgroup_that_hands_its_controllers_down(tmp_path: Path) -> None:
     top = cgroup(tmp_path / "top", "memory pids cpu", "memory", "1 2 3", root=True)
     session = cgroup(top / "session", "memory", "", "77")
-    delegating = inspect._delegating
+    delegating = inspect.delegating
     assert delegating(str(session), str(top), set()) == (str(session), frozenset())
     assert delegating(str(session), str(top), {"memory"}) == (str(top), frozenset())
     assert delegating(str(session), str(top), {"pids", "memory"}) == (str(top), frozenset({"pids"}))

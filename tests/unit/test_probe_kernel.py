@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.runtime.syscalls import NUMBERS
+from harness.runtime.seccomp_numbers import numbers as numbers_of
+from harness.runtime.syscalls import NUMBERS, O
 
 sys.path.append(str(Path(__file__).parents[2] / "probes"))  # as the runner does
 
@@ -30,6 +31,19 @@ def test_numbers_are_those_of_the_runtime() -> None:
             assert _kernel.SYSCALLS_BY_MACHINE[name] == numbers, name
         elif name in _kernel.SYSCALLS:
             assert (_kernel.SYSCALLS[name],) * 2 == numbers, name
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=["x86_64", "aarch64"])
+def test_numbers_are_those_of_the_kernels_lists(column: int) -> None:
+    """Both columns, on whatever machine: a wrong number of the other one would be found by nobody for long."""
+    listed = numbers_of(("SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64")[column])
+    both = NUMBERS | _kernel.SYSCALLS_BY_MACHINE | {name: (number,) * 2 for name, number in _kernel.SYSCALLS.items()}
+    assert {name: numbers[column] for name, numbers in both.items()} == {name: listed.get(name) for name in both}
+
+
+def test_flags_of_open_are_those_of_this_machine() -> None:
+    """Which are others on aarch64: `make aarch64` asks a Python that was compiled for it."""
+    assert {flag.name: flag.value for flag in O} == {flag.name: getattr(os, f"O_{flag.name}") for flag in O}
 
 
 @pytest.mark.parametrize(("told", "number"), [("i686", 63), ("x86_64", 63), ("armv8l", 160), ("aarch64", 160)])
