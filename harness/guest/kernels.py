@@ -17,11 +17,11 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import reporting
-from harness.bench.leavings import ended_in_order
+from harness.bench.leavings import INTERRUPTIONS, ended_in_order, undone, uninterrupted
 from harness.errors import BadInput, HarnessError, IsoproofError
 from harness.guest import packages
 from harness.runtime.errors import on_one_line
@@ -161,8 +161,13 @@ def boot(arguments: Sequence[str], told: Path) -> int:
     told.unlink(missing_ok=True)
     # depmod is one of the programs that an ordinary user's PATH may not have.
     search = {**os.environ, "PATH": packages.search_path()}
-    # In a session of its own, so that all that belongs to it can be ended: QEMU, and who serves files to it.
-    with _ended(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=search, start_new_session=True)) as process:
+    with undone() as undo:
+        with uninterrupted():  # or it could be there already, and nobody know of it
+            # In a session of its own, so that all that belongs to it can be ended: QEMU, and who serves files to it.
+            process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, env=search, start_new_session=True, preexec_fn=_let_interrupt
+            )
+            undo.callback(_end, process)
         process.wait()
     try:
         status = int(told.read_text())
@@ -175,17 +180,18 @@ def boot(arguments: Sequence[str], told: Path) -> int:
     return status
 
 
-@contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """End the session that a process leads, at the end of the context."""
-    try:
-        yield process
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
+def _let_interrupt() -> None:
+    """Take back for a new process what `uninterrupted` has it inherit."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the session that a process leads."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
 
 
 if __name__ == "__main__":

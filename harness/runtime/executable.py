@@ -9,6 +9,7 @@ the launcher looks afterwards at what has been started. In between the kernel re
 
 import ctypes
 import errno
+import os
 import struct
 
 from harness.runtime.config import Config
@@ -25,6 +26,7 @@ from harness.runtime.syscalls import (
     open_how,
 )
 
+PF_FORKNOEXEC = 0x40  # include/linux/sched.h
 REFUSED = "execute: the program is the launcher's own executable, by a link to /proc/self/exe"
 STATX = struct.Struct("=32xQ96x2IQ")  # stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id
 
@@ -47,11 +49,28 @@ def is_our_own(pid: int) -> bool:
 
     By a mount of the container's own the same file is the config's choice. Who may not look at the process, an ordinary
     user at another's, is told nothing; but then the other may not write to the user's files either.
+
+    In the midst of its execve(2) a process has let its parent go on, and is still what it was: that is waited for.
     """
     try:
-        return _identity(f"/proc/{pid}/exe") == _identity("/proc/self/exe")
+        if not _same_as_ours(pid):
+            return False
+        while _forked_only(pid):
+            os.sched_yield()
+        return _same_as_ours(pid)
     except OSError:
         return False
+
+
+def _same_as_ours(pid: int) -> bool:
+    return _identity(f"/proc/{pid}/exe") == _identity("/proc/self/exe")
+
+
+def _forked_only(pid: int) -> bool:
+    """Return whether a process has not executed a program since it was forked: proc_pid_stat(5)."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        flags = file.read().rpartition(b")")[2].split()[6]
+    return bool(int(flags) & PF_FORKNOEXEC)
 
 
 def _identity(path: str) -> tuple[int, ...]:

@@ -46,6 +46,7 @@ NUMBERS = {
     "mount_setattr": (442, 442),
     "move_mount": (429, 429),
     "mprotect": (10, 226),
+    "nanosleep": (35, 101),
     "open_tree": (428, 428),
     "openat": (257, 56),
     "openat2": (437, 437),
