@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 from typing import get_args
 
 import pytest
@@ -188,6 +189,18 @@ def test_a_failure_explains_itself() -> None:
         f"  on: {environment.one_line(ENVIRONMENT)}",
         "  again: pytest 'scenarios/uts.yaml::uts-a[builtin]'",
     ]
+
+
+def test_the_command_that_repeats_a_check_is_one_command_whatever_its_words_are() -> None:
+    """Results may come from elsewhere, and the command is there to be copied to a shell."""
+    evil = "a'; touch 'b $(touch c) `d`"
+    facts = {**ENVIRONMENT, "command": ["isoproof", evil], "image": {"path": evil, "digest": ""}}
+    result = a_result(evil, path=evil, runtime=evil, shape=evil)
+    item = f"{evil}::{terminal.item(result, evil)}"
+    expected = ["isoproof", evil, item, "--runtime", evil, "--prove", "--rootfs", evil]
+    assert shlex.split(terminal.again(result, facts, evil)) == expected
+    last = terminal.imprecision("", "knob", evil, 1, facts).rpartition("again: ")[2]
+    assert shlex.split(last) == ["isoproof", evil, evil, "--precision=compare"]
 
 
 class Terminal(io.StringIO):
