@@ -109,7 +109,7 @@ def _told(matrix: Matrix, results: Results | None = None, since: Since | None = 
     wide = NAME_WIDTH + COLUMN_WIDTH * len(sides)
     return _page.rendered(
         "isolation.html",
-        f"{_container.STYLE.read_text()}:root {{ --columns: {len(sides)}; }}\n"
+        f"{_page.piece(_container.STYLE)}:root {{ --columns: {len(sides)}; }}\n"
         f"@media screen and (max-width: {wide}px) {{ .wide {{ overflow: auto; max-height: 90vh; }} }}\n",
         matrix=matrix,
         sides=sides,

@@ -3,7 +3,10 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -284,6 +287,17 @@ def test_changes_that_cannot_be_told_are_one_line(
     told = capsys.readouterr()
     assert told.err.startswith(sentence)
     assert (told.out, told.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("form", report.names())
+def test_a_report_is_the_same_in_a_locale_that_lacks_its_letters(form: str) -> None:
+    command = [sys.executable, "-m", "harness.cli", "report", "before.json", "--format", form]
+    made = []
+    for locale in ({"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(cli.__file__).parents[1]), "LC_ALL": "C"}
+        made.append(subprocess.run(command, env=environment | locale, stdout=subprocess.PIPE, check=True).stdout)
+    assert made[0] == made[1]
 
 
 def test_a_large_run_makes_a_small_page() -> None:
