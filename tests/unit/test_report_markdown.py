@@ -84,11 +84,11 @@ def test_areas_are_folded_with_what_they_are_about() -> None:
     about = About(why="", expect=[], sabotages={}, see=[], also=[])
     results = replace(
         some_results(a_result(), a_result("uts-b", "skip")),
-        catalogue={"uts": Area("Names <of> its_own @all", "", {"uts-a": about, "uts-b": about})},
+        catalogue={"uts": Area("<b> its_own @all ##[a]", "", {"uts-a": about, "uts-b": about})},
     )
     text = markdown.render(results)
     # No Markdown is read in a summary: backslashes would be seen.
-    assert "<details><summary>uts, Names &lt;of&gt; its_own &#64;all: 1 pass, 1 skip</summary>\n\n| check |" in text
+    assert "<details><summary>uts, &lt;b&gt; its_own &#64;all ##&#91;a]: 1 pass, 1 skip</summary>\n\n| check |" in text
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
