@@ -166,6 +166,19 @@ def test_a_run_without_proofs_is_not_said_to_be_proven() -> None:
     assert "Nothing is proven in this run: it was made without --prove" in text
 
 
+def test_a_runtime_that_was_asked_for_nothing_does_not_hold() -> None:
+    text = Structure(html.render(some_results(a_result(), a_result(runtime="runc", outcome="skip")))).flat()
+    assert "Everything that was asked of builtin holds." in text
+
+
+def test_the_name_of_a_runtime_acts_on_no_terminal() -> None:
+    name = "oci:/opt/\x1b[2J\u202e</script>"
+    run = some_results(a_result(runtime=name))
+    run.runtimes.append(Runtime(name, "1.0"))
+    page = Structure(html.render(run))
+    assert all(character.isprintable() for text in (page.flat(), *page.evidence["runtimes"]) for character in text)
+
+
 def test_a_runtime_that_is_not_here_says_why_and_has_no_figures() -> None:
     run = some_results(a_result())
     run.runtimes[1] = Runtime("runc", "", "runc is not installed")

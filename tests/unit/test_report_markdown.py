@@ -78,6 +78,7 @@ def test_what_is_broken_comes_next_and_the_worst_of_it_first() -> None:
         "Areas",
     ]
     assert text.index("## Areas") < text.index("<details>")
+    assert "What does not hold" not in text  # again
 
 
 def test_areas_are_folded_with_what_they_are_about() -> None:
