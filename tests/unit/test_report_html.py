@@ -202,6 +202,11 @@ def test_the_matrix_is_there_without_the_script() -> None:
     assert "all 2 hold 1 of 1 do not hold" in Structure(page).flat()
 
 
+def test_an_area_looks_like_the_worst_of_its_verdicts() -> None:
+    page = html.render(some_results(a_result(), a_result("uts-b", "xfail"), a_result("uts-c", "fail")))
+    assert '<td class="fail">2<i> of 3 do not hold</i>' in page
+
+
 def test_what_does_not_hold_stands_there_with_its_reason_and_its_runtimes() -> None:
     known = [a_result(runtime=name, outcome="xfail", reason="issue 12") for name in ("builtin", "runc")]
     text = Structure(html.render(some_results(*known))).flat()
