@@ -21,6 +21,7 @@ Each verb imports what it needs itself, so that `run` starts quickly.
 """
 
 import argparse
+import io
 import os
 import shutil
 import sys
@@ -84,6 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
         words = words[: words.index("--")]
     elif words[:1] == ["verify"] and words[1:2] not in (["-h"], ["--help"]):
         words, command = words[:1], words[1:]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where the locale has no letters for what is said
     try:
         options = parser().parse_args(words, argparse.Namespace(command=command))
         require_linux()

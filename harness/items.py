@@ -29,6 +29,7 @@ ALL = "all"  # as a value of --runtime
 BEGUN = pytest.StashKey[float]()
 CLOCK = pytest.StashKey["RunClock"]()
 SCENARIOS = pytest.StashKey["dict[Path, Scenario]"]()
+AREAS = pytest.StashKey["dict[str, Path]"]()
 KNOWN = pytest.StashKey["dict[tuple[Path, str], Known]"]()
 
 
@@ -85,12 +86,21 @@ class ScenarioFile(pytest.File):
 
         self.config.addinivalue_line("markers", f"{self.path.stem}: a check of {self.nodeid}")
         read = scenario(self.config, self.path)
+        self.require_own_area()
         known = {runtime: self.known(runtime) for runtime in runtimes(self.config)}
         prove = self.config.getoption("prove") or self.config.getoption("precision")
         for check in read.checks:
             for shaped, runtime in itertools.product(check.everywhere(), runtimes(self.config)):
                 for knob in ["", *(shaped.sabotages if prove else [])]:
                     yield CheckItem.of(self, Case(shaped, runtime, knob), known[runtime])
+
+    def require_own_area(self) -> None:
+        """Raise BadInput where a file of another folder has the same name: reports have one row for both."""
+        areas = self.config.stash.setdefault(AREAS, {})
+        other = areas.setdefault(self.path.stem, self.path)
+        if other != self.path:
+            path, first = os.path.relpath(self.path), os.path.relpath(other)
+            raise BadInput(f"{path}:1:1: {first} is of the area {self.path.stem!r}, too; rename one of them")
 
     def knobs(self) -> Iterator[KnobItem]:
         """Make the items of the knobs; they are turned under checks of all scenarios of the folder."""

@@ -65,7 +65,7 @@ class LiveLine:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
-        if report.failed:
+        if report.failed and _is_check(report.nodeid):
             self.failed.add(report.nodeid)
         if report.when not in ("setup", "call"):  # the last of it, or the end of its worker
             self.made += self.running.pop(report.nodeid, self) is None

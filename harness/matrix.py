@@ -157,7 +157,10 @@ def read(path: Path) -> Matrix:
         raise BadInput(f"{path}: neither a result list nor a matrix of isoproof: {one_line(error)}") from None
     for run in matrix.runs:
         require_environment(run.environment, str(path))
-    names = [column.name for column in matrix.runtimes]
+    names = Counter(column.name for column in matrix.runtimes)
+    for name, times in names.items():
+        if times > 1:
+            raise BadInput(f"{path}: {name!r} was put under test twice")
     for _, check, row in matrix.rows():
         for runtime in row.cells:
             if runtime not in names:

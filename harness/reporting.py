@@ -3,6 +3,7 @@
 What `isoproof report` does. Each function prints, and returns the exit status.
 """
 
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +30,7 @@ def render(file: Path, format_name: str, since: Path | None = None, look: Look =
     if renderer is terminal and not changes:
         print(terminal.render(results, look), end="")
     else:
-        print(report.tell(format_name, results, file.parent, changes), end="")
+        _print(report.tell(format_name, results, file.parent, changes))
     return int(any(result.outcome in ("fail", "error") for result in results.results))
 
 
@@ -44,13 +45,23 @@ def tell_matrix(files: list[Path], format_name: str, directory: Path, look: Look
         written = report.write_matrix(merged, directory)
     except OSError as error:
         raise BadInput(f"write {error.filename}: {error.strerror}; --reports DIR names another folder") from None
-    print(terminal.render_matrix(merged, look) if renderer is terminal else renderer.render_matrix(merged), end="")
+    if renderer is terminal:
+        print(terminal.render_matrix(merged, look), end="")
+    else:
+        _print(renderer.render_matrix(merged))
     print(f"reports: {', '.join(map(str, written))}", file=sys.stderr)
     lost = matrix.lost(merged)
     for line in lost:
         print(line, file=sys.stderr)
     errors = sum(merged.outcomes(runtime.name)["error"] for runtime in merged.runtimes)
     return int(bool(lost or errors))
+
+
+def _print(text: str) -> None:
+    """Print a report that belongs into a file, in UTF-8 as it says of itself, whatever the locale is."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    print(text, end="")
 
 
 def compare(left: str, right: str, files: list[Path], usual: Path) -> int:

@@ -5,6 +5,7 @@ from: the claim, the outcome, the expressions that did not hold with the values 
 check was proven.
 """
 
+import shlex
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -283,6 +284,8 @@ def require_environment(facts: dict[str, Any], path: str) -> None:
     """Raise BadInput, with a file's name, where its environment lacks what every report tells of it."""
     try:
         environment.one_line(facts)
+        image = facts.get("image") or {"path": ""}
+        shlex.join([*facts.get("command", []), image["path"]])  # the command that repeats a check is made of them
     except (LookupError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: its environment is not one that isoproof has written: {error!r}") from None
 

@@ -17,7 +17,7 @@ from harness.report import _container, _page
 from harness.report._container import Pieces
 from harness.report._plot import Scale
 
-STYLE = _page.FOLDER / "benchmark.css"
+STYLE = "benchmark.css"
 
 
 class Tile(NamedTuple):
@@ -80,7 +80,7 @@ def render(benchmark: Benchmark, since: Changes | None = None) -> str:
     what = {label: _in_short(who) for label, who in benchmark.contenders.items()}
     return _page.rendered(
         "benchmark.html",
-        STYLE.read_text(),
+        _page.piece(STYLE),
         benchmark=benchmark,
         tiles=list(_tiles(series, what)),
         shown=[each for each in sections if each not in starts],

@@ -21,7 +21,7 @@ from harness.runtime.profile import profile
 from harness.runtime.spec import example
 from harness.severities import SEVERITIES
 
-STYLE = _page.FOLDER / "container.css"
+STYLE = "container.css"
 PAGE = re.compile(r"([A-Za-z_][\w.-]*)\(([1-9])(\w*)\)")  # of a manual: pivot_root(2), PR_SET_DUMPABLE(2const)
 
 BENCHMARK = "benchmark.json"  # whose times are told
@@ -63,7 +63,8 @@ class Part(NamedTuple):
 
 def render(ladder: Ladder, times: Mapping[str, float], source: str) -> str:
     """Both sections as a page of their own; `times` are those of steps, in microseconds, and `source` says whose."""
-    return _page.rendered("container.html", STYLE.read_text(), severities=SEVERITIES, **sections(ladder, times, source))
+    style = _page.piece(STYLE)
+    return _page.rendered("container.html", style, severities=SEVERITIES, **sections(ladder, times, source))
 
 
 def beside(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a run says to GitHub Actions: annotations at lines of scenarios, and a summary of its job.
 
 Whatever is printed there goes through a runner that looks for commands in it: a line that begins with `::name::`, and
-`##[name]` anywhere in one. `harmless` takes them out of what a container may have said.
+`##[name]` anywhere in one. `without_commands` takes them out of what a container may have said.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.report import markdown
-from harness.report._text import harmless as harmless
+from harness.report._text import without_commands
 from harness.results import Result, Results, one_line, printable
 from harness.severities import SEVERITIES
 
@@ -61,7 +61,7 @@ def _annotation(level: str, result: Result, workspace: Path) -> str:
         text += [broken.expression, *(f"    {part} = {value}" for part, value in broken.values)]
     said = "\n".join(text)
     properties = ",".join(f"{name}={_property(value)}" for name, value in known.items())
-    return f"::{level} {properties}::{_data(harmless(printable(said))[:LONGEST])}"
+    return f"::{level} {properties}::{_data(without_commands(printable(said))[:LONGEST])}"
 
 
 def _data(text: str) -> str:
@@ -70,4 +70,4 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _data(harmless(one_line(text))).replace(":", "%3A").replace(",", "%2C")
+    return _data(without_commands(one_line(text))).replace(":", "%3A").replace(",", "%2C")

@@ -30,12 +30,17 @@ def rendered(template: str, more_style: str = "", **context: Any) -> str:
     )
     pages.filters["machine"] = lambda run: environment.one_line(run.environment)
     pages.filters["time"] = lambda started: started.replace("T", " ").replace("+00:00", " UTC")
-    inline = {"style": (FOLDER / "page.css").read_text() + more_style, "script": (FOLDER / "page.js").read_text()}
+    inline = {"style": piece("page.css") + more_style, "script": piece("page.js")}
     return pages.get_template(template).render(
         **{name: as_it_is(text) for name, text in inline.items()},
         hashes={name: _hash(text) for name, text in inline.items()},
         **context,
     )
+
+
+def piece(name: str) -> str:
+    """A file of `page/`, which is in UTF-8 whatever the locale is."""
+    return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def as_it_is(text: str) -> str:

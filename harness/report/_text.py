@@ -70,10 +70,10 @@ def written(lines: Iterable[Line], coloured: bool = False) -> str:
 
 def plain(text: str) -> str:
     """A text in one line, in which nothing acts on a terminal, nor on a CI service that reads it for commands."""
-    return harmless(printable(text).replace("\n", "\\n"))
+    return without_commands(printable(text).replace("\n", "\\n"))
 
 
-def harmless(text: str) -> str:
+def without_commands(text: str) -> str:
     """The text without the beginnings of commands to GitHub's runner, which become their escapes."""
     return COMMAND.sub(lambda match: "#\\x23" if match[1] is None else f"{match[1]}:\\x3a", text)
 
@@ -90,7 +90,7 @@ def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]
 
     Where not all columns fit in the width, the rows are repeated for the next ones. A blank line is behind each part.
     """
-    headings = [[_ending(part) for part in _parts(name)] for name in names]
+    headings = [[_ending(part) for part in parts(name)] for name in names]
     above: list[Cells] = [("", list(map(Piece, line))) for line in zip(*headings, strict=True) if any(line)]
     rows = [*above, *rows]
     cell = max((len(piece.text) for _, cells in rows for piece in cells), default=0) + GAP
@@ -106,7 +106,7 @@ def table(names: list[str], rows: Iterable[Cells], width: int) -> Iterator[Line]
         yield []
 
 
-def _parts(name: str) -> tuple[str, str, str]:
+def parts(name: str) -> tuple[str, str, str]:
     """Runtime, options and kernel of a column: `docker:as-shipped on Linux 6.1`."""
     asked, _, kernel = name.partition(" on ")
     runtime, _, options = asked.partition(":")

@@ -16,6 +16,7 @@ from harness import matrix as matrices
 from harness.matrix import Column, Difference, Matrix
 from harness.report import Since, _container, _evidence, _page
 from harness.report._evidence import WORDS
+from harness.report._text import parts
 from harness.results import Results
 from harness.severities import SEVERITIES
 
@@ -37,6 +38,7 @@ class Side(NamedTuple):
     column: Column
     name: str
     options: str
+    kernel: str
     outcomes: Counter[str]
     broken: Counter[str]  # by severity; errors are none of them
     standings: Counter[str]
@@ -109,7 +111,7 @@ def _told(matrix: Matrix, results: Results | None = None, since: Since | None = 
     wide = NAME_WIDTH + COLUMN_WIDTH * len(sides)
     return _page.rendered(
         "isolation.html",
-        f"{_container.STYLE.read_text()}:root {{ --columns: {len(sides)}; }}\n"
+        f"{_page.piece(_container.STYLE)}:root {{ --columns: {len(sides)}; }}\n"
         f"@media screen and (max-width: {wide}px) {{ .wide {{ overflow: auto; max-height: 90vh; }} }}\n",
         matrix=matrix,
         sides=sides,
@@ -133,14 +135,13 @@ def _worst_first(differences: list[Difference]) -> list[Difference]:
 
 
 def _side(matrix: Matrix, results: Results | None, column: Column) -> Side:
-    name, _, options = column.name.partition(":")
     broken = Counter[str](
         row.severity
         for _, _, row in matrix.rows()
         if (cell := row.cells.get(column.name)) and cell.verdict in ("fail", "xfail")
     )
     standings = results.standings(column.name) if results else Counter[str]()
-    return Side(column, name, options, matrix.outcomes(column.name), broken, standings)
+    return Side(column, *parts(column.name), matrix.outcomes(column.name), broken, standings)
 
 
 def _band(matrix: Matrix, results: Results | None, area: str) -> Band:

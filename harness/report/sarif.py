@@ -164,7 +164,7 @@ def _location(path: str, line: int) -> dict[str, Any]:
 def _invocation(results: Results, numbers: dict[str, int], left_out: int) -> dict[str, Any]:
     """The run: when, where, and what could not be judged in it."""
     errors = [result for result in results.results if result.outcome == "error"]
-    started = datetime.fromisoformat(results.started)
+    started = datetime.fromisoformat(results.started).astimezone(UTC)
     ended = started + timedelta(milliseconds=results.milliseconds)
     notifications = [_notification("error", f"could not be judged: {each.reason}", each, numbers) for each in errors]
     notifications += [
@@ -200,7 +200,7 @@ def _notification(level: str, what: str, result: Result, numbers: dict[str, int]
 
 
 def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _text(text: str) -> str:

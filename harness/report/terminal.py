@@ -126,7 +126,7 @@ def imprecision(deviations: str, knob: str, item: str, line: int, environment_fa
         f"{item.partition('::')[0]}:{line}: {knob}: it does something else than is recorded",
         *_indented("", deviations),
         f"  on: {environment.one_line(environment_facts)}",
-        f"  again: {_command(environment_facts)} '{item}' --precision=compare",
+        f"  again: {_command(environment_facts)} {shlex.quote(item)} --precision=compare",
     ]
     return "\n".join(map(plain, text))
 
@@ -137,7 +137,7 @@ def again(result: Result, environment_facts: dict[str, Any], knob: str = "") -> 
     options += " --prove" if knob else ""
     if image := environment_facts.get("image"):
         options += f" --rootfs {shlex.quote(image['path'])}"
-    return f"{_command(environment_facts)} '{result.path}::{item(result, knob)}'{options}"
+    return f"{_command(environment_facts)} {shlex.quote(f'{result.path}::{item(result, knob)}')}{options}"
 
 
 def item(result: Result, knob: str = "") -> str:
@@ -147,7 +147,7 @@ def item(result: Result, knob: str = "") -> str:
 
 def _command(environment_facts: dict[str, Any]) -> str:
     """The command that makes checks: `pytest`, or `isoproof verify`; older results do not say."""
-    return " ".join(environment_facts.get("command", ["pytest"]))
+    return shlex.join(environment_facts.get("command", ["pytest"]))
 
 
 def _rows(results: Results, counts: dict[tuple[str, str], Counter[str]], every_check: bool) -> Iterator[Cells]:

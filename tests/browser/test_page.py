@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from playwright.sync_api import Browser, CDPSession, Locator, Page, expect
 
 from harness.observation import Collector
 from harness.report import html
-from harness.results import Outcome, Result, Results
+from harness.results import Outcome, Result, Results, Runtime
 from harness.verdict import answers, judge
 from tests.browser.conftest import Open, assert_accessible, listen, settle
 from tests.unit.test_report_html import many
@@ -177,6 +178,17 @@ def test_a_link_to_a_check_that_has_no_container_of_its_own_opens_its_first(open
     page.locator("#findings summary").click()
     page.get_by_role("link", name="uts-b").click()
     expect(page.locator("[id='uts-b[uid-1000]'] button")).to_be_focused()
+
+
+def test_the_command_that_repeats_a_check_is_one_whatever_the_runtime_is_called(open_results: Open) -> None:
+    name = "oci:/opt/it's $& {runtime}"
+    run = some_results(a_result(runtime=name))
+    run.runtimes = [Runtime(name, "1.0")]
+    page = open_results(run)
+    button(page, "uts").click()
+    button(page, "The hostname is its own").click()
+    command = detail(page, "uts-a").locator(".command").inner_text()
+    assert shlex.split(command) == ["pytest", f"scenarios/uts.yaml::uts-a[{name}]", "--runtime", name]
 
 
 def test_without_the_script_the_answer_and_the_matrix_are_there(

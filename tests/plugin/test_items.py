@@ -262,6 +262,15 @@ def test_two_checks_of_one_name_are_refused(project: Project) -> None:
     run.stdout.fnmatch_lines(["scenarios/uts.yaml:11:3: duplicate key 'uts-name', first on line 4"])
 
 
+def test_two_files_of_one_name_are_refused(project: Project) -> None:
+    """In a matrix the verdicts of one would stand for those of the other."""
+    project.write("a/scenarios/uts.yaml", GOOD)
+    project.write("b/scenarios/uts.yaml", GOOD + check("uts-wrong", "shared"))
+    run = project.run()
+    assert run.ret == 2
+    run.stdout.fnmatch_lines(["b/scenarios/uts.yaml:1:1: a/scenarios/uts.yaml is of the area 'uts', too; rename one*"])
+
+
 def test_a_mistake_in_the_known_findings_is_one_line_too(project: Project) -> None:
     project.write("scenarios/uts.yaml", GOOD)
     project.write("scenarios/known/builtin.yaml", "fail: {}")

@@ -52,6 +52,7 @@ def scenarios(project: Project) -> Project:
 def test_the_live_line_tells_what_goes_on_and_leaves_the_picture_to_pytest(
     scenarios: Project, workers: tuple[str, ...]
 ) -> None:
+    scenarios.write("a_test.py", "def test_a(): assert False")  # which is no check
     with_it = run(scenarios, "pytest", *workers)
     told = list(dict.fromkeys(text.partition(" s  ")[2] for text in LIVE.findall(with_it)))
     assert told == [

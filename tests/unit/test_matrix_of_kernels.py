@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from harness import matrix
 from harness.errors import BadInput
 from harness.matrix import Matrix
-from harness.report import markdown, terminal
+from harness.report import html, markdown, terminal
 from harness.results import Result
 from tests.unit.test_report_matrix import result, run
 from tests.unit.test_results import ENVIRONMENT
@@ -65,3 +65,10 @@ def test_two_versions_on_one_kernel_are_not_mixed() -> None:
     runs = {"a": on("6.1.0", result()), "b": on("6.1.0", result(), version="1.2"), "c": on("6.18", result())}
     with pytest.raises(BadInput, match=r"b: 'runc on Linux 6.1' is version '1.2', and '1.1.5' in a"):
         matrix.merged(runs)
+
+
+def test_the_page_tells_options_and_kernels_apart() -> None:
+    shipped = result(runtime="runc:as-shipped")
+    page = html.render_matrix(matrix.merged({"here": on("6.18.44", shipped), "there": on("6.1.0", shipped)}))
+    assert page.count("<span>runc<i>:as-shipped</i> on Linux 6.18</span>") == 2  # in the list of choices, too
+    assert "<dt>as shipped<dd>the runtime with its own defaults" in page

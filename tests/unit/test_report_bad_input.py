@@ -60,6 +60,7 @@ BROKEN = {
     matrix.to_json(matrix.of(run(result())))[:-30]: "neither a result list nor a matrix of isoproof: ",
     edited_matrix(matrix=2): "matrix format 2 is not 1; a newer isoproof has written it: read it with that",
     edited_matrix(runtimes=[]): "'uts-a' is told of 'runc', which was not put under test there",
+    edited_matrix(runtimes=[{"name": "runc", "version": "1"}] * 2): "'runc' was put under test twice",
     edited_matrix(runs=[]): "a runtime is of a run that is not in it",
     edited_matrix(areas=[]): "Expected `object`, got `array`",
 }

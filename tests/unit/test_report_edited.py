@@ -11,7 +11,7 @@ import pytest
 from harness import cli, report
 from harness.errors import BadInput
 from harness.results import About, Area, Proof, Reach, from_json, to_json
-from tests.unit.test_results import a_failure, a_result, some_results, some_timing
+from tests.unit.test_results import ENVIRONMENT, a_failure, a_result, some_results, some_timing
 
 Keys = tuple[str | int, ...]
 ODD: list[Any] = [
@@ -20,6 +20,7 @@ ODD: list[Any] = [
     -1,
     1e300,
     "9999-12-31T23:59:59+00:00",
+    "9999-12-31T23:59:59+14:00",  # which is soon enough only in UTC
     10**30,
     "",
     "\x1b[2J\na",
@@ -44,6 +45,7 @@ def a_document() -> Any:
     results.catalogue = {"uts": Area("Names", "why", dict.fromkeys(("uts-a", "uts-b", "uts-c"), about))}
     results.timing = some_timing()
     results.reaches = [Reach("skip-ns=uts", ["uts-a"], red=["uts-a"])]
+    results.environment = {**ENVIRONMENT, "command": ["isoproof", "verify"], "image": {"path": "a", "digest": "b"}}
     return json.loads(to_json(results))
 
 

@@ -3,7 +3,10 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -163,6 +166,19 @@ def test_a_run_without_proofs_is_not_said_to_be_proven() -> None:
     assert "Nothing is proven in this run: it was made without --prove" in text
 
 
+def test_a_runtime_that_was_asked_for_nothing_does_not_hold() -> None:
+    text = Structure(html.render(some_results(a_result(), a_result(runtime="runc", outcome="skip")))).flat()
+    assert "Everything that was asked of builtin holds." in text
+
+
+def test_the_name_of_a_runtime_acts_on_no_terminal() -> None:
+    name = "oci:/opt/\x1b[2J\u202e</script>"
+    run = some_results(a_result(runtime=name))
+    run.runtimes.append(Runtime(name, "1.0"))
+    page = Structure(html.render(run))
+    assert all(character.isprintable() for text in (page.flat(), *page.evidence["runtimes"]) for character in text)
+
+
 def test_a_runtime_that_is_not_here_says_why_and_has_no_figures() -> None:
     run = some_results(a_result())
     run.runtimes[1] = Runtime("runc", "", "runc is not installed")
@@ -184,6 +200,11 @@ def test_the_matrix_is_there_without_the_script() -> None:
     assert cells == [[("pass", "pass"), ("", "")], [("pass", "pass"), ("", "")], [("", ""), ("fail", "fail")]]
     assert "uts 3" not in Structure(page).flat()
     assert "all 2 hold 1 of 1 do not hold" in Structure(page).flat()
+
+
+def test_an_area_looks_like_the_worst_of_its_verdicts() -> None:
+    page = html.render(some_results(a_result(), a_result("uts-b", "xfail"), a_result("uts-c", "fail")))
+    assert '<td class="fail">2<i> of 3 do not hold</i>' in page
 
 
 def test_what_does_not_hold_stands_there_with_its_reason_and_its_runtimes() -> None:
@@ -284,6 +305,17 @@ def test_changes_that_cannot_be_told_are_one_line(
     told = capsys.readouterr()
     assert told.err.startswith(sentence)
     assert (told.out, told.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("form", report.names())
+def test_a_report_is_the_same_in_a_locale_that_lacks_its_letters(form: str) -> None:
+    command = [sys.executable, "-m", "harness.cli", "report", "before.json", "--format", form]
+    made = []
+    for locale in ({"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(cli.__file__).parents[1]), "LC_ALL": "C"}
+        made.append(subprocess.run(command, env=environment | locale, stdout=subprocess.PIPE, check=True).stdout)
+    assert made[0] == made[1]
 
 
 def test_a_large_run_makes_a_small_page() -> None:

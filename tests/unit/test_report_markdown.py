@@ -78,17 +78,18 @@ def test_what_is_broken_comes_next_and_the_worst_of_it_first() -> None:
         "Areas",
     ]
     assert text.index("## Areas") < text.index("<details>")
+    assert "What does not hold" not in text  # again
 
 
 def test_areas_are_folded_with_what_they_are_about() -> None:
     about = About(why="", expect=[], sabotages={}, see=[], also=[])
     results = replace(
         some_results(a_result(), a_result("uts-b", "skip")),
-        catalogue={"uts": Area("Names <of> its_own @all", "", {"uts-a": about, "uts-b": about})},
+        catalogue={"uts": Area("<b> its_own @all ##[a]", "", {"uts-a": about, "uts-b": about})},
     )
     text = markdown.render(results)
     # No Markdown is read in a summary: backslashes would be seen.
-    assert "<details><summary>uts, Names &lt;of&gt; its_own &#64;all: 1 pass, 1 skip</summary>\n\n| check |" in text
+    assert "<details><summary>uts, &lt;b&gt; its_own &#64;all ##&#91;a]: 1 pass, 1 skip</summary>\n\n| check |" in text
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -140,10 +141,17 @@ def test_markdown_is_never_too_long_and_never_cut_within(outcome: Any, largest: 
     assert text.startswith("# Isolation\n")
 
 
+def test_that_something_was_left_out_makes_it_no_longer_than_it_may_be() -> None:
+    results = huge("skip", "x" * 20)
+    for largest in range(2_000, 12_000, 97):
+        assert len(markdown.render(results, largest).encode()) <= largest
+
+
 def test_what_was_left_out_is_counted() -> None:
     text = markdown.render(huge("fail", "x" * LONGEST_TEXT), 30_000)
     shown = len(re.findall(r"^### ", text, re.MULTILINE))
-    assert 2 < shown < 15  # half of it is for findings
+    assert shown > 2
+    assert len(text.partition("## Areas")[0].encode()) < 20_000  # half of it is for findings
     left_out = "… left out here, for it would be too long: {}. isolation.json has all of it."
     assert left_out.format(f"{MANY - shown} x finding") in text.splitlines()
     assert "area" in markdown.render(huge("fail", ""), 20_000).splitlines()[-1]

@@ -151,6 +151,12 @@ def report(*arguments: str) -> int:
     return cli.main(["report", *arguments])
 
 
+@pytest.mark.parametrize(("outcome", "status"), [("pass", 0), ("xfail", 0), ("skip", 0), ("fail", 1), ("error", 1)])
+def test_a_report_ends_as_its_run_did(store: Store, outcome: Outcome, status: int) -> None:
+    store("a.json", run(result(outcome=outcome)))
+    assert report("a.json") == status
+
+
 def test_the_matrix_is_written_and_told(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store("a.json", run(result(), result("uts-b", outcome="fail")))
     store("b.json", run(result(runtime=SHIPPED), result("uts-b", SHIPPED)))

@@ -54,6 +54,14 @@ def test_what_does_not_hold_is_a_result_at_its_line_of_the_scenario() -> None:
     assert "suppressions" not in finding
 
 
+def test_a_known_finding_that_no_longer_occurs_is_not_said_not_to_hold() -> None:
+    [finding] = told(a_result(outcome="fail", reason="it holds, but runc.yaml says that it fails"))
+    assert finding["message"]["text"].splitlines()[:2] == [
+        "uts-a on builtin 0.1.0: The hostname is its own",
+        "it holds, but runc.yaml says that it fails",
+    ]
+
+
 def test_what_is_known_is_suppressed_and_comes_last() -> None:
     known = a_result("uts-a", "xfail", severity="escape", reason="issue 12", runtime="runc")
     first, last = told(known, a_result("uts-b", "fail", severity="hygiene"))

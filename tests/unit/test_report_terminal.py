@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 from typing import get_args
 
 import pytest
@@ -64,6 +65,14 @@ def _one_of_each() -> list[Result]:
     return [*(a_result(f"uts-{outcome}", outcome) for outcome in get_args(Outcome)), unproven]
 
 
+def test_only_what_holds_counts_as_not_proven() -> None:
+    proofs = [Proof("a", "unproven", "it did not go red")]
+    skipped = a_result("uts-b", "skip", reason="no such thing", proofs=[Proof("a", "skip", "nor such a knob")])
+    text = terminal.render(some_results(a_result(outcome="fail", proofs=proofs), skipped))
+    assert re.search(r"^uts +0/2 Fs +-$", text, re.MULTILINE)
+    assert "nor such a knob" not in text  # that is no news
+
+
 def test_colours_are_for_what_happened_and_not_for_zeroes() -> None:
     results = some_results(a_result(), a_result("uts-b", "fail"), a_result("uts-c", runtime="runc", outcome="skip"))
     text = terminal.render(results, Look(coloured=True))
@@ -96,7 +105,7 @@ def test_what_is_the_same_is_told_once_and_the_worst_last() -> None:
         a_result("fs-b", "fail", severity="escape"),
         *(a_result(f"pid-{number}", "error", reason="the container did not run") for number in range(30)),
     ]
-    results = some_results(*same, *many, *red)
+    results = some_results(*many, *same, *red)  # the commonest is not the first
     text = written(terminal.lines(results))
     assert text.count("same") == 1
     assert "skip on builtin, 40 x: same\n" in text
@@ -108,6 +117,7 @@ def test_what_is_the_same_is_told_once_and_the_worst_last() -> None:
     verbose = written(terminal.lines(results, verbosity=1))
     assert all(f"reason {number}\n  net-{number}\n" in verbose for number in range(40))
     quiet = written(terminal.lines(results, verbosity=-1))
+    assert quiet.splitlines()[-2].startswith("runc ")  # the totals, as a table
     assert "skip on" not in quiet
     assert "error on builtin, 30 x" in quiet
 
@@ -188,6 +198,18 @@ def test_a_failure_explains_itself() -> None:
         f"  on: {environment.one_line(ENVIRONMENT)}",
         "  again: pytest 'scenarios/uts.yaml::uts-a[builtin]'",
     ]
+
+
+def test_the_command_that_repeats_a_check_is_one_command_whatever_its_words_are() -> None:
+    """Results may come from elsewhere, and the command is there to be copied to a shell."""
+    evil = "a'; touch 'b $(touch c) `d`"
+    facts = {**ENVIRONMENT, "command": ["isoproof", evil], "image": {"path": evil, "digest": ""}}
+    result = a_result(evil, path=evil, runtime=evil, shape=evil)
+    item = f"{evil}::{terminal.item(result, evil)}"
+    expected = ["isoproof", evil, item, "--runtime", evil, "--prove", "--rootfs", evil]
+    assert shlex.split(terminal.again(result, facts, evil)) == expected
+    last = terminal.imprecision("", "knob", evil, 1, facts).rpartition("again: ")[2]
+    assert shlex.split(last) == ["isoproof", evil, evil, "--precision=compare"]
 
 
 class Terminal(io.StringIO):

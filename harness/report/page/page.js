@@ -211,7 +211,7 @@ function describe(evidence, line) {
     ["Read more", about.see?.length && lists(about.see.map((each) => reference(text(each))))],
     ["Also checked by", about.also?.length && about.also.map(text).join(", ")],
     ["Stands in", line.at && make("code", {}, text(line.at))],
-    [`Repeat it on ${first}`, line.again && make("code", { className: "command" }, text(line.again).replaceAll("{runtime}", first))],
+    [`Repeat it on ${first}`, line.again && make("code", { className: "command" }, commandOn(first, text(line.again)))],
   ].filter(([, content]) => content);
   return make(
     "div",
@@ -219,6 +219,12 @@ function describe(evidence, line) {
     make("dl", { className: "about" }, terms.map(([name, content]) => [make("dt", {}, name), make("dd", {}, content)])),
     make("div", {}, told.map((each) => verdict(each, text, names)))
   );
+}
+
+/** A command with the name of a runtime, which stands between apostrophes there; a shell takes none of it for more. */
+function commandOn(runtime, command) {
+  const quoted = runtime.replaceAll("'", `'"'"'`);
+  return command.replaceAll("{runtime}", () => quoted);
 }
 
 function verdict(told, text, names) {
