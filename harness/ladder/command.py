@@ -31,7 +31,7 @@ def run(scenarios: list[Scenario], folder: Path, name: str | None, verbose: bool
     stored = directory / FILE
     ladder = read(stored) if name and stored.exists() else climbed(scenarios, folder, directory)
     width = shutil.get_terminal_size().columns
-    told = [name] if name else [step.name for step in ladder.rungs] if verbose else []
+    told = [name] if name else [rung.name for rung in ladder.rungs] if verbose else []
     for each in told:
         print(*telling.rung(ladder, each, width), "", sep="\n")
     print(*(telling.notes(ladder, width) if told else telling.lines(ladder, width)), sep="\n")
