@@ -22,6 +22,7 @@ from harness.bench.turns import Turns
 from harness.errors import BadInput
 from harness.runtime import launch, stub
 from harness.runtime.config import read
+from harness.runtime.errors import on_one_line
 from harness.runtime.launch import Prepared
 from harness.runtime.plan import CLONE
 from harness.runtime.pool import split
@@ -186,7 +187,7 @@ def last_times(path: Path) -> tuple[dict[str, float], str]:
         found = from_json(path.read_bytes(), str(path))
     except (OSError, BadInput):
         return {}, "No times are known: make bench measures them."
-    day = found.started[:10]
+    day = on_one_line(found.started[:10])
     return step_times(found.sections), f"Times are medians of the benchmark of {day}, in the usual container."
 
 

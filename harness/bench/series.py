@@ -133,7 +133,7 @@ def from_json(text: str | bytes, path: str = "benchmark") -> Benchmark:
         if version != FORMAT:
             raise BadInput(f"{path}: benchmark format {version!r} is not {FORMAT}; measure again with this isoproof")
         found = msgspec.json.decode(text, type=Benchmark)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{path}: not a benchmark of isoproof: {error}") from None
     for name, section in found.sections.items():
         for label, series in section.series.items():

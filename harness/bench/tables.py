@@ -58,7 +58,7 @@ def _section(name: str, section: Section, benchmark: Benchmark, safe: Callable[[
         absent = {label: who.absent for label, who in benchmark.contenders.items() if who.absent}
         lines += [f"- absent: {label}: {safe(reason)}" for label, reason in absent.items()]
     lines += [f"- failed: {label}: {safe(words)}" for label, words in failures(section.series)]
-    return lines if lines[-1] else lines[:-1]
+    return lines[:-1] if lines and not lines[-1] else lines
 
 
 def _machine(benchmark: Benchmark) -> list[str]:

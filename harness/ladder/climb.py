@@ -68,12 +68,12 @@ def climb(scenarios: list[Scenario], known: Known, start: Start, tell: Tell = la
         started=begun,
         seconds=round(time.monotonic() - since, 3),
         containers=len(chosen),
-        rungs=_steps(scenarios),
+        rungs=_rungs(scenarios),
         checks=[_climber(check, found[check.name]) for check in every if check.name in found],
         left_out=[each.name for scenario in scenarios for each in scenario.checks if each.name not in taking_part],
         skipped=hindered,
     )
-    rungs = [replace(step, example=_worst(ladder.open(at), at, found)) for at, step in enumerate(ladder.rungs)]
+    rungs = [replace(rung, example=_worst(ladder.open(at), at, found)) for at, rung in enumerate(ladder.rungs)]
     return replace(ladder, rungs=rungs)
 
 
@@ -157,7 +157,7 @@ def _worst(still_open: Iterable[Climber], rung: int, found: dict[str, list[Found
     return None
 
 
-def _steps(scenarios: Iterable[Scenario]) -> list[ToldRung]:
+def _rungs(scenarios: Iterable[Scenario]) -> list[ToldRung]:
     """Return what is to be told of each rung, still without examples."""
     about = {_area(scenario.path): scenario for scenario in scenarios}
     told = []

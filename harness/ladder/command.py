@@ -16,6 +16,7 @@ from harness.ladder.record import FILE, Ladder, read, to_json
 from harness.ladder.rungs import RUNGS
 from harness.launches import known
 from harness.report import _container
+from harness.report._text import plain
 from harness.scenario import Scenario
 
 PAGE = "ladder.html"
@@ -31,10 +32,10 @@ def run(scenarios: list[Scenario], folder: Path, name: str | None, verbose: bool
     stored = directory / FILE
     ladder = read(stored) if name and stored.exists() else climbed(scenarios, folder, directory)
     width = shutil.get_terminal_size().columns
-    told = [name] if name else [step.name for step in ladder.rungs] if verbose else []
+    told = [name] if name else [rung.name for rung in ladder.rungs] if verbose else []
     for each in told:
-        print(*telling.rung(ladder, each, width), "", sep="\n")
-    print(*(telling.notes(ladder, width) if told else telling.lines(ladder, width)), sep="\n")
+        print(*map(plain, telling.rung(ladder, each, width)), "", sep="\n")
+    print(*map(plain, telling.notes(ladder, width) if told else telling.lines(ladder, width)), sep="\n")
     return int(bool(ladder.idle() or ladder.open(len(ladder.rungs) - 1)))
 
 

@@ -106,11 +106,11 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def idle(self) -> list[str]:
         """The rungs that turn nothing green, which says that they, or what takes them away, do nothing here."""
-        return [step.name for rung, step in enumerate(self.rungs) if not self.turned(rung)]
+        return [rung.name for at, rung in enumerate(self.rungs) if not self.turned(at)]
 
     def find(self, name: str) -> int:
         """The number of a rung; BadInput where there is none of that name."""
-        names = [step.name for step in self.rungs]
+        names = [rung.name for rung in self.rungs]
         if name not in names:
             raise BadInput(f"no such rung: {name}; there are {', '.join(names)}")
         return names.index(name)
@@ -141,10 +141,10 @@ def from_json(text: str | bytes, path: str = "ladder") -> Ladder:
                 f"{path}: not a ladder of isoproof: {one_line(check.name)} was not made at each of its rungs"
             )
     names = {check.name for check in ladder.checks}
-    for step in ladder.rungs:
-        if step.example and step.example.check not in names:
+    for rung in ladder.rungs:
+        if rung.example and rung.example.check not in names:
             raise BadInput(
-                f"{path}: not a ladder of isoproof: it tells of {one_line(step.example.check)}, which was not made"
+                f"{path}: not a ladder of isoproof: it tells of {one_line(rung.example.check)}, which was not made"
             )
     return ladder
 

@@ -23,12 +23,12 @@ def lines(ladder: Ladder, width: int) -> Iterator[str]:
         "grow step by step, from chroot(2) alone to all that is asked for.",
         width,
     )
-    for at, step in enumerate(ladder.rungs):
+    for at, told in enumerate(ladder.rungs):
         yield ""
-        yield printable(f"{at:2} {step.name:<18}[{_bar(ladder, at)}] {_counted(ladder, at)}")
-        yield from _indented(f"{step.feature}, {step.page}. {step.title}.", width)
-        if step.example:
-            check = _named(ladder, step.example.check)
+        yield printable(f"{at:2} {told.name:<18}[{_bar(ladder, at)}] {_counted(ladder, at)}")
+        yield from _indented(f"{told.feature}, {told.page}. {told.title}.", width)
+        if told.example:
+            check = _named(ladder, told.example.check)
             yield from _indented(f"Not yet: {check.claim} ({check.severity}, {check.name})", width)
     yield ""
     yield from notes(ladder, width)
@@ -37,15 +37,15 @@ def lines(ladder: Ladder, width: int) -> Iterator[str]:
 def rung(ladder: Ladder, name: str, width: int) -> Iterator[str]:
     """One rung: what it is for, what it adds to a plan, which checks it turns green, and what is still open."""
     at = ladder.find(name)
-    step = ladder.rungs[at]
-    yield printable(f"{at} {step.name}: {step.feature}, {step.page}")
+    told = ladder.rungs[at]
+    yield printable(f"{at} {told.name}: {told.feature}, {told.page}")
     yield f"[{_bar(ladder, at)}] {_counted(ladder, at)}"
     yield ""
-    yield from _labelled("why", f"{step.title}. {step.why}", width)
+    yield from _labelled("why", f"{told.title}. {told.why}", width)
     yield ""
     yield from _block("adds", _adds(ladder, at), width)
     yield ""
-    yield from _block("taken away", [" + ".join(step.knobs) or "nothing: it is the lowest rung"], width)
+    yield from _block("taken away", [" + ".join(told.knobs) or "nothing: it is the lowest rung"], width)
     yield ""
     yield from _block("holds now", _checks(ladder.turned(at)) or ["nothing that did not hold before"], width)
     yield ""
@@ -57,7 +57,7 @@ def notes(ladder: Ladder, width: int) -> Iterator[str]:
     unseen = [check for check in ladder.checks if check.reason]
     at_the_top = ladder.open(len(ladder.rungs) - 1)
     texts = [
-        "+n: so many checks hold from this step on, and up to the top. `isoproof ladder NAME` tells more of one.",
+        "+n: so many checks hold from this rung on, and up to the top. `isoproof ladder RUNG` tells more of one.",
         f"{len(ladder.left_out)} checks need containers of their own and are left out; isoproof verify makes them.",
         *(f"skip: {name}: {reason}" for name, reason in ladder.skipped.items()),
         *(f"{name} turns nothing green: it, or what takes it away, has no effect here." for name in ladder.idle()),
@@ -83,9 +83,9 @@ def _counted(ladder: Ladder, at: int) -> str:
 
 
 def _adds(ladder: Ladder, at: int) -> list[str]:
-    step = ladder.rungs[at]
-    found = [f"clone3({step.flags})"] if step.flags else []
-    for each in step.steps:
+    told = ladder.rungs[at]
+    found = [f"clone3({told.flags})"] if told.flags else []
+    for each in told.steps:
         found.append(f"{each.name}: {each.why}")
         found += [f"    {call}" for call in each.calls[:MOST_CALLS]]
         if len(each.calls) > MOST_CALLS:

@@ -50,14 +50,15 @@ def is_our_own(pid: int) -> bool:
     By a mount of the container's own the same file is the config's choice. Who may not look at the process, an ordinary
     user at another's, is told nothing; but then the other may not write to the user's files either.
 
-    In the midst of its execve(2) a process has let its parent go on, and is still what it was: that is waited for.
+    In the midst of its execve(2) a process has let its parent go on, and is still what it was: that is waited for. One
+    that is killed in there lets it go on likewise, and for ever has executed nothing; but then it has no executable.
     """
     try:
-        if not _same_as_ours(pid):
-            return False
-        while _forked_only(pid):
+        while _same_as_ours(pid):
+            if not _forked_only(pid):
+                return _same_as_ours(pid)  # it may have been executed in between
             os.sched_yield()
-        return _same_as_ours(pid)
+        return False
     except OSError:
         return False
 

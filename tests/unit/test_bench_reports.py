@@ -185,6 +185,12 @@ def test_a_section_without_runtimes_has_only_the_columns_that_it_needs(report: s
     assert "What does it cost?" in report
 
 
+def test_a_section_of_nothing_has_a_heading(tmp_path: Path) -> None:
+    with recorded(tmp_path, SETTINGS) as found:
+        found.sections["nothing"] = Section("Nothing", "Why is there none?")
+    assert "Why is there none?" in (tmp_path / "benchmark.md").read_text()
+
+
 def test_a_terminal_sees_the_same_without_markup(tmp_path: Path) -> None:
     with recorded(tmp_path, SETTINGS) as found:
         fill(found)

@@ -85,7 +85,7 @@ def test_a_foreign_file_is_told_in_one_line(change: Any, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b"null", '{"format": 2'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b"null", '{"format": 2', b"[" * 100_000])
 def test_a_broken_file_is_told_in_one_line(text: bytes) -> None:
     with pytest.raises(BadInput, match=r"\Aold.json: not a benchmark of isoproof: .*\Z"):
         from_json(text, "old.json")

@@ -177,6 +177,10 @@ def test_run_explain_tells_times_of_the_last_benchmark(project: Path, capsys: py
     told = capsys.readouterr().out
     assert "hostname (2.5 us): a new UTS namespace begins with the host's hostname: uts_namespaces(7)" in told
     assert "\n# Times are medians of the benchmark of 2026-01-01" in told
+    found.started = "\x1b[2J\n::"
+    (project / "reports" / "benchmark.json").write_text(benchmark_to_json(found))
+    assert cli.main(command) == 0
+    assert "\n# Times are medians of the benchmark of \\x1b[2J\\n::, in" in capsys.readouterr().out
     (project / "reports" / "benchmark.json").write_text("{")
     assert cli.main(command) == 0
     assert capsys.readouterr().out.endswith("\n# No times are known: make bench measures them.\n")

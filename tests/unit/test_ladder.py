@@ -308,9 +308,9 @@ def test_text_that_is_cut_off_is_refused() -> None:
         from_json(to_json(small(leak_a="-+"))[:-20], "f.json")
 
 
-def evident(ladder: Ladder) -> Ladder:
+def evident(ladder: Ladder, value: str = "'\x1b[31m'") -> Ladder:
     """The same with a system call and with evidence, both hostile."""
-    failure = Failure('inside.name == "a"', "uts.yaml", 5, [("inside.name", "'\x1b[31m'")])
+    failure = Failure('inside.name == "a"', "uts.yaml", 5, [("inside.name", value)])
     calls = [f"write({number})" for number in range(20)]
     steps = [ToldStep("hostname", "it begins with the host's: uts_namespaces(7)", calls)]
     first = replace(ladder.rungs[0], steps=steps, flags="CLONE_NEWUTS", example=Example("escape_b", [failure]))
@@ -382,3 +382,13 @@ def test_an_ordinary_user_is_told_why_not(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.main(["ladder"]) == 2
     assert "an ordinary user's containers cannot be without one of type user" in capsys.readouterr().err
+
+
+def test_what_a_container_says_is_no_command_to_a_ci_service(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not where a line is broken before it either."""
+    (project / "scenarios/uts.yaml").write_text(SCENARIO)
+    stored(evident(small(leak_a="++", escape_b="-+"), f"{'a' * 60} ::error::b ##[error]c"))
+    assert cli.main(["ladder", "chroot"]) == 0
+    told = capsys.readouterr().out
+    assert ":\\x3aerror::b #\\x23[error]c" in told
+    assert "##[" not in told
