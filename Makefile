@@ -73,10 +73,10 @@ fuzz-parsers: environment ## look for inputs that break a parser, by atheris: AR
 # Brought up, brought up to date and made ready, whatever was there before. The reports come whatever the checks say.
 vagrant-verify: ## run every check in a virtual machine (Vagrantfile), whose reports come to reports/vagrant/
 	@command -v vagrant >/dev/null || { \
-	    echo 'make: vagrant is not installed; README.md tells what to install, and of other ways to a machine' >&2; exit 2; }
+	    echo 'make: vagrant is not installed; docs/machines.md tells how, and of other ways to a machine' >&2; exit 2; }
 	rm -rf reports/vagrant
 	{ vagrant up --no-provision && vagrant rsync && vagrant provision; } || { \
-	    echo 'make: no machine came up; if there is no box: BOX_URL=FILE names one; README.md tells what each system needs' >&2; \
+	    echo 'make: no machine came up; BOX_URL=FILE names a box, docs/machines.md tells what each system needs' >&2; \
 	    exit 2; }
 	@status=0; \
 	vagrant ssh -c "sudo rm -rf isoproof/reports/vagrant; isoproof-verify --reports reports/vagrant $(ARGS)" || status=$$?; \

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STANDARD_LIBRARY = sys.stdlib_module_names
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
 PROBES = sorted((ROOT / "probes").glob("*.py"))
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "tests/README.md", ROOT / "reports/README.md"]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md", ROOT / "reports/README.md"])
 
 Missing = Callable[[str], NoReturn]
 

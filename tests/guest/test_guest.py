@@ -142,7 +142,7 @@ READY = LINUX | {
     [
         (
             {"uname": "echo Darwin"},
-            "this is Darwin, and containers are made of Linux; README.md says how to get one here",
+            "this is Darwin, and containers are made of Linux; docs/machines.md says how to get one here",
         ),
         (
             {"uname": "[ $1 = -s ] && echo Linux || echo ppc64le"},
