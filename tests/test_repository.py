@@ -125,8 +125,9 @@ def test_shell_scripts_parse() -> None:
         run(["bash", "-n", str(script)])
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-def test_shellcheck() -> None:
+def test_shellcheck(missing: Missing) -> None:
+    if not shutil.which("shellcheck"):
+        missing("shellcheck is not installed")
     run(["shellcheck", *map(str, shell_scripts())])
 
 
@@ -302,6 +303,11 @@ def commands(path: Path) -> list[tuple[int, list[str]]]:
     return found
 
 
+def make_targets() -> set[str]:
+    """Every target of the Makefile that has a name to be called by."""
+    return set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
 def pytest_options() -> set[str]:
     """Every option that pytest takes with our plugin."""
@@ -311,7 +317,7 @@ def pytest_options() -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_documents_name_commands_that_exist(path: Path, pytest_options: set[str]) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = make_targets()
     problems = []
     for line, words in commands(path):
         where = f"{path.relative_to(ROOT)}:{line}"
