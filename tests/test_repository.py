@@ -332,13 +332,8 @@ def test_documents_name_commands_that_exist(path: Path, pytest_options: set[str]
                 problems += [f"{where}: there is no {word}" for word in paths if not (ROOT / word).exists()]
             case ["isoproof" | ".venv/bin/isoproof", *arguments]:
                 ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-                help_command = [
-                    sys.executable,
-                    "-c",
-                    "from harness.cli import main; raise SystemExit(main())",
-                    ours[0],
-                ]
-                shown = subprocess.run([*help_command, "--help"], cwd=ROOT, capture_output=True, text=True)
+                help_command = [sys.executable, "-m", "harness", ours[0], "--help"]
+                shown = subprocess.run(help_command, cwd=ROOT, capture_output=True, text=True)
                 if shown.returncode != 0:
                     problems.append(f"{where}: isoproof has no verb {ours[0]}")
                 known = set(re.findall(r"--[\w-]+", shown.stdout))
@@ -352,7 +347,7 @@ def test_the_bundle_of_the_readme_runs(missing: Missing, tmp_path: Path) -> None
     if not shutil.which("busybox"):
         missing("busybox is not installed")
     (block,) = re.findall(r"^```sh\n(mkdir [^`]+)^```$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    ours = f"{shlex.quote(sys.executable)} -c 'from harness.cli import main; raise SystemExit(main())'"
+    ours = f"{shlex.quote(sys.executable)} -m harness"
     script = f"set -eu\nexport PYTHONPATH={shlex.quote(str(ROOT))}\n" + block.replace(".venv/bin/isoproof", ours)
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     if done.returncode != 0 or "I am process 1\n" not in done.stdout or "pivot_root" not in done.stdout:
