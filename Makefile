@@ -20,6 +20,7 @@ PYTHON := python3 python3.14 python3.13 python3.12 python3.11
 
 PYTEST := $(VENV)/bin/python -m pytest
 STAMP := $(VENV)/.complete
+BROWSER := $(VENV)/.browser
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,7 +59,7 @@ bench-compare: environment ## measure our own starts again, and say whether they
 bench-report: environment ## make the reports of a stored benchmark again: ARGS="FILE --since FILE"
 	$(VENV)/bin/python -m harness.bench.report $(ARGS)
 
-test: environment ## run the project's own tests: pytest tests/
+test: $(BROWSER) ## run the project's own tests: pytest tests/
 	$(PYTEST) tests/ -ra $(ARGS)
 
 property: environment ## hold everything to its rules for whatever is drawn at random: tests/property; SEED=N draws it again
@@ -72,10 +73,10 @@ fuzz-parsers: environment ## look for inputs that break a parser, by atheris: AR
 # Brought up, brought up to date and made ready, whatever was there before. The reports come whatever the checks say.
 vagrant-verify: ## run every check in a virtual machine (Vagrantfile), whose reports come to reports/vagrant/
 	@command -v vagrant >/dev/null || { \
-	    echo 'make: vagrant is not installed; README.md tells what to install, and of other ways to a machine' >&2; exit 2; }
+	    echo 'make: vagrant is not installed; docs/machines.md tells how, and of other ways to a machine' >&2; exit 2; }
 	rm -rf reports/vagrant
 	{ vagrant up --no-provision && vagrant rsync && vagrant provision; } || { \
-	    echo 'make: no machine came up; if there is no box: BOX_URL=FILE names one; README.md tells what each system needs' >&2; \
+	    echo 'make: no machine came up; BOX_URL=FILE names a box, docs/machines.md tells what each system needs' >&2; \
 	    exit 2; }
 	@status=0; \
 	vagrant ssh -c "sudo rm -rf isoproof/reports/vagrant; isoproof-verify --reports reports/vagrant $(ARGS)" || status=$$?; \
@@ -91,7 +92,7 @@ vagrant-test: ## try the Vagrantfile from end to end, as root: a box from Debian
 aarch64: environment ## run the unit tests by a Python for aarch64, under qemu: its first run takes a while; ARGS="-k stub"
 	tests/on_aarch64 tests/unit --ignore tests/unit/test_stub.py --ignore tests/unit/test_elf.py $(ARGS)
 
-lint: environment ## run only the linters, the type checker and the rules of the repository
+lint: $(BROWSER) ## run only the linters, the type checker and the rules of the repository
 	$(PYTEST) tests/test_repository.py tests/test_catalogue.py tests/test_workflows.py $(ARGS)
 
 format: environment ## let ruff fix and format the sources
@@ -116,6 +117,12 @@ $(STAMP): pyproject.toml
 	$$python -m venv --clear $(VENV); \
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'; \
 	$(VENV)/bin/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+# What drives a browser is larger than all the rest, and nobody needs it who only checks a machine: it is for tests/browser,
+# and for the type checker, which reads them.
+$(BROWSER): $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --group browser
 	@touch $@
 
 clean: ## remove the environment and every cache

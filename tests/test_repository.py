@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STANDARD_LIBRARY = sys.stdlib_module_names
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.yaml"))
 PROBES = sorted((ROOT / "probes").glob("*.py"))
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "tests/README.md", ROOT / "reports/README.md"]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md", ROOT / "reports/README.md"])
 
 Missing = Callable[[str], NoReturn]
 
@@ -125,8 +125,9 @@ def test_shell_scripts_parse() -> None:
         run(["bash", "-n", str(script)])
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-def test_shellcheck() -> None:
+def test_shellcheck(missing: Missing) -> None:
+    if not shutil.which("shellcheck"):
+        missing("shellcheck is not installed")
     run(["shellcheck", *map(str, shell_scripts())])
 
 
@@ -302,6 +303,11 @@ def commands(path: Path) -> list[tuple[int, list[str]]]:
     return found
 
 
+def make_targets() -> set[str]:
+    """Every target of the Makefile that has a name to be called by."""
+    return set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
 def pytest_options() -> set[str]:
     """Every option that pytest takes with our plugin."""
@@ -311,7 +317,7 @@ def pytest_options() -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_documents_name_commands_that_exist(path: Path, pytest_options: set[str]) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = make_targets()
     problems = []
     for line, words in commands(path):
         where = f"{path.relative_to(ROOT)}:{line}"
@@ -326,13 +332,8 @@ def test_documents_name_commands_that_exist(path: Path, pytest_options: set[str]
                 problems += [f"{where}: there is no {word}" for word in paths if not (ROOT / word).exists()]
             case ["isoproof" | ".venv/bin/isoproof", *arguments]:
                 ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-                help_command = [
-                    sys.executable,
-                    "-c",
-                    "from harness.cli import main; raise SystemExit(main())",
-                    ours[0],
-                ]
-                shown = subprocess.run([*help_command, "--help"], cwd=ROOT, capture_output=True, text=True)
+                help_command = [sys.executable, "-m", "harness", ours[0], "--help"]
+                shown = subprocess.run(help_command, cwd=ROOT, capture_output=True, text=True)
                 if shown.returncode != 0:
                     problems.append(f"{where}: isoproof has no verb {ours[0]}")
                 known = set(re.findall(r"--[\w-]+", shown.stdout))
@@ -346,7 +347,7 @@ def test_the_bundle_of_the_readme_runs(missing: Missing, tmp_path: Path) -> None
     if not shutil.which("busybox"):
         missing("busybox is not installed")
     (block,) = re.findall(r"^```sh\n(mkdir [^`]+)^```$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    ours = f"{shlex.quote(sys.executable)} -c 'from harness.cli import main; raise SystemExit(main())'"
+    ours = f"{shlex.quote(sys.executable)} -m harness"
     script = f"set -eu\nexport PYTHONPATH={shlex.quote(str(ROOT))}\n" + block.replace(".venv/bin/isoproof", ours)
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     if done.returncode != 0 or "I am process 1\n" not in done.stdout or "pivot_root" not in done.stdout:

@@ -18,7 +18,7 @@ if [ "${1-}" = --packages-only ]; then
 fi
 project=$(cd "$(dirname "$0")/../.." && pwd)
 
-[ "$(uname -s)" = Linux ] || refuse "this is $(uname -s), and containers are made of Linux; README.md says how to get one here"
+[ "$(uname -s)" = Linux ] || refuse "this is $(uname -s), and containers are made of Linux; docs/machines.md says how to get one here"
 case $(uname -m) in
     x86_64 | aarch64) ;;
     *) refuse "this is a machine of $(uname -m); isoproof is for x86_64 and aarch64" ;;

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+try:
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+    from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{error.name} is not installed: make test, or pip install --group browser") from None
 
 from harness.report import html
 from harness.results import Area, Outcome, Proof, Results
