@@ -18,6 +18,7 @@ from harness.bench.progress import Progress, Tell
 from harness.bench.series import Benchmark
 from harness.bench.tables import aligned
 from harness.errors import BadInput, IsoproofError
+from harness.report import write
 from harness.report.markdown import escaped
 from harness.runtime.errors import on_one_line
 
@@ -62,10 +63,10 @@ def compare(base: Path, reports: Path) -> int:
     with contextlib.closing(progress):
         findings = comparison.compare(then, measure(), measure)
     report = reports / "benchmark-comparison.md"
-    record.write(report, told(findings, then, runs, escaped))
+    write(report, told(findings, then, runs, escaped))
     told_since = changes.since(then, runs[0], findings)
-    record.write(reports / "benchmark-comparison.html", page.render(runs[0], told_since))
-    record.write(reports / "benchmark-rows.json", rows.to_json(runs[0]))
+    write(reports / "benchmark-comparison.html", page.render(runs[0], told_since))
+    write(reports / "benchmark-rows.json", rows.to_json(runs[0]))
     print(shown(findings))
     print(f"What the figures mean: {report}")
     return status(findings)

@@ -16,6 +16,7 @@ from harness.bench import baseline, page, rows, tables
 from harness.bench.changes import Changes
 from harness.bench.series import Benchmark, Settings, from_json, to_json
 from harness.errors import BadInput, HarnessError
+from harness.report import write
 from harness.results import require_environment
 
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -121,10 +122,3 @@ def read(path: Path) -> Benchmark:
     except msgspec.ValidationError as error:
         raise BadInput(f"{path}: its environment is not one of a benchmark: {error}") from None
     return found
-
-
-def write(path: Path, text: str) -> None:
-    """Write a report; whoever reads it meanwhile finds the old one or the new one, whole."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

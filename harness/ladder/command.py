@@ -8,14 +8,14 @@ from pathlib import Path
 from harness import outer, rootfs
 from harness.bench.phases import last_times
 from harness.bench.progress import Progress
-from harness.bench.record import check_writable, write
+from harness.bench.record import check_writable
 from harness.errors import BadInput
 from harness.ladder import telling
 from harness.ladder.climb import RUNTIME, climb
 from harness.ladder.record import FILE, Ladder, read, to_json
 from harness.ladder.rungs import RUNGS
 from harness.launches import known
-from harness.report import _container
+from harness.report import _container, write
 from harness.report._text import plain
 from harness.scenario import Scenario
 

@@ -76,18 +76,22 @@ def matrix_names() -> list[str]:
 
 
 def write_all(results: Results, directory: Path) -> list[Path]:
-    """Write every report that has a file; the paths written. A reader never sees half of one."""
-    files = {name: load(name).FILE for name in names()}
-    return [_write(directory / file, tell(name, results, directory)) for name, file in files.items() if file]
+    """Write every report that has a file; the paths written.
+
+    The results themselves come first: whatever becomes of the others, they can be made again of them.
+    """
+    files = {name: load(name).FILE for name in sorted(names(), key=lambda name: name != "json")}
+    return [write(directory / file, tell(name, results, directory)) for name, file in files.items() if file]
 
 
 def write_matrix(matrix: Matrix, directory: Path) -> list[Path]:
     """Likewise, every report of a matrix that has a file."""
     reports = map(load_for_matrix, matrix_names())
-    return [_write(directory / report.MATRIX, report.render_matrix(matrix)) for report in reports if report.MATRIX]
+    return [write(directory / report.MATRIX, report.render_matrix(matrix)) for report in reports if report.MATRIX]
 
 
-def _write(path: Path, text: str) -> Path:
+def write(path: Path, text: str) -> Path:
+    """Write a report; whoever reads it meanwhile finds the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text(text, encoding="utf-8")

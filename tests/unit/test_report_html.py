@@ -17,7 +17,7 @@ from harness import cli, matrix, report
 from harness.report import html
 from harness.report._page import LONGEST_TEXT
 from harness.results import LONGEST_TEXT as LONGEST_RESULT
-from harness.results import About, Area, Proof, Results, Runtime, to_json
+from harness.results import About, Area, Proof, Results, Runtime, from_json, to_json
 from tests.unit.test_results import ENVIRONMENT, HOSTILE, a_failure, a_result, some_results
 
 EVIL = [
@@ -322,6 +322,14 @@ def test_a_large_run_makes_a_small_page() -> None:
     page = html.render(many())
     assert len(page.encode()) < 1_500_000
     assert page.count("is known for it") > 100
+
+
+def test_results_are_kept_whatever_becomes_of_their_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(html, "render_page")
+    monkeypatch.delattr(html, "render")
+    with pytest.raises(AttributeError):
+        report.write_all(some_results(a_result()), tmp_path)
+    assert from_json((tmp_path / "isolation.json").read_bytes()).results == [a_result()]
 
 
 def test_every_run_leaves_a_page(tmp_path: Path) -> None:
