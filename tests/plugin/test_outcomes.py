@@ -169,7 +169,7 @@ def test_twice_quiet_shows_failures_and_a_line_of_totals(project: Project) -> No
         "",
         "builtin: 1 pass, 1 fail",
     ]
-    assert written.startswith("reports: reports/isolation.html, ")
+    assert written.startswith("reports: reports/isolation.json, ")
 
 
 def test_the_answer_stands_behind_the_list_of_failures(project: Project) -> None:
