@@ -367,7 +367,7 @@ def test_changelog_names_the_version() -> None:
 
 
 def test_no_file_names_a_developers_machine() -> None:
-    homes = re.compile(r"/home/(?!(user|vagrant)\b)[a-z]|/Users/[A-Za-z]|/root/\.")
+    homes = re.compile(r"/home/(?!(user|vagrant)\b)[a-z]|/Users/[A-Za-z]|/root/\.[a-z]")
     here = str(ROOT) if len(ROOT.parts) > 2 else None
     complain(
         [

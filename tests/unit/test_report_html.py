@@ -156,9 +156,18 @@ def test_the_answer_says_who_isolates_and_how_much_is_proven() -> None:
     assert "Something does not hold on 1 of 2. On 1 of them it is something that crosses the boundary" in text
     assert "In 1 case nothing is said" in text
     assert "On builtin 1 of 2 checks are proven" in text
-    assert "Of 1 that cannot be shown on this kernel." in text
+    assert "1 cannot be proven here." in text
     assert "builtin 0.1.0 1 of 1 0 0 0 0 0 0 1 1 of 2" in text
     assert "runc 1.1.5 0 of 2 1 0 0 0 0 1 0 \N{EN DASH}" in text
+
+
+def test_of_many_that_are_proven_the_answer_tells_the_most_proven_alone() -> None:
+    proven, skipped = [Proof("skip-ns=uts", "proven")], [Proof("skip-ns=uts", "skip", "it has no such step")]
+    results = some_results(a_result(proofs=skipped, runtime="runc"), a_result(proofs=proven))
+    text = Structure(html.render(results)).flat()
+    assert "On builtin 1 of 1 checks are proven" in text
+    assert "How much is on the others stands in the last column of the table." in text
+    assert "On runc" not in text
 
 
 def test_a_run_without_proofs_is_not_said_to_be_proven() -> None:
