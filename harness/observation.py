@@ -18,6 +18,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from harness.runtime.errors import written_out
+
 MAX_LINE = 256 << 10  # bytes
 MAX_TOTAL = 4 << 20  # bytes
 MAX_DEPTH = 32  # levels of lists and mappings
@@ -40,7 +42,7 @@ class NotAnObservation(ValueError):
 
 def escaped(text: str, limit: int = MAX_ERROR) -> str:
     """Text from a container, safe to print: control and bidirectional characters and surrogates escaped."""
-    safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:limit])
+    safe = written_out(text[:limit])
     return f"{safe}… ({len(text)} characters)" if len(text) > limit else safe
 
 

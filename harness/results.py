@@ -15,6 +15,7 @@ import msgspec
 from harness import environment
 from harness.errors import BadInput
 from harness.observation import escaped
+from harness.runtime.errors import written_out
 from harness.severities import Severity
 from harness.timing import Timing
 
@@ -211,11 +212,7 @@ def printable(text: str) -> str:
     Control characters, surrogates and the marks that turn the direction of writing become their escapes;
     newlines stay. Text beyond 16 KiB is cut, and says so.
     """
-    safe = text[:LONGEST_TEXT]
-    if not safe.replace("\n", "").isprintable():
-        safe = "".join(
-            character if character == "\n" or character.isprintable() else ascii(character)[1:-1] for character in safe
-        )
+    safe = "\n".join(map(written_out, text[:LONGEST_TEXT].split("\n")))
     return safe if len(text) <= LONGEST_TEXT else f"{safe}… ({len(text) - LONGEST_TEXT} more characters)"
 
 

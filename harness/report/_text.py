@@ -18,7 +18,7 @@ GAP = 2
 NARROWEST_LABEL = 12
 LONGEST_NAME = 10  # of a runtime or its options, above a column
 
-COMMAND = re.compile(r"^(\s*)::|##(?=\[)", re.MULTILINE)  # GitHub's `::error::`, spaces or not, and `##[error]`
+COMMAND = re.compile(r"^(\s*:):", re.MULTILINE)  # of GitHub's runner: `::error::`, behind spaces or not
 SGR = {"red": 31, "green": 32, "yellow": 33}  # console_codes(4)
 
 
@@ -74,8 +74,8 @@ def plain(text: str) -> str:
 
 
 def without_commands(text: str) -> str:
-    """The text without the beginnings of commands to GitHub's runner, which become their escapes."""
-    return COMMAND.sub(lambda match: "#\\x23" if match[1] is None else f"{match[1]}:\\x3a", text)
+    """A printable text without the beginnings of commands to GitHub's runner, which become their escapes."""
+    return COMMAND.sub(r"\1\\x3a", text)
 
 
 def _shown(piece: Piece, coloured: bool) -> str:

@@ -17,9 +17,12 @@ LONGEST = 4000  # characters of a line: a path may have as many
 def written_out(text: str) -> str:
     """Return a text with whatever would move the cursor, or hide, written out: `\\n`, `\\x1b`, `\\u202e`.
 
-    So is `##[`, with which GitHub begins a command wherever in a log it stands.
+    So is `##[`, with which GitHub begins a command wherever in a log it stands. All else that makes a text of somebody
+    hostile fit to be shown begins with this.
     """
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    safe = text
+    if not safe.isprintable():
+        safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return safe.replace("##[", "#\\x23[")
 
 
