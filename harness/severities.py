@@ -10,3 +10,8 @@ SEVERITIES = {
     "dos": "takes resources from others, or outlives its limit",
     "hygiene": "wrong, but not directly usable",
 }
+
+
+def rank(severity: str) -> int:
+    """The place of a severity among all, the worst first."""
+    return [*SEVERITIES].index(severity)

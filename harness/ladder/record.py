@@ -7,7 +7,7 @@ import msgspec
 
 from harness.errors import BadInput
 from harness.results import Failure, one_line, require_environment
-from harness.severities import SEVERITIES
+from harness.severities import SEVERITIES, rank
 
 FORMAT = 1
 FILE = "ladder.json"
@@ -101,7 +101,7 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """All others, the worst first, and of those the ones first that turn green first."""
         top = len(self.rungs)
         rest = [(check, top if check.turns is None else check.turns) for check in self.checks]
-        above = [(badness(check.severity), turns, check) for check, turns in rest if turns > rung]
+        above = [(rank(check.severity), turns, check) for check, turns in rest if turns > rung]
         return [check for *_, check in sorted(above, key=lambda each: each[:2])]
 
     def idle(self) -> list[str]:
@@ -114,11 +114,6 @@ class Ladder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if name not in names:
             raise BadInput(f"no such rung: {name}; there are {', '.join(names)}")
         return names.index(name)
-
-
-def badness(severity: str) -> int:
-    """The place of a severity among all, the worst first."""
-    return [*SEVERITIES].index(severity)
 
 
 def to_json(ladder: Ladder) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.report import markdown
 from harness.report._text import without_commands
 from harness.results import Result, Results, one_line, printable
-from harness.severities import SEVERITIES
+from harness.severities import rank
 
 SHOWN = 10  # annotations of each level that GitHub shows of a step; of a job there are 50
 LARGEST = 1000 * 1024  # bytes of a summary; GitHub refuses all of it above 1024 kB, from all who write to it in a step
@@ -24,10 +24,9 @@ def annotations(results: Results, workspace: Path) -> Iterator[str]:
 
     Files are named below the workspace. What GitHub would not show is counted in a notice.
     """
-    weights = list(SEVERITIES)
     broken = sorted(
         (result for result in results.results if result.outcome in ("fail", "error")),
-        key=lambda result: weights.index(result.severity),
+        key=lambda result: rank(result.severity),
     )
     left_out = 0
     for level, outcome in (("error", "fail"), ("warning", "error")):

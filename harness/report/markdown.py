@@ -16,7 +16,7 @@ from harness import matrix as matrices
 from harness.matrix import SUCCESS, Cell, Matrix
 from harness.report.terminal import OUTCOMES, STANDINGS, again
 from harness.results import Result, Results, one_line, printable
-from harness.severities import SEVERITIES
+from harness.severities import SEVERITIES, rank
 from harness.timing import PARTS, Timing
 
 FILE = "isolation.md"
@@ -266,9 +266,8 @@ def _cell(result: Result | None) -> str:
 
 def _broken(results: Results) -> list[Result]:
     """What was not known to be so, what weighs most first, and behind it what could not be judged."""
-    weights = list(SEVERITIES)
     broken = [result for result in results.results if result.outcome in ("fail", "error")]
-    return sorted(broken, key=lambda result: (result.outcome == "error", weights.index(result.severity)))
+    return sorted(broken, key=lambda result: (result.outcome == "error", rank(result.severity)))
 
 
 def _finding(result: Result, results: Results) -> list[str]:

@@ -20,7 +20,7 @@ from harness import environment
 from harness.report.markdown import escaped
 from harness.report.terminal import again
 from harness.results import About, Result, Results, one_line
-from harness.severities import SEVERITIES
+from harness.severities import SEVERITIES, rank
 
 FILE = "isolation.sarif"
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -36,10 +36,9 @@ MANUAL_PAGE = re.compile(r"([\w.+-]+)\((\d\w*)\)")
 def render(results: Results) -> str:
     rules = {result.check: result for result in results.results}
     numbers = {check: number for number, check in enumerate(rules)}
-    weights = list(SEVERITIES)
     told = sorted(
         (result for result in results.results if result.outcome in ("fail", "xfail")),
-        key=lambda result: (result.outcome == "xfail", weights.index(result.severity)),
+        key=lambda result: (result.outcome == "xfail", rank(result.severity)),
     )
     versions = {runtime.name: runtime.version for runtime in results.runtimes}
     run = {
