@@ -2,7 +2,6 @@
 
 import ast
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
@@ -14,6 +13,7 @@ from harness.places import PROBES
 from harness.results import Results, printable
 from harness.scenario import Check, Scenario
 from harness.severities import SEVERITIES
+from harness.sources import CVE, PAGE
 
 LABEL = 10
 NARROWEST = 40
@@ -97,12 +97,12 @@ def _seen(check: Check, results: Results | None) -> Iterator[str]:
 
 
 def _cves(check: Check) -> list[str]:
-    return [entry for entry in check.see if entry.startswith("CVE-")]
+    return [entry for entry in check.see if CVE.fullmatch(entry)]
 
 
 def _pages(check: Check) -> list[str]:
     """The manual pages among the sources."""
-    return [entry for entry in check.see if re.fullmatch(r"\S+\([1-9]\w*\)", entry)]
+    return [entry for entry in check.see if PAGE.fullmatch(entry)]
 
 
 def _joined(texts: Iterator[str] | list[str]) -> list[str]:

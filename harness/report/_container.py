@@ -3,7 +3,6 @@
 Two sections, `page/ladder.html` and `page/plan.html`, with all that they show worked out here.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +19,9 @@ from harness.runtime.plan import CLONE, parts, plan
 from harness.runtime.profile import profile
 from harness.runtime.spec import example
 from harness.severities import SEVERITIES
+from harness.sources import PAGE, address
 
 STYLE = "container.css"
-PAGE = re.compile(r"([A-Za-z_][\w.-]*)\(([1-9])(\w*)\)")  # of a manual: pivot_root(2), PR_SET_DUMPABLE(2const)
 
 BENCHMARK = "benchmark.json"  # whose times are told
 NOTHING: dict[str, Any] = {"ladder": None, "parts": []}  # for a page that has neither
@@ -130,8 +129,6 @@ def pieces(text: str) -> Pieces:
     found: Pieces = []
     end = 0
     for page in PAGE.finditer(text):
-        name, section, kind = page.groups()
-        address = f"https://man7.org/linux/man-pages/man{section}/{name}.{section}{kind}.html"
-        found += [(text[end : page.start()], ""), (page[0], address)]
+        found += [(text[end : page.start()], ""), (page[0], address(page[0]))]
         end = page.end()
     return [piece for piece in (*found, (text[end:], "")) if piece[0]]

@@ -14,6 +14,7 @@ from harness.matrix import Cell, Matrix
 from harness.report._page import harmless
 from harness.report.terminal import again
 from harness.results import About, Result, Results
+from harness.sources import address
 
 WORDS = {"pass": "pass", "fail": "fail", "xfail": "known", "error": "error", "skip": "skip"}  # of verdicts, in a page
 RUNTIME = "{runtime}"  # stands for a runtime's name in the command that repeats a check
@@ -49,13 +50,13 @@ class Tried(msgspec.Struct, omit_defaults=True):
 
 
 class Subject(msgspec.Struct, omit_defaults=True):
-    """What a check and its area are about; each knob with what it does."""
+    """What a check and its area are about; each knob with what it does, each source with its address."""
 
     why: int = 0
     area: int = 0
     expect: list[int] = []
     sabotages: Parts = ()
-    see: list[int] = []
+    see: Parts = ()
     also: list[int] = []
 
 
@@ -127,7 +128,7 @@ def _subject(about: About, area: str, texts: Texts) -> Subject:
         texts.number(area),
         texts.numbers(about.expect),
         texts.parts(about.sabotages.items()),
-        texts.numbers(about.see),
+        texts.parts((source, address(source)) for source in about.see),
         texts.numbers(about.also),
     )
 

@@ -7,7 +7,6 @@ rules, so that a finding which is no longer there can be closed.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
@@ -21,6 +20,7 @@ from harness.report.markdown import escaped
 from harness.report.terminal import again
 from harness.results import About, Result, Results, one_line
 from harness.severities import SEVERITIES, rank
+from harness.sources import address
 
 FILE = "isolation.sarif"
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -30,7 +30,6 @@ LONGEST_MESSAGE = 8000
 LEVELS = {"escape": "error", "leak": "warning", "dos": "warning", "hygiene": "note"}
 # GitHub calls above 9.0 critical, from 7.0 high, from 4.0 medium, and what is below low.
 SCORES = {"escape": "9.3", "leak": "6.5", "dos": "5.5", "hygiene": "2.0"}
-MANUAL_PAGE = re.compile(r"([\w.+-]+)\((\d\w*)\)")
 
 
 def render(results: Results) -> str:
@@ -80,8 +79,8 @@ def _rule(result: Result, about: About) -> dict[str, Any]:
             "security-severity": SCORES[result.severity],
         },
     }
-    if address := next(filter(None, map(_address, about.see)), ""):
-        rule["helpUri"] = address
+    if found := next(filter(None, map(address, about.see)), ""):
+        rule["helpUri"] = found
     return rule
 
 
@@ -103,16 +102,6 @@ def _help(result: Result, about: About, plain: Callable[[str], str], code: Calla
 def _code(text: str) -> str:
     flat = _text(text).replace("`", "'")
     return f"`{flat}`"
-
-
-def _address(source: str) -> str:
-    """Where a source is to be read, "" if it has no address of its own."""
-    if page := MANUAL_PAGE.fullmatch(source):
-        name, section = page.groups()
-        return f"https://man7.org/linux/man-pages/man{section[0]}/{quote(name)}.{section}.html"
-    if re.fullmatch(r"CVE-\d+-\d+", source):
-        return f"https://www.cve.org/CVERecord?id={source}"
-    return source if re.fullmatch(r"https://[\w./#%?=&~+-]+", source, re.ASCII) else ""
 
 
 def _result(result: Result, results: Results, numbers: dict[str, int], versions: dict[str, str]) -> dict[str, Any]:

@@ -171,6 +171,16 @@ def test_a_link_to_a_check_opens_it(open_results: Open, results: Results) -> Non
     expect(page.locator("[id='uts-names[userns]'] button")).to_be_focused()
 
 
+def test_a_mistyped_link_opens_nothing_and_breaks_nothing(open_results: Open, results: Results) -> None:
+    page = open_results(results)
+    broken: list[str] = []
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.evaluate("location.hash = '%'")
+    page.evaluate("location.hash = 'uts-names%5Buserns%5D'")
+    expect(detail(page, "uts-names[userns]")).to_be_visible()
+    assert not broken
+
+
 def test_a_link_to_a_check_that_has_no_container_of_its_own_opens_its_first(open_results: Open) -> None:
     page = open_results(
         some_results(a_result("uts-a", "xfail", shape="userns"), a_result("uts-b", "xfail", shape="uid-1000"))

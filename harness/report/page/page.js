@@ -108,7 +108,7 @@ function offerMatrix(table, form) {
   }
 
   function reveal() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    const name = named(location.hash);
     const line = lines.find(({ row }) => row.id === name) ?? lines.find(({ row }) => row.id.startsWith(`${name}[`));
     if (!line) return;
     if (line.row.hidden) {
@@ -164,6 +164,15 @@ function offerMatrix(table, form) {
   reveal();
 }
 
+/** The name behind the # of an address; one that was mistyped names nothing. */
+function named(hash) {
+  try {
+    return decodeURIComponent(hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 /** Whether the verdicts that are shown of a check are those that are looked for. */
 function agrees(words, verdict) {
   if (verdict === "differs") return new Set(words.filter(Boolean)).size > 1;
@@ -208,7 +217,7 @@ function describe(evidence, line) {
     ["Why", (about.why || about.area) && [about.why, about.area].map((each) => each && make("p", {}, text(each)))],
     ["Expected", about.expect?.length && lists(about.expect.map((each) => make("code", {}, text(each))))],
     ["Proven by breaking it", (purposes.length || tried.length) && [purposes, proofs]],
-    ["Read more", about.see?.length && lists(about.see.map((each) => reference(text(each))))],
+    ["Read more", about.see?.length && lists(about.see.map(([source, address]) => reference(text(source), text(address))))],
     ["Also checked by", about.also?.length && about.also.map(text).join(", ")],
     ["Stands in", line.at && make("code", {}, text(line.at))],
     [`Repeat it on ${first}`, line.again && make("code", { className: "command" }, commandOn(first, text(line.again)))],
@@ -285,12 +294,7 @@ function lists(items) {
   return make("ul", {}, items.map((item) => make("li", {}, item)));
 }
 
-/** A manual page or a CVE as a link, all else as text. */
-function reference(text) {
-  const [, page, section] = /^([\w.+-]+)\((\d\w*)\)$/.exec(text) ?? [];
-  const [cve] = /^CVE-\d+-\d+$/.exec(text) ?? [];
-  const address = page
-    ? `https://man7.org/linux/man-pages/man${section[0]}/${page}.${section}.html`
-    : cve && `https://www.cve.org/CVERecord?id=${cve}`;
-  return address ? make("a", { href: address, rel: "noreferrer" }, text) : text;
+/** A source, and where it is to be read, if anywhere. */
+function reference(source, address) {
+  return address ? make("a", { href: address, rel: "noreferrer" }, source) : source;
 }
