@@ -29,7 +29,7 @@ ALL = "all"  # as a value of --runtime
 BEGUN = pytest.StashKey[float]()
 CLOCK = pytest.StashKey["RunClock"]()
 SCENARIOS = pytest.StashKey["dict[Path, Scenario]"]()
-AREAS = pytest.StashKey["dict[str, Path]"]()
+NAMES = pytest.StashKey["dict[str, Path]"]()
 KNOWN = pytest.StashKey["dict[tuple[Path, str], Known]"]()
 
 
@@ -86,7 +86,7 @@ class ScenarioFile(pytest.File):
 
         self.config.addinivalue_line("markers", f"{self.path.stem}: a check of {self.nodeid}")
         read = scenario(self.config, self.path)
-        self.require_own_area()
+        self.require_own_names(read)
         known = {runtime: self.known(runtime) for runtime in runtimes(self.config)}
         prove = self.config.getoption("prove") or self.config.getoption("precision")
         for check in read.checks:
@@ -94,13 +94,15 @@ class ScenarioFile(pytest.File):
                 for knob in ["", *(shaped.sabotages if prove else [])]:
                     yield CheckItem.of(self, Case(shaped, runtime, knob), known[runtime])
 
-    def require_own_area(self) -> None:
-        """Raise BadInput where a file of another folder has the same name: reports have one row for both."""
-        areas = self.config.stash.setdefault(AREAS, {})
-        other = areas.setdefault(self.path.stem, self.path)
-        if other != self.path:
-            path, first = os.path.relpath(self.path), os.path.relpath(other)
-            raise BadInput(f"{path}:1:1: {first} is of the area {self.path.stem!r}, too; rename one of them")
+    def require_own_names(self, read: Scenario) -> None:
+        """Raise BadInput where another file has the same area or check: reports tell both as one."""
+        names = self.config.stash.setdefault(NAMES, {})
+        own = {f"area {self.path.stem!r}": 1, **{f"check {check.name!r}": check.line for check in read.checks}}
+        for name, line in own.items():
+            other = names.setdefault(name, self.path)
+            if other != self.path:
+                path, first = os.path.relpath(self.path), os.path.relpath(other)
+                raise BadInput(f"{path}:{line}:1: {first} has the {name}, too; rename one of them")
 
     def knobs(self) -> Iterator[KnobItem]:
         """Make the items of the knobs; they are turned under checks of all scenarios of the folder."""

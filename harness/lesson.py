@@ -4,6 +4,7 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from textwrap import wrap
 
 from harness import sabotage
@@ -48,8 +49,8 @@ def lines(scenario: Scenario, check: Check, results: Results | None, width: int)
             yield from _labelled("" if index else label, text, width)
     yield ""
     # Not broken into lines: it is to be copied.
-    yield f"{'run':<{LABEL}}isoproof verify '{check.path}::{check.name}[builtin]'"
-    yield f"{'prove':<{LABEL}}isoproof verify {check.path} -k {check.name} --prove"
+    yield f"{'run':<{LABEL}}isoproof verify {quote(f'{check.path}::{check.name}[builtin]')}"
+    yield f"{'prove':<{LABEL}}isoproof verify {quote(check.path)} -k {check.name} --prove"
 
 
 def first_line(module: Path) -> str:

@@ -21,7 +21,7 @@ def render(file: Path, format_name: str, since: Path | None = None, look: Look =
     try:
         text = file.read_bytes()
     except OSError as error:
-        raise BadInput(f"open {file}: {error.strerror}; isoproof verify writes it") from None
+        raise BadInput(f"open {file}: {error.strerror}; isoproof verify stores a run") from None
     results = from_json(text, str(file))
     changes = None
     if since:

@@ -14,7 +14,6 @@ import msgspec
 
 from harness import environment
 from harness.errors import BadInput
-from harness.observation import escaped
 from harness.runtime.errors import written_out
 from harness.severities import Severity
 from harness.timing import Timing
@@ -235,7 +234,7 @@ def from_json(text: str | bytes, path: str = "results") -> Results:
         require_format("result", version, FORMAT, path)
         results = msgspec.json.decode(text, type=Results)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path}: not a result list of isoproof: {escaped(str(error))}") from None
+        raise BadInput(f"{path}: not a result list of isoproof: {one_line(error)}") from None
     require_environment(results.environment, path)
     if problem := _inconsistency(results):
         raise BadInput(f"{path}: {problem}")

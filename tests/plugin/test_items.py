@@ -175,7 +175,7 @@ def test_what_a_good_container_has_answered_is_kept(project: Project) -> None:
 def test_equal_containers_share_a_launch_with_all_their_observations(project: Project) -> None:
     another = check("uts-namespace", expect="inside.namespaces.hostname == config.hostname")
     project.write("scenarios/uts.yaml", GOOD + another)
-    project.write("scenarios/net.yaml", GOOD + check("net-other", "cell-2"))
+    project.write("scenarios/net.yaml", GOOD.replace("uts-name", "net-name") + check("net-other", "cell-2"))
     project.run().assert_outcomes(passed=4)
     requests = project.logged("requests")
     assert [set(request["inside"]) for request in requests] == [{"identity", "namespaces"}, {"identity"}]
@@ -268,7 +268,16 @@ def test_two_files_of_one_name_are_refused(project: Project) -> None:
     project.write("b/scenarios/uts.yaml", GOOD + check("uts-wrong", "shared"))
     run = project.run()
     assert run.ret == 2
-    run.stdout.fnmatch_lines(["b/scenarios/uts.yaml:1:1: a/scenarios/uts.yaml is of the area 'uts', too; rename one*"])
+    run.stdout.fnmatch_lines(["b/scenarios/uts.yaml:1:1: a/scenarios/uts.yaml has the area 'uts', too; rename one*"])
+
+
+def test_two_checks_of_one_name_in_two_files_are_refused(project: Project) -> None:
+    """What is known of a runtime names a check alone, and so do the rules of SARIF."""
+    project.write("scenarios/one.yaml", GOOD)
+    project.write("scenarios/two.yaml", GOOD)
+    run = project.run()
+    assert run.ret == 2
+    run.stdout.fnmatch_lines(["scenarios/two.yaml:4:1: scenarios/one.yaml has the check 'uts-name', too; rename one*"])
 
 
 def test_a_mistake_in_the_known_findings_is_one_line_too(project: Project) -> None:
