@@ -90,12 +90,16 @@ def nanoseconds(output: bytes) -> int:
 
 
 def _executable(machine: int, code: bytes, address: int) -> bytes:
-    """An ELF file of one segment that is loaded whole, readable and executable (elf(5))."""
-    kind = 3 if address == ANYWHERE else 2  # ET_DYN, ET_EXEC
+    """An ELF file of one segment that is loaded whole, readable and executable (elf(5)).
+
+    Of what may be loaded as a dynamic loader, older kernels (Linux 6.1 is one) clear what is left of the last page, and
+    end the process by SIGSEGV where that cannot be written to; so there the segment is writable, too.
+    """
+    kind, rights = (3, 7) if address == ANYWHERE else (2, 5)  # ET_DYN, ET_EXEC; of PF_X = 1, PF_W = 2, PF_R = 4
     size = HEADERS + len(code)
     identification = b"\x7fELF" + bytes([2, 1, 1, 0]) + bytes(8)  # 64 bits, little endian, version 1, System V
     header = struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, address + HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, address, address, size, size, 0x10000)
+    segment = struct.pack("<IIQQQQQQ", 1, rights, 0, address, address, size, size, 0x10000)
     return identification + header + segment + code
 
 

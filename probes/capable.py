@@ -27,7 +27,8 @@ PLACE = "/dev/shm"
 FOREIGN = "/etc/foreign"  # a file of root's that everybody may read
 OTHER = 65534  # any id but our own
 REFUSED = ("EPERM", "EACCES")
-ABSENT = ("ENOSYS", "ENOTTY", "EOPNOTSUPP", "EPROTONOSUPPORT")  # the kernel was built, or is set, without it
+# The kernel was built, or is set, without it. ENOTSUP is what Python calls EOPNOTSUPP.
+ABSENT = ("ENOSYS", "ENOTTY", "ENOTSUP", "EPROTONOSUPPORT")
 NOWHERE = 1  # an address at which there is nothing
 
 PR_SET_DUMPABLE, PR_CAPBSET_DROP = 4, 24

@@ -141,8 +141,8 @@ def command(virtme: Path, image: Path, results: Path, parser: Path | None, argum
         f"--memory={MEBIBYTES}M",
         "--user=root",
         f"--cwd={CHECKOUT}",
-        "--rodir=/run/isoproof/machine=/",
-        f"--rwdir=/run/isoproof/results={results}",
+        "--rodir=/run/guest/machine=/",
+        f"--rwdir=/run/guest/results={results}",
         "--show-boot-console",  # that is where the script's output goes without udev, and a panic everywhere
         f"--script-sh={text}",
     ]

@@ -8,8 +8,9 @@
 set -u
 python=$1 folders=$2 parser=$3
 shift 3
-shared=/run/isoproof/results
-machine=/run/isoproof/machine # the tree of this machine's once more
+# Not below /run/isoproof, where the runtime keeps what checks look through.
+shared=/run/guest/results
+machine=/run/guest/machine # the tree of this machine's once more
 
 # Each look at a file takes a way to the host. Where files come by 9p the kernel can be told to remember what it has seen.
 if grep -q " $machine 9p " /proc/mounts && tag=$(grep " $machine 9p " /proc/mounts | cut -d ' ' -f 1) && umount "$machine" &&
@@ -24,7 +25,7 @@ if grep -q " $machine 9p " /proc/mounts && tag=$(grep " $machine 9p " /proc/moun
 fi
 [ "$parser" = - ] || "$parser" --config-file=/dev/null --replace --skip-cache harness/guest/isoproof.apparmor
 
-export HOME=/run/isoproof XDG_CACHE_HOME=/run/isoproof PYTHONDONTWRITEBYTECODE=1
+export HOME=/run/guest XDG_CACHE_HOME=/run/guest PYTHONDONTWRITEBYTECODE=1
 "$python" -m pytest scenarios/ -p no:cacheprovider --reports "$shared" "$@"
 # The way that virtme-run has for this takes udev, which small machines do not have.
 echo $? >"$shared/status"

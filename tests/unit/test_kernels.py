@@ -170,7 +170,7 @@ def test_the_machine_has_this_ones_files_and_shares_the_results_alone() -> None:
         Path("/v/virtme-run"), Path("/c/boot/vmlinuz-1"), Path("/r/kernels/1"), None, ["-k", "a or b"]
     )
     assert words[:2] == ["/v/virtme-run", "--kimg=/c/boot/vmlinuz-1"]
-    assert [word for word in words if word.startswith("--rw")] == ["--rwdir=/run/isoproof/results=/r/kernels/1"]
+    assert [word for word in words if word.startswith("--rw")] == ["--rwdir=/run/guest/results=/r/kernels/1"]
     script = words[-1]
     assert script.startswith(f"--script-sh={kernels.CHECKOUT / kernels.SCRIPT} {sys.executable} ")
     assert script.endswith(f" - -n {kernels.cpus()} -k 'a or b'")
