@@ -268,11 +268,13 @@ def _inconsistency(results: Results) -> str:
     return ""
 
 
-def require_format(what: str, found: object, known: int, path: str) -> None:
+def require_format(
+    what: str, found: object, known: int, path: str, again: str = "run the checks again with this one"
+) -> None:
     """Raise BadInput, with a file's name, where the version of its format is not the one that is read here."""
     if found != known:
         newer = isinstance(found, int) and found > known
-        advice = "a newer isoproof has written it: read it with that" if newer else "run the checks again with this one"
+        advice = "a newer isoproof has written it: read it with that" if newer else again
         raise BadInput(f"{path}: {what} format {one_line(repr(found))} is not {known}; {advice}")
 
 

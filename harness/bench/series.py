@@ -12,6 +12,7 @@ import msgspec
 
 from harness import latency
 from harness.errors import BadInput
+from harness.results import one_line, require_format
 
 FORMAT = 2
 Quantity = Literal["first", "clean", "cpu", "memory"]
@@ -130,11 +131,10 @@ def from_json(text: str | bytes, path: str = "benchmark") -> Benchmark:
     """Return the benchmark in a file; BadInput names the file and says in one line what is wrong with it."""
     try:
         version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
-        if version != FORMAT:
-            raise BadInput(f"{path}: benchmark format {version!r} is not {FORMAT}; measure again with this isoproof")
+        require_format("benchmark", version, FORMAT, path, "measure again with this isoproof")
         found = msgspec.json.decode(text, type=Benchmark)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path}: not a benchmark of isoproof: {error}") from None
+        raise BadInput(f"{path}: not a benchmark of isoproof: {one_line(error)}") from None
     for name, section in found.sections.items():
         for label, series in section.series.items():
             failed = [index for index, seen in enumerate(series.rounds) if seen is None]

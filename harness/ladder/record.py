@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from harness.errors import BadInput
-from harness.results import Failure, one_line, require_environment
+from harness.results import Failure, one_line, require_environment, require_format
 from harness.severities import SEVERITIES, rank
 
 FORMAT = 1
@@ -124,8 +124,7 @@ def from_json(text: str | bytes, path: str = "ladder") -> Ladder:
     """The ladder in a file; BadInput names the file and says in one line what is wrong with it."""
     try:
         version = msgspec.json.decode(text, type=dict[str, Any]).get("format")
-        if version != FORMAT:
-            raise BadInput(f"{path}: ladder format {version!r} is not {FORMAT}; isoproof ladder climbs it again")
+        require_format("ladder", version, FORMAT, path, "isoproof ladder climbs it again")
         ladder = msgspec.json.decode(text, type=Ladder)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"{path}: not a ladder of isoproof: {one_line(error)}") from None

@@ -70,7 +70,8 @@ def test_a_failed_round_enters_no_figure() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda told: told | {"format": 1}, "benchmark format 1 is not 2"),
+        (lambda told: told | {"format": 1}, "benchmark format 1 is not 2; measure again with this isoproof"),
+        (lambda told: told | {"format": 3}, "benchmark format 3 is not 2; a newer isoproof has written it: read it"),
         (lambda told: {}, "benchmark format None is not 2"),
         (lambda told: told | {"sections": []}, "not a benchmark of isoproof: Expected `object`, got `array`"),
         (lambda told: told | {"contenders": {"runc": {}}}, "missing required field `what`"),

@@ -280,7 +280,8 @@ def test_a_ladder_is_stored_and_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda told: told.update(format=2), "f.json: ladder format 2 is not 1; isoproof ladder climbs it again"),
+        (lambda told: told.update(format=0), "f.json: ladder format 0 is not 1; isoproof ladder climbs it again"),
+        (lambda told: told.update(format=2), "f.json: ladder format 2 is not 1; a newer isoproof has written it"),
         (lambda told: told.pop("rungs"), "f.json: not a ladder of isoproof: Object missing required field `rungs`"),
         (
             lambda told: told["rungs"].pop(),
