@@ -87,7 +87,7 @@ vagrant-verify: ## run every check in a virtual machine (Vagrantfile), whose rep
 	exit $$status
 
 # Not in CI, since an emulated machine takes its time. ARGS come to its pytest; BOX_URL=FILE is a box that was made before.
-vagrant-test: ## try the Vagrantfile from end to end, as root: a box from Debian packages, libvirt, emulated processors
+vagrant-test: environment ## try the Vagrantfile from end to end, as root: a box from Debian packages, libvirt, emulated processors
 	nice tests/guest/run.sh
 
 # Not the two that start programs of machine code: the kernel would take them for its own, and `make test` lets qemu run them.

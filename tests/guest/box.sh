@@ -13,6 +13,8 @@ if [ "$ID" != debian ] || [ "$(dpkg --print-architecture)" != amd64 ]; then
     exit 2
 fi
 
+[ -x "$project/.venv/bin/python" ] || { echo "box.sh: pip takes what is in the box from .venv: make environment" >&2; exit 2; }
+
 work=$(mktemp -d "$box.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
 root=$work/root
