@@ -167,7 +167,7 @@ def test_verdicts_are_the_same_as_those_of_an_innocent_run(sessions: Sessions) -
 
 def test_neither_memory_nor_time_grow_with_what_is_said(sessions: Sessions) -> None:
     assert sessions.hostile.mebibytes < sessions.innocent.mebibytes + 32
-    assert sessions.hostile.seconds < sessions.innocent.seconds + 30
+    assert sessions.hostile.seconds < 5 * sessions.innocent.seconds
     assert len(sessions.hostile.output) < len(sessions.innocent.output) + 100_000
 
 
