@@ -1,9 +1,10 @@
 """Looking at the host: what cannot work is said before anything is done."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,6 +16,17 @@ from harness.runtime.spec import example
 
 def uname(**changes: str) -> Any:
     return lambda: SimpleNamespace(**{"release": "6.1.0-50-amd64", "machine": "x86_64"} | changes)
+
+
+@pytest.fixture
+def needs_openat2(missing: Callable[[str], NoReturn], tmp_path: Path) -> None:
+    """Every kernel that we are for knows the call; an emulator of programs (qemu-user) may not."""
+    try:
+        os.close(inspect.open_directory(tmp_path))
+    except BundleError as error:
+        if "ENOSYS" not in str(error):
+            raise
+        missing("there is no openat2(2), which a kernel has and an emulator may not")
 
 
 def test_a_machine_that_cannot_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +55,7 @@ def test_an_ordinary_user_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatc
         inspect.host(read(example(0, 0)), tmp_path)
 
 
+@pytest.mark.usefixtures("needs_openat2")
 def test_a_bundle_without_its_root_or_program(tmp_path: Path) -> None:
     config = read(example(os.geteuid(), os.getegid()))
     with pytest.raises(BundleError, match=f"open {tmp_path}/rootfs: no such directory"):
@@ -54,6 +67,7 @@ def test_a_bundle_without_its_root_or_program(tmp_path: Path) -> None:
     assert inspect.host(config, tmp_path).rootfs == f"{tmp_path}/rootfs"
 
 
+@pytest.mark.usefixtures("needs_openat2")
 def test_places_for_mounts_are_named_and_removed_again(tmp_path: Path) -> None:
     config = read(example(0, 0))
     config["mounts"].append({"destination": "/a/b", "type": "tmpfs", "source": "tmpfs", "options": []})
