@@ -34,6 +34,7 @@ def facts() -> dict[str, Any]:
         "rootless": os.geteuid() != 0,
         "cgroup": cgroup_facts(),
         "disk": _is_on_disk("/usr"),
+        "block_devices": bool(_entries("/sys/block")),
         "namespaces": sorted(_entries("/proc/self/ns")),
         "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6

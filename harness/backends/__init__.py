@@ -163,7 +163,11 @@ def findings(text: str) -> str:
 
 
 def undelegated(config: Config) -> list[str]:
-    """Return that this user may not make the cgroups that a config needs, unless it is root or has them delegated."""
-    if not wanted(config) or os.geteuid() == 0 or delegated(config):
+    """Return what this user may not have of the cgroups that a config needs: nothing is kept from root."""
+    if not wanted(config) or os.geteuid() == 0:
         return []
-    return ["cgroups, which are not delegated to this user"]
+    if not delegated(config):
+        return ["cgroups, which are not delegated to this user"]
+    if config.get("linux", {}).get("resources", {}).get("devices"):
+        return ["rules for devices, which are a BPF program on version 2 of control groups, and only root may load one"]
+    return []

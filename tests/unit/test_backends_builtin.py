@@ -1,5 +1,6 @@
 """Our own runtime as a backend: which executor runs a plan, and that a sabotage reaches either."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,18 @@ def test_it_has_no_other_option_and_no_other_executable() -> None:
     for runtime in ("builtin:replayed", "builtin:/usr/bin/runc"):
         with pytest.raises(BadInput):
             backends.load(runtime)
+
+
+def test_an_ordinary_user_has_the_cgroups_that_are_delegated_and_no_rules_for_devices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limited = {"linux": {"resources": {"memory": {"limit": 1 << 26}}}}
+    ruled = {"linux": {"resources": {"devices": [{"allow": False, "access": "rwm"}]}}}
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(backends, "delegated", lambda _config: False)
+    assert backends.undelegated(limited) == ["cgroups, which are not delegated to this user"]
+    monkeypatch.setattr(backends, "delegated", lambda _config: True)
+    assert backends.undelegated(limited) == []
+    assert "only root may load" in backends.undelegated(ruled)[0]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert backends.undelegated(ruled) == []
