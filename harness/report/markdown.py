@@ -193,7 +193,7 @@ def _answer(results: Results) -> list[str]:
     return [
         "# Isolation",
         "",
-        "  \n".join([*_verdicts(results, outcomes), _proven(sum(standings.values(), Counter()))]),
+        "\\\n".join([*_verdicts(results, outcomes), _proven(sum(standings.values(), Counter()))]),
         "",
         *_table(["runtime", "version", *OUTCOMES, *shown], runtimes),
         escaped(on),

@@ -18,7 +18,7 @@ LIMIT = 1024 * 1024  # of a job summary, in bytes; GitHub refuses all of one tha
 def answer(*results: Result) -> list[str]:
     """What is said before the first table."""
     text = markdown.render(some_results(*results)).removeprefix("# Isolation\n\n")
-    return [line.strip() for line in text.partition("\n\n")[0].splitlines()]
+    return text.partition("\n\n")[0].split("\\\n")
 
 
 @pytest.mark.parametrize(
