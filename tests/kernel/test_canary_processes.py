@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import socket
 import struct
 from pathlib import Path
@@ -71,7 +72,8 @@ def test_end_of_launcher_kills_the_runtime_and_spares_who_is_in_the_container(tm
             killed = facts_of(canary)["killed"]
             os.waitpid(launcher.pid, 0)
             assert (killed[0], len(killed)) == (launcher.pid, 2)
-            assert not Path(f"/proc/{killed[1]}/exe").exists()
+            ended, _, _ = select.select([os.pidfd_open(killed[1])], [], [], 10)  # killed is not yet ended
+            assert ended
             os.kill(container, 0)
         canary.close()
 
