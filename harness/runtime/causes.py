@@ -122,6 +122,8 @@ CAUSES = {
     ("program", errno.ELOOP): "the program is a link of /proc, such as /proc/self/exe, which is the launcher's own "
     "executable; or its symlinks lead in a circle",
     ("execute", errno.ENOEXEC): "the program is not of this machine, or a script without a #! line",
+    # execve(2) says so, too, where a page for the arguments is more than the limit allows.
+    ("execute", errno.E2BIG): "there are too many, or a memory limit is too low for the start itself",
     ("execute", errno.EPERM): "the profile in linux.seccomp may deny execve to the program itself",
     ("seccomp", errno.EBUSY): "a filter around this process has a listener already, and there can be only one",
     ("label", errno.ENOENT): "no profile of this name is loaded: apparmor_parser(8)",
