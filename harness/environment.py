@@ -5,6 +5,8 @@ failure, and are what `requires:` of a scenario asks. They are read from /proc a
 cost a few milliseconds and need no privilege.
 """
 
+import ctypes
+import errno
 import os
 import platform
 from functools import cache
@@ -39,6 +41,7 @@ def facts() -> dict[str, Any]:
         "i386": os.path.exists("/proc/sys/abi/vsyscall32"),  # whether a 64 bit process may make their calls too
         "io_uring": (_text("/proc/sys/kernel/io_uring_disabled").strip() or "0") == "0",  # new in Linux 6.6
         "keyrings": os.path.exists("/proc/sys/kernel/keys"),
+        "ports": _has_ports(),
         "modules": os.path.exists("/proc/modules"),
         "kexec": os.path.exists("/sys/kernel/kexec_loaded"),
         "perf_event_paranoid": int(_text("/proc/sys/kernel/perf_event_paranoid").strip() or "-1"),
@@ -63,6 +66,12 @@ def _is_on_disk(path: str) -> bool:
     """Whether a file system lies on a block device, and not on others (overlay), on several (btrfs) or on none."""
     device = os.stat(path).st_dev
     return os.path.exists(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+
+
+def _has_ports() -> bool:
+    """Whether the kernel could give ports of the machine to a program: to go without one takes no right (ioperm(2))."""
+    ioperm = getattr(ctypes.CDLL(None, use_errno=True), "ioperm", None)  # only x86 has it
+    return ioperm is not None and (ioperm(0, 1, 0) == 0 or ctypes.get_errno() != errno.ENOSYS)
 
 
 def kernel_version(release: str) -> list[int]:

@@ -190,7 +190,8 @@ class CheckEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     refuses: whether the claim is that this container is not started; the file's container must start
     may_refuse: whether a runtime may also refuse it; then what is expected inside is left out, the rest must hold
     requires: what the machine must have, expressions over environment, each with the reason to give if not
-    provable: likewise, what it must have for the sabotage to have any effect; without it the proof is left out
+    provable: likewise, what it must have for the sabotage to have any effect, over knob, its name, too; without it the
+        proof is left out
     """
 
     claim: Text

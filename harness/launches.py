@@ -264,7 +264,7 @@ def obstacle(case: Case, known: Known, asked: Config | None = None) -> Obstacle 
         reason = f"{case.runtime} cannot give: {'; '.join(lacking)}"
         return Obstacle(reason, declared=case.runtime != "builtin", lacking=tuple(lacking))
     if case.knob:
-        unprovable = verdict.unprovable(case.check, environment.facts())
+        unprovable = verdict.unprovable(case.check, environment.facts(), case.knob)
         if unprovable and unprovable.outcome == "skip":
             return Obstacle(unprovable.reason, declared=True)
         if known.finding(case.check.name, case.check.shape):

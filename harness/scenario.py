@@ -165,7 +165,7 @@ class _Resolver:
         self.require_canary_kinds(where, entry.canaries)
         self.require_probes(where, entry.observe)
         self.note(_environment_problems(self.document, (*where, "requires"), entry.requires))
-        self.note(_environment_problems(self.document, (*where, "provable"), entry.provable))
+        self.note(_environment_problems(self.document, (*where, "provable"), entry.provable, "knob"))
         sabotages = [entry.sabotage] if isinstance(entry.sabotage, str) else entry.sabotage
         self.require_knobs((*where, "sabotage"), sabotages)
         container = laid_over(self.file.container, entry.container) if entry.container else self.file.container
@@ -379,13 +379,17 @@ def _command_problems(document: Document, where: Where, container: Container) ->
     yield document.problem(place, f"process.args must hold {COMMAND}, which stands for what runs the probes")
 
 
-def _environment_problems(document: Document, where: Where, requirements: dict[str, str]) -> Iterator[str]:
+def _environment_problems(
+    document: Document, where: Where, requirements: dict[str, str], *besides: str
+) -> Iterator[str]:
     """The mistakes in expressions over environment, each with the reason to give where it does not hold."""
+    known = ("environment", *besides)
     for text in requirements:
         place = (*where, text)
         try:
             for name in expression.names(text):
-                if name.split(".")[0] != "environment":
-                    yield document.problem(place, f"`{where[-1]}` asks of environment only, not of {name}")
+                if name.split(".")[0] not in known:
+                    asks = " and ".join(known)
+                    yield document.problem(place, f"`{where[-1]}` asks of {asks} only, not of {name}")
         except expression.ExpressionError as error:
             yield document.problem(place, str(error))

@@ -41,18 +41,18 @@ class Redness(NamedTuple):
 
 def unmet(check: Check, environment: Mapping[str, Any]) -> Verdict | None:
     """Why a check cannot be made on this machine (skip), or None; to be asked before the container is started."""
-    return _unmet(check.requirements, "requires", environment)
+    return _unmet(check.requirements, "requires", {"environment": environment})
 
 
-def unprovable(check: Check, environment: Mapping[str, Any]) -> Verdict | None:
-    """Why no sabotage can turn a check red on this machine (skip), or None."""
-    return _unmet(check.provable, "provable", environment)
+def unprovable(check: Check, environment: Mapping[str, Any], knob: str = "") -> Verdict | None:
+    """Why a sabotage, or without a knob any, cannot turn a check red on this machine (skip), or None."""
+    return _unmet(check.provable, "provable", {"environment": environment, "knob": knob})
 
 
-def _unmet(requirements: Mapping[str, str], key: str, environment: Mapping[str, Any]) -> Verdict | None:
+def _unmet(requirements: Mapping[str, str], key: str, scope: Mapping[str, Any]) -> Verdict | None:
     for requirement, reason in requirements.items():
         try:
-            if not evaluate(requirement, {"environment": environment}):
+            if not evaluate(requirement, scope):
                 return Verdict("skip", [], reason)
         except EvaluationError as error:
             return Verdict("error", [], f"{key}: {error}")

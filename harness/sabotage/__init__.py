@@ -9,7 +9,6 @@ that a knob does not name stays as it is.
 import copy
 import difflib
 import functools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
@@ -17,8 +16,6 @@ from types import FunctionType, ModuleType
 from harness.runtime.config import Config
 from harness.runtime.step import Plan
 from harness.sabotage import in_config, in_plan
-
-ROOTS = {"skip-teardown=mounts": "only root can mount anything outside of a user namespace"}  # knobs, and why
 
 
 class Unfit(Exception):
@@ -52,12 +49,10 @@ def purpose(knob: str) -> str:
 
 
 def applies_to(knob: str, runtime: str) -> str | None:
-    """Return why this user cannot turn a knob on a runtime, or None for one that can be turned."""
+    """Return why a knob cannot be turned on a runtime, or None where it can."""
     for part in parts(knob):
         if _find(part)[0] is in_plan and runtime.partition(":")[0] != "builtin":
             return f"the sabotage {part} changes the plan, which only builtin has"
-        if os.geteuid() != 0 and part in ROOTS:
-            return ROOTS[part]
     return None
 
 

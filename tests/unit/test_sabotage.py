@@ -1,7 +1,5 @@
 """The knobs: each changes what its name says, and nothing where its name is wrong."""
 
-import os
-
 import pytest
 
 from harness import sabotage
@@ -46,14 +44,6 @@ def test_plan_knobs_are_for_builtin_alone() -> None:
     assert applies_to("keep-old-root", "builtin:forked") is None
     assert "keep-old-root changes the plan" in str(applies_to("keep-old-root", "runc"))
     assert "no-cgroup-kill changes the plan" in str(applies_to("skip-ns=pid + no-cgroup-kill", "runc"))
-
-
-def test_an_ordinary_user_leaves_no_mount(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert applies_to("skip-teardown=mounts", "builtin") is None
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert "only root" in str(applies_to("skip-teardown=mounts", "builtin"))
-    assert applies_to("skip-teardown=cgroup", "builtin") is None
 
 
 def test_a_config_knob_changes_a_copy() -> None:

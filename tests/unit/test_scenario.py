@@ -444,7 +444,7 @@ def test_a_refused_container_has_a_twin(file: Path) -> None:
         ),
         (
             "    expect: [start.ran]\n    provable: {uid == 0: must be root}\n",
-            "a.yaml:8:26: `provable` asks of environment only, not of uid",
+            "a.yaml:8:26: `provable` asks of environment and knob only, not of uid",
         ),
         (
             "    expect: [start.ran]\n    requires: {environment.rootless: }\n",

@@ -187,6 +187,13 @@ def test_where_the_sabotage_has_no_effect_there_is_a_verdict_but_no_proof() -> N
     assert judge(one, answer(), ENVIRONMENT) == Verdict("pass", [], "")
 
 
+def test_one_sabotage_may_have_no_effect_where_another_has() -> None:
+    one = check("start.ran", provable={"knob != 'skip-ns=uts' or environment.uid == 7": "only 7 can turn it"})
+    assert unprovable(one, ENVIRONMENT, "skip-ns=uts") == Verdict("skip", [], "only 7 can turn it")
+    assert unprovable(one, ENVIRONMENT, "skip-ns=net") is None
+    assert unprovable(one, ENVIRONMENT) is None
+
+
 REFUSED = {"start": {"ran": False, "refused": True, "message": "EINVAL"}, "inside": {}}
 
 
