@@ -3,10 +3,14 @@
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
 import pytest
+
+from harness.runtime import inspect
+from harness.runtime.errors import BundleError
 
 PATIENT = hypothesis.settings(
     # On a busy machine everything is slow, the drawing of examples as well.
@@ -53,6 +57,17 @@ def needs_namespaces(missing: Callable[[str], NoReturn]) -> None:
         missing("unshare(1) is not installed")
     if attempt.returncode != 0:
         missing(f"no namespaces can be made here: {attempt.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def needs_openat2(missing: Callable[[str], NoReturn]) -> None:
+    """Every kernel that we are for knows the call; an emulator of programs (qemu-user) may not."""
+    try:
+        os.close(inspect.open_directory(Path("/")))
+    except BundleError as error:
+        if "ENOSYS" not in str(error):
+            raise
+        missing("there is no openat2(2), which a kernel has and an emulator may not")
 
 
 @pytest.fixture(scope="session")

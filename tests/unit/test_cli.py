@@ -159,6 +159,7 @@ def test_explain_shows_what_the_last_run_has_seen(project: Path, capsys: pytest.
     assert "seen" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("needs_openat2")
 def test_run_explain_tells_times_of_the_last_benchmark(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "rootfs").mkdir()
     (project / "rootfs" / "sh").write_text("")

@@ -1,10 +1,9 @@
 """Looking at the host: what cannot work is said before anything is done."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -16,17 +15,6 @@ from harness.runtime.spec import example
 
 def uname(**changes: str) -> Any:
     return lambda: SimpleNamespace(**{"release": "6.1.0-50-amd64", "machine": "x86_64"} | changes)
-
-
-@pytest.fixture
-def needs_openat2(missing: Callable[[str], NoReturn], tmp_path: Path) -> None:
-    """Every kernel that we are for knows the call; an emulator of programs (qemu-user) may not."""
-    try:
-        os.close(inspect.open_directory(tmp_path))
-    except BundleError as error:
-        if "ENOSYS" not in str(error):
-            raise
-        missing("there is no openat2(2), which a kernel has and an emulator may not")
 
 
 def test_a_machine_that_cannot_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
