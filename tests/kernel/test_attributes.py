@@ -165,17 +165,16 @@ def test_a_filter_that_denies_keyrings_does_not_leave_the_launchers(tmp_path: Pa
     assert inside["owner of the keyring"] == [str(uid), str(uid)]
 
 
-def test_nor_does_it_in_a_user_namespace_that_root_has_made(tmp_path: Path, kit: Path) -> None:
+def test_nor_does_it_in_a_user_namespace_that_root_has_made(place: Path) -> None:
     if ROOTLESS:
         pytest.skip("an ordinary user's containers are all of this kind")
-    for directory in (tmp_path, *tmp_path.parents[:2], kit.parent):
-        directory.chmod(0o755)
-    for place in ("proc", "dev", "sys", "isoproof"):  # which that root may not make
-        (tmp_path / "rootfs" / place).mkdir(parents=True)
+    kit = rootfs.build_kit(place)
+    for name in ("proc", "dev", "sys", "isoproof"):  # which that root may not make
+        (place / "rootfs" / name).mkdir(parents=True)
     maps = [{"containerID": 0, "hostID": 100_000, "size": 1000}]
     spaces = [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")]
     user: dict[str, Any] = {"namespaces": spaces, "uidMappings": maps, "gidMappings": maps}
-    inside = by_a_baited_launcher(lambda: looked(tmp_path, kit, **user))
+    inside = by_a_baited_launcher(lambda: looked(place, kit, **user))
     assert isinstance(inside, dict), inside
     assert {name: inside[name] for name in DEFAULTS} == DEFAULTS
 

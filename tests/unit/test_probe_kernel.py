@@ -20,7 +20,8 @@ import _kernel
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=12,
 )
 
 
@@ -146,7 +147,7 @@ def test_mountinfo_names_the_fields_and_undoes_escapes(tmp_path: Path) -> None:
     assert _kernel.mountinfo("/nowhere") == []
 
 
-@given(st.dictionaries(st.text(), values))
+@given(st.dictionaries(st.text(), values, max_size=4))
 def test_json_is_what_json_says(value: dict[str, object]) -> None:
     text = _kernel.encode(value)
     assert text.isascii()
