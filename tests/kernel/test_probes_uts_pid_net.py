@@ -311,3 +311,25 @@ def test_uevents_are_heard_in_the_namespace_of_the_interface_only(tmp_path: Path
         cable.close()
 
     in_throwaway(story)
+
+
+def test_who_is_about_to_end_is_not_left_behind() -> None:
+    """A first process of a namespace can only end when all in it have been reaped: until then it has PF_EXITING."""
+
+    def story() -> None:
+        sleepers = []
+        invoke("unshare", CLONE.NEWPID)
+        for _ in range(2):
+            sleepers.append(os.fork())
+            if not sleepers[-1]:
+                signal.pause()
+        first, second = map(str, sleepers)
+        assert {first, second} <= set(observe("host_snapshot", rootfs="/none")["processes"])
+        os.kill(sleepers[0], signal.SIGKILL)
+        os.waitid(os.P_PID, sleepers[1], os.WEXITED | os.WNOWAIT)
+        assert Path("/proc", first, "stat").read_text().split()[2] in "RSD"
+        assert not {first, second} & set(observe("host_snapshot", rootfs="/none")["processes"])
+        for pid in reversed(sleepers):
+            os.waitpid(pid, 0)
+
+    in_throwaway(story)
