@@ -13,8 +13,8 @@ def observe(rootfs: str) -> dict[str, object]:
     """Report `mounts`, `cgroups`, `processes`, `namespaces`, `interfaces`, `objects` and `files`.
 
     Mounts are "point type"; cgroups are directories of every mounted hierarchy; processes leave out the one that asks
-    and those that have ended or are about to; namespaces are those that a process is in; objects are of System V IPC, by kind and
-    number; files are those of the root, and what runtimes keep below XDG_RUNTIME_DIR.
+    and those that have ended or are about to; namespaces are those that a process is in; objects are of System V IPC,
+    by kind and number; files are those of the root, and what runtimes keep below XDG_RUNTIME_DIR.
     """
     mounts = _kernel.mountinfo()
     processes = [name for name in _kernel.processes() if _lives(name)]
