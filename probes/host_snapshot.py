@@ -6,15 +6,15 @@ import os
 
 import _kernel
 
-PF_EXITING = 0x4  # which a zombie has, too
+PF_EXITING = 0x4  # include/linux/sched.h; a zombie has it, too
 
 
 def observe(rootfs: str) -> dict[str, object]:
     """Report `mounts`, `cgroups`, `processes`, `namespaces`, `interfaces`, `objects` and `files`.
 
     Mounts are "point type"; cgroups are directories of every mounted hierarchy; processes leave out the one that asks
-    and those that have ended or are about to; namespaces are those that a process is in; objects are of System V IPC,
-    by kind and number; files are those of the root, and what runtimes keep below XDG_RUNTIME_DIR.
+    and those whose every thread has ended or is about to; namespaces are those that a process is in; objects are of
+    System V IPC, by kind and number; files are those of the root, and what runtimes keep below XDG_RUNTIME_DIR.
     """
     mounts = _kernel.mountinfo()
     processes = [name for name in _kernel.processes() if _lives(name)]
@@ -44,9 +44,14 @@ def _lines(path: str) -> list[str]:
 
 
 def _lives(process: str) -> bool:
-    # One that gives back much memory is no zombie yet for some milliseconds; proc_pid_stat(5) counts flags as ninth.
-    fields = _kernel.stat_fields(process)
-    return int(process) != os.getpid() and bool(fields) and not int(fields[6]) & PF_EXITING
+    # All threads count: the first may have ended long ago, and the last, while it gives back much memory, is no zombie.
+    threads = _kernel.entries(f"/proc/{process}/task")
+    return int(process) != os.getpid() and any(_goes_on(f"{process}/task/{thread}") for thread in threads)
+
+
+def _goes_on(thread: str) -> bool:
+    fields = _kernel.stat_fields(thread)
+    return bool(fields) and not int(fields[6]) & PF_EXITING  # the ninth field of proc_pid_stat(5)
 
 
 def _namespaces(process: str) -> list[str]:

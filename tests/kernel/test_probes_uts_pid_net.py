@@ -3,11 +3,14 @@
 The outer throwaway plays the host and holds the bait; a second one inside it plays the container.
 """
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -331,5 +334,20 @@ def test_who_is_about_to_end_is_not_left_behind() -> None:
         assert not {first, second} & set(observe("host_snapshot", rootfs="/none")["processes"])
         for pid in reversed(sleepers):
             os.waitpid(pid, 0)
+
+    in_throwaway(story)
+
+
+def test_who_lives_on_without_its_first_thread_is_left_behind() -> None:
+    def story() -> None:
+        pid = os.fork()
+        if not pid:
+            threading.Thread(target=time.sleep, args=(1000,)).start()
+            ctypes.CDLL(None).pthread_exit(None)
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.001)
+        assert str(pid) in observe("host_snapshot", rootfs="/none")["processes"]
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
     in_throwaway(story)
